@@ -1,0 +1,362 @@
+package bencode
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+)
+
+// Limits that hold when Options leaves a field at zero.
+const (
+	// DefaultMaxSize is the longest input accepted, in bytes.
+	DefaultMaxSize = 64 << 20
+	// DefaultMaxDepth is how deep lists and dictionaries may nest.
+	DefaultMaxDepth = 100
+	// DefaultMaxItems is how many tokens (integers, strings, keys, lists and
+	// dictionaries) one input may hold. A token costs 16 bytes of memory.
+	DefaultMaxItems = 1 << 20
+	// MaxSize is the hard limit of the input size, whatever Options says: offsets
+	// are 32 bits wide.
+	MaxSize = 1<<31 - 1
+)
+
+// Why an input was refused. Errors of this package are a *SyntaxError around one of these.
+var (
+	ErrTruncated    = errors.New("input ends inside a value")
+	ErrSyntax       = errors.New("unexpected byte")
+	ErrInteger      = errors.New("malformed integer")
+	ErrRange        = errors.New("integer does not fit 64 bits")
+	ErrLength       = errors.New("malformed string length")
+	ErrKey          = errors.New("dictionary key is not a string")
+	ErrKeyOrder     = errors.New("dictionary keys are not sorted")
+	ErrDuplicateKey = errors.New("duplicate dictionary key")
+	ErrTrailing     = errors.New("bytes after the value")
+	ErrTooLarge     = errors.New("input is too large")
+	ErrTooDeep      = errors.New("values nest too deep")
+	ErrTooManyItems = errors.New("too many items")
+	ErrStringSize   = errors.New("string is too long")
+)
+
+// SyntaxError says where in the input and why parsing stopped.
+type SyntaxError struct {
+	Offset int   // byte offset into the input
+	Err    error // one of the package's sentinels
+}
+
+// Error implements error.
+func (e *SyntaxError) Error() string {
+	return fmt.Sprintf("parse bencode at byte %d: %v", e.Offset, e.Err)
+}
+
+// Unwrap gives the sentinel.
+func (e *SyntaxError) Unwrap() error { return e.Err }
+
+// Options choose strictness and limits. The zero value is strict with default limits.
+type Options struct {
+	// Lenient accepts what the wild holds: unsorted and duplicate keys (Get finds the
+	// first of equal keys), leading zeros and negative zero.
+	Lenient bool
+	// AllowTrailing ignores bytes after the value.
+	AllowTrailing bool
+
+	MaxSize   int // longest input in bytes; 0 = DefaultMaxSize
+	MaxDepth  int // deepest nesting; 0 = DefaultMaxDepth
+	MaxItems  int // most tokens; 0 = DefaultMaxItems
+	MaxString int // longest string in bytes; 0 = the input's length
+}
+
+// Kind says what a value is.
+type Kind uint8
+
+// The kinds of values.
+const (
+	Invalid Kind = iota // no value: a missing key or an unparsed document
+	Integer
+	String
+	List
+	Dictionary
+)
+
+// String gives the kind's name for messages.
+func (k Kind) String() string {
+	switch k {
+	case Integer:
+		return "integer"
+	case String:
+		return "string"
+	case List:
+		return "list"
+	case Dictionary:
+		return "dictionary"
+	}
+	return "nothing"
+}
+
+// token is one item of the input. Children follow their container directly; in a
+// dictionary keys and values alternate. The document ends with a sentinel token so that
+// next always points at something.
+type token struct {
+	start uint32 // first byte of the encoded item
+	end   uint32 // one past its last byte
+	next  uint32 // index of the token after this item and all its children
+	kind  Kind
+	head  uint8 // strings: bytes of "123:" before the content
+}
+
+// frame is an open container during the scan.
+type frame struct {
+	tok     uint32 // token of the container
+	dict    bool
+	lastKey uint32 // token of the previous key; 0 = none (a key is never token 0)
+}
+
+// Doc is a parsed document. The zero value is ready; Parse may be called again and again
+// and reuses the memory. Values of a Doc are views into the parsed buffer: they are valid
+// until the next Parse and while the buffer is unchanged.
+type Doc struct {
+	buf    []byte
+	tokens []token
+	stack  []frame
+}
+
+// Parse parses the one value that buf holds. See Doc.Parse to reuse memory.
+func Parse(buf []byte, o Options) (Doc, error) {
+	var d Doc
+	err := d.Parse(buf, o)
+	return d, err
+}
+
+// ParsePrefix parses one value at the start of buf and says how many bytes it took;
+// what follows is the caller's (BEP 9 data messages carry a payload there).
+func ParsePrefix(buf []byte, o Options) (Doc, int, error) {
+	var d Doc
+	n, err := d.ParsePrefix(buf, o)
+	return d, n, err
+}
+
+// Parse replaces the document by the one value that buf holds. The document keeps buf.
+// After an error the document is empty.
+func (d *Doc) Parse(buf []byte, o Options) error {
+	n, err := d.ParsePrefix(buf, o)
+	if err != nil {
+		return err
+	}
+	if n != len(buf) && !o.AllowTrailing {
+		d.clear()
+		return &SyntaxError{n, ErrTrailing}
+	}
+	return nil
+}
+
+// ParsePrefix replaces the document by the value at the start of buf and gives the
+// number of bytes it took. After an error the document is empty.
+func (d *Doc) ParsePrefix(buf []byte, o Options) (int, error) {
+	d.clear()
+	if len(buf) > o.maxSize() {
+		return 0, &SyntaxError{o.maxSize(), ErrTooLarge}
+	}
+	n, err := d.scan(buf, &o)
+	if err != nil {
+		d.clear()
+		return 0, &SyntaxError{n, err}
+	}
+	d.buf = buf
+	return n, nil
+}
+
+// Root is the document's value; of Kind Invalid when nothing was parsed.
+func (d *Doc) Root() Value {
+	if len(d.tokens) == 0 {
+		return Value{}
+	}
+	return Value{d, 0}
+}
+
+func (d *Doc) clear() {
+	d.buf, d.tokens, d.stack = nil, d.tokens[:0], d.stack[:0]
+}
+
+func (o *Options) maxSize() int {
+	if o.MaxSize > 0 {
+		return min(o.MaxSize, MaxSize)
+	}
+	return DefaultMaxSize
+}
+
+func orDefault(v, def int) int {
+	if v > 0 {
+		return v
+	}
+	return def
+}
+
+// scan fills d.tokens from the value at the start of buf. It returns the offset where
+// the value ends, or where and why it is wrong.
+func (d *Doc) scan(buf []byte, o *Options) (int, error) {
+	var (
+		tokens    = d.tokens
+		stack     = d.stack
+		maxDepth  = orDefault(o.MaxDepth, DefaultMaxDepth)
+		maxItems  = orDefault(o.MaxItems, DefaultMaxItems)
+		maxString = orDefault(o.MaxString, len(buf))
+		cur       frame // the innermost open container
+		depth     int
+		wantKey   bool
+		pos       int
+	)
+	defer func() { d.tokens, d.stack = tokens, stack }()
+	for {
+		if pos >= len(buf) {
+			return pos, ErrTruncated
+		}
+		c, start := buf[pos], pos
+		if c == 'e' {
+			// Ends of containers hold no token; a dictionary may end only where a key may stand.
+			if depth == 0 || (cur.dict && !wantKey) {
+				return pos, ErrSyntax
+			}
+			pos++
+			tokens[cur.tok].end, tokens[cur.tok].next = uint32(pos), uint32(len(tokens))
+			depth--
+			cur = stack[depth]
+			stack = stack[:depth]
+			wantKey = cur.dict
+		} else {
+			if len(tokens) >= maxItems {
+				return pos, ErrTooManyItems
+			}
+			switch {
+			case c-'0' <= 9:
+				end, content, err := scanString(buf, pos, maxString, o.Lenient)
+				if err != nil {
+					return pos, err
+				}
+				pos = end
+				tokens = append(tokens, token{uint32(start), uint32(end), uint32(len(tokens) + 1), String, uint8(content - start)})
+				if wantKey {
+					key := uint32(len(tokens) - 1)
+					if cur.lastKey != 0 && !o.Lenient {
+						if err := checkOrder(buf, &tokens[cur.lastKey], &tokens[key]); err != nil {
+							return start, err
+						}
+					}
+					cur.lastKey = key
+				}
+			case wantKey:
+				return pos, ErrKey
+			case c == 'i':
+				end, err := scanInt(buf, pos, o.Lenient)
+				if err != nil {
+					return pos, err
+				}
+				pos = end
+				tokens = append(tokens, token{uint32(start), uint32(end), uint32(len(tokens) + 1), Integer, 0})
+			case c == 'd' || c == 'l':
+				if depth >= maxDepth {
+					return pos, ErrTooDeep
+				}
+				pos++
+				depth++
+				stack = append(stack, cur)
+				cur = frame{tok: uint32(len(tokens)), dict: c == 'd'}
+				kind := List
+				if cur.dict {
+					kind = Dictionary
+				}
+				tokens = append(tokens, token{uint32(start), 0, 0, kind, 0})
+				wantKey = cur.dict
+				continue
+			default:
+				return pos, ErrSyntax
+			}
+			wantKey = cur.dict && !wantKey
+		}
+		if depth == 0 {
+			return pos, nil
+		}
+	}
+}
+
+// scanString reads the string at pos and gives where it ends and where its content starts.
+func scanString(buf []byte, pos, maxString int, lenient bool) (end, content int, err error) {
+	n, i := 0, pos
+	for ; i < len(buf); i++ {
+		c := buf[i] - '0'
+		if c > 9 {
+			break
+		}
+		if i-pos >= maxLengthDigits {
+			return 0, 0, ErrLength
+		}
+		n = n*10 + int(c)
+	}
+	if i >= len(buf) {
+		return 0, 0, ErrTruncated
+	}
+	if buf[i] != ':' || (buf[pos] == '0' && i > pos+1 && !lenient) {
+		return 0, 0, ErrLength
+	}
+	if n > maxString {
+		// A length beyond the input is truncation unless the caller set a limit of its own.
+		if maxString == len(buf) {
+			return 0, 0, ErrTruncated
+		}
+		return 0, 0, ErrStringSize
+	}
+	content = i + 1
+	if n > len(buf)-content {
+		return 0, 0, ErrTruncated
+	}
+	return content + n, content, nil
+}
+
+// maxLengthDigits bounds a length prefix: MaxSize has ten digits.
+const maxLengthDigits = 10
+
+// maxIntDigits is generous for lenient leading zeros; the value itself must fit int64.
+const maxIntDigits = 32
+
+// scanInt checks the integer at pos and gives where it ends.
+func scanInt(buf []byte, pos int, lenient bool) (int, error) {
+	i := pos + 1
+	negative := i < len(buf) && buf[i] == '-'
+	if negative {
+		i++
+	}
+	first := i
+	var v uint64
+	for ; i < len(buf); i++ {
+		c := buf[i] - '0'
+		if c > 9 {
+			break
+		}
+		if i-first >= maxIntDigits || v > (1<<63)/10 {
+			return 0, ErrRange
+		}
+		v = v*10 + uint64(c)
+	}
+	if i >= len(buf) {
+		return 0, ErrTruncated
+	}
+	if buf[i] != 'e' || i == first {
+		return 0, ErrInteger
+	}
+	if !lenient && buf[first] == '0' && (i > first+1 || negative) {
+		return 0, ErrInteger
+	}
+	if v > 1<<63 || (v == 1<<63 && !negative) {
+		return 0, ErrRange
+	}
+	return i + 1, nil
+}
+
+func checkOrder(buf []byte, a, b *token) error {
+	c := bytes.Compare(buf[a.start+uint32(a.head):a.end], buf[b.start+uint32(b.head):b.end])
+	switch {
+	case c < 0:
+		return nil
+	case c == 0:
+		return ErrDuplicateKey
+	}
+	return ErrKeyOrder
+}
