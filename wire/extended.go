@@ -1,0 +1,190 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/bttnet/btt/bencode"
+)
+
+// Names of extension messages in the handshake's `m` dictionary (BEP 10).
+const (
+	NameMetadata = "ut_metadata" // BEP 9
+	NameSpeed    = "btt_speed"   // BitTorrent Speed, docs/beps/speed.rst
+)
+
+// The ids by which peers address extension messages to us. We choose them;
+// they never change.
+const (
+	SubHandshake uint8 = 0
+	SubMetadata  uint8 = 2
+	SubSpeed     uint8 = 9
+)
+
+// Limits of extension messages.
+const (
+	// MaxExtended is the longest extension handshake read, in bytes.
+	MaxExtended = 64 << 10
+	// MetadataPiece is the size of a metadata piece (BEP 9).
+	MetadataPiece = 16 << 10
+	// MaxMetadata is the largest info dictionary fetched from peers, in bytes.
+	MaxMetadata = 32 << 20
+	// maxReqq bounds what is believed of a peer's `reqq`.
+	maxReqq = 1 << 16
+)
+
+// ErrExtended says that an extension message cannot be read.
+var ErrExtended = errors.New("extension message is malformed")
+
+// ExtendedHandshake is the dictionary that opens the extension protocol.
+type ExtendedHandshake struct {
+	// Metadata and Speed are the sender's ids for these messages; 0 = it does
+	// not speak them.
+	Metadata, Speed uint8
+	// MetadataSize is the length of the info dictionary in bytes; 0 = unknown.
+	MetadataSize int
+	Reqq         int // requests the sender accepts at once; 0 = not told
+	Port         uint16
+	Client       string
+	YourIP       netip.Addr // the receiver's address as the sender sees it
+	UploadOnly   bool       // BEP 21: the sender wants nothing
+	// SpeedVersion and SpeedNetwork describe BitTorrent Speed: its version and
+	// the first bytes of the ledger's network id.
+	SpeedVersion int
+	SpeedNetwork []byte
+}
+
+// Append appends the message's payload (without the extended header) to dst.
+func (h *ExtendedHandshake) Append(dst []byte) []byte {
+	var d, m bencode.Dict
+	if h.Metadata != 0 {
+		m.SetInt(NameMetadata, int64(h.Metadata))
+	}
+	if h.Speed != 0 {
+		m.SetInt(NameSpeed, int64(h.Speed))
+		var s bencode.Dict
+		s.SetInt("v", int64(h.SpeedVersion))
+		s.SetBytes("net", h.SpeedNetwork)
+		d.SetDict("btt", &s)
+	}
+	d.SetDict("m", &m)
+	if h.MetadataSize > 0 {
+		d.SetInt("metadata_size", int64(h.MetadataSize))
+	}
+	if h.Port != 0 {
+		d.SetInt("p", int64(h.Port))
+	}
+	if h.Reqq > 0 {
+		d.SetInt("reqq", int64(h.Reqq))
+	}
+	if h.UploadOnly {
+		d.SetInt("upload_only", 1)
+	}
+	if h.Client != "" {
+		d.SetString("v", h.Client)
+	}
+	if h.YourIP.IsValid() {
+		ip := h.YourIP.Unmap()
+		d.SetBytes("yourip", ip.AsSlice())
+	}
+	return d.Append(dst)
+}
+
+// ParseExtendedHandshake reads the dictionary; keys it does not know are
+// skipped, senseless values count as absent.
+func ParseExtendedHandshake(b []byte) (ExtendedHandshake, error) {
+	var h ExtendedHandshake
+	if len(b) > MaxExtended {
+		return h, fmt.Errorf("read extension handshake of %d bytes: %w", len(b), ErrExtended)
+	}
+	doc, err := bencode.Parse(b, bencode.Options{Lenient: true, AllowTrailing: true, MaxDepth: 8, MaxItems: 4096})
+	if err != nil {
+		return h, fmt.Errorf("read extension handshake: %w: %w", ErrExtended, err)
+	}
+	root := doc.Root()
+	if root.Kind() != bencode.Dictionary {
+		return h, fmt.Errorf("read extension handshake: no dictionary: %w", ErrExtended)
+	}
+	m := root.Get("m")
+	h.Metadata = uint8(within(m.Get(NameMetadata), 255))
+	h.Speed = uint8(within(m.Get(NameSpeed), 255))
+	h.MetadataSize = int(within(root.Get("metadata_size"), MaxMetadata))
+	h.Reqq = int(within(root.Get("reqq"), maxReqq))
+	h.Port = uint16(within(root.Get("p"), 65535))
+	h.UploadOnly = within(root.Get("upload_only"), 1) == 1
+	h.Client = clip(root.Get("v").Bytes(), 64)
+	if ip, ok := netip.AddrFromSlice(root.Get("yourip").Bytes()); ok {
+		h.YourIP = ip
+	}
+	s := root.Get("btt")
+	h.SpeedVersion = int(within(s.Get("v"), 255))
+	if n := s.Get("net").Bytes(); len(n) <= 32 {
+		h.SpeedNetwork = append([]byte(nil), n...)
+	}
+	return h, nil
+}
+
+// within reads an integer in [0, most]; anything else is 0.
+func within(v bencode.Value, most int64) int64 {
+	n, ok := v.Int()
+	if !ok || n < 0 || n > most {
+		return 0
+	}
+	return n
+}
+
+func clip(b []byte, n int) string { return string(b[:min(len(b), n)]) }
+
+// MetadataKind is the type of a BEP 9 message.
+type MetadataKind uint8
+
+// Kinds of [MetadataMessage].
+const (
+	MetadataRequest MetadataKind = 0
+	MetadataData    MetadataKind = 1
+	MetadataReject  MetadataKind = 2
+)
+
+// MetadataMessage is one BEP 9 message; Data aliases the input.
+type MetadataMessage struct {
+	Kind  MetadataKind
+	Piece int
+	Size  int // total size, in data messages
+	Data  []byte
+}
+
+// Append appends the payload to dst.
+func (m *MetadataMessage) Append(dst []byte) []byte {
+	var d bencode.Dict
+	d.SetInt("msg_type", int64(m.Kind))
+	d.SetInt("piece", int64(m.Piece))
+	if m.Kind == MetadataData {
+		d.SetInt("total_size", int64(m.Size))
+	}
+	return append(d.Append(dst), m.Data...)
+}
+
+// ParseMetadataMessage reads a BEP 9 message.
+func ParseMetadataMessage(b []byte) (MetadataMessage, error) {
+	var m MetadataMessage
+	doc, n, err := bencode.ParsePrefix(b, bencode.Options{Lenient: true, MaxDepth: 4, MaxItems: 64})
+	if err != nil {
+		return m, fmt.Errorf("read metadata message: %w: %w", ErrExtended, err)
+	}
+	root := doc.Root()
+	kind, ok := root.Get("msg_type").Int()
+	piece, ok2 := root.Get("piece").Int()
+	if !ok || !ok2 || kind < 0 || kind > 255 || piece < 0 || piece > MaxMetadata/MetadataPiece {
+		return m, fmt.Errorf("read metadata message: %w", ErrExtended)
+	}
+	m.Kind, m.Piece = MetadataKind(kind), int(piece)
+	m.Size = int(within(root.Get("total_size"), MaxMetadata))
+	if m.Kind == MetadataData {
+		m.Data = b[n:]
+		if len(m.Data) > MetadataPiece {
+			return m, fmt.Errorf("read metadata piece of %d bytes: %w", len(m.Data), ErrExtended)
+		}
+	}
+	return m, nil
+}
