@@ -1,0 +1,152 @@
+// Package choker decides who is unchoked: one pure function per 15 s round
+// over a snapshot of all peers of a session, and one that fills free slots
+// between rounds.
+//
+// It is called by internal/session (one choker for all torrents) and by the
+// simulator. It is passive: no goroutine, no clock, no state; equal inputs
+// give equal decisions, whatever the order of the candidates.
+//
+// Slots are filled in this order:
+//
+//  1. paid slots: peers with an eligible bid, by speed/auction (R10.8-R10.21);
+//  2. the other regular slots: barter rank, then the seed policy (R10.3,
+//     R10.4); the reserve price does not bind here (A17, A21);
+//  3. optimistic slots: longest wait; never auctioned, a bid only breaks ties
+//     among peers never unchoked before (R10.5, R10.11-R10.13).
+//
+// Requirements: R10, R1.6, R1.10, R12.1; readings A16-A21.
+package choker
+
+import (
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/speed/auction"
+)
+
+// Periods of the rules.
+const (
+	// Period is the time between two rounds (R10.2).
+	Period = 15 * time.Second
+	// OptimisticPeriod is how long an optimistic slot is held: two rounds.
+	OptimisticPeriod = 2 * Period
+	// SeedPeriod is how long a free peer holds a regular slot of a seed under
+	// RoundRobin while others wait.
+	SeedPeriod = 4 * Period
+	// slack keeps a round that comes a little early from adding a whole one.
+	slack = time.Second
+)
+
+// Defaults of Default.
+const (
+	// DefaultSlots is the number of unchoke slots of a session.
+	DefaultSlots = 8
+	// DefaultPriceStep is the price change, in parts per million of the
+	// running price, up to which a running slot keeps its price (A19).
+	DefaultPriceStep = 100_000
+)
+
+// ppm is the denominator of Config.PriceStep.
+const ppm = 1_000_000
+
+// SeedPolicy orders free peers that are equal by barter.
+type SeedPolicy uint8
+
+// Seed policies.
+const (
+	// RoundRobin lets each free peer hold a slot for SeedPeriod, then serves
+	// the one that waited longest.
+	RoundRobin SeedPolicy = iota
+	// FastestUpload prefers the peers that took most in the last round
+	// (R10.4); newcomers come in by the optimistic slots.
+	FastestUpload
+)
+
+// Candidate is one connected peer in the snapshot.
+type Candidate struct {
+	// ID is unique in the snapshot.
+	ID uint64
+	// Torrent names the torrent; informative, the decision does not use it.
+	Torrent uint32
+	// Interested: the peer wants data of us. Others are choked.
+	Interested bool
+	// Unchoked and Optimistic describe the present state.
+	Unchoked, Optimistic bool
+	// Paid: the present slot is a sold one at Price.
+	Paid bool
+	// Seeding: this node is complete in that torrent.
+	Seeding bool
+	// Snubbed: the peer owes us data and does not send; it comes last in the
+	// barter rank.
+	Snubbed bool
+	// Speed: the peer speaks btt_speed and may bid. Clear it for a peer that
+	// payment penalties bar.
+	Speed bool
+	// Bid is the peer's bid, Reserve the reserve price announced to it (0 if
+	// none), Own this node's own bid for the torrent, Price what the peer
+	// pays in its present paid slot; all in µBTT per GiB.
+	Bid, Reserve, Own, Price amount.Price
+	// Received and Sent are payload bytes of the last round.
+	Received, Sent int64
+	// UnchokedAt is when the peer was last unchoked (the start of the present
+	// slot if Unchoked), zero if never.
+	UnchokedAt time.Time
+	// WaitingSince is since when the peer is interested and choked.
+	WaitingSince time.Time
+}
+
+// buyer reports whether the peer may buy a slot (R7.18, A16).
+func (c *Candidate) buyer() bool {
+	return c.Interested && c.Speed && c.Bid > 0 && c.Bid >= c.Reserve
+}
+
+// snubbed reports whether the peer fails as a barter partner; a seed barters
+// with nobody.
+func (c *Candidate) snubbed() bool { return c.Snubbed && !c.Seeding }
+
+// Config of a session. The zero value unchokes nobody; start from Default.
+type Config struct {
+	// Slots is the number of unchoke slots, optimistic ones included; a
+	// negative number means no limit.
+	Slots int
+	// Optimistic is how many of them are optimistic and never sold; at most
+	// Slots counts.
+	Optimistic int
+	// Strategy orders bidders; nil means auction.Paper.
+	Strategy auction.Strategy
+	// PaidMaxLeeching is the most slots sold in torrents this node still
+	// leeches, all of them together (A18).
+	PaidMaxLeeching int
+	// Seed orders free peers.
+	Seed SeedPolicy
+	// PriceStep: a running price stays unless it moves by more than this many
+	// parts per million of itself (A19).
+	PriceStep uint32
+	// PaidOnly: torrents this node seeds serve nobody for free. Off by
+	// default (R1.10, A21); a user's choice.
+	PaidOnly bool
+}
+
+// Default returns the configuration for a number of slots: one fifth of them
+// optimistic and at least one, at most half of them sold while leeching.
+func Default(slots int) Config {
+	return Config{
+		Slots: slots, Optimistic: max(1, slots/5), Strategy: auction.Paper{},
+		PaidMaxLeeching: slots / 2, PriceStep: DefaultPriceStep,
+	}
+}
+
+// Decision is the verdict on one candidate.
+type Decision struct {
+	ID uint64
+	// Unchoke: the peer has a slot from now on.
+	Unchoke bool
+	// Optimistic and Paid say of which kind; at most one is true.
+	Optimistic, Paid bool
+	// Reprice: the peer is unchoked already but its price changes (also from
+	// or to a free slot): choke it, reject its requests, send the bid
+	// response if Paid, unchoke it (R10.18).
+	Reprice bool
+	// Price is what a Paid peer pays, in µBTT per GiB; never above its bid.
+	Price amount.Price
+}

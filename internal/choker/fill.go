@@ -1,0 +1,94 @@
+package choker
+
+import (
+	"cmp"
+	"math/bits"
+	"slices"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+)
+
+// Fill uses slots that are free between two rounds: it appends to dst only the
+// candidates to unchoke now, in their order, and never chokes or reprices anybody.
+// Eligible bidders come first and pay the reserve price of their torrent, for
+// a free slot has no losing bid (R10.21); then free peers by barter rank; free
+// optimistic slots go to the longest wait.
+func Fill(dst []Decision, cfg Config, now time.Time, cands []Candidate) []Decision {
+	r := newRound(nil, cfg, now, 0, cands)
+	freeOptimistic, soldLeeching := r.reserved, 0
+	for i := range cands {
+		c := &cands[i]
+		if !c.Unchoked {
+			continue
+		}
+		r.out[i].Unchoke = true // not to be given again
+		if c.Optimistic && freeOptimistic > 0 {
+			freeOptimistic--
+			continue
+		}
+		r.taken++
+		if c.Paid && !c.Seeding {
+			soldLeeching++
+		}
+	}
+	// Too many regular holders (fewer slots than before) use up all slots.
+	freeOptimistic = min(freeOptimistic, max(0, r.regular+freeOptimistic-r.taken))
+	r.sellFree(cfg.PaidMaxLeeching - soldLeeching)
+	r.barter(r.regular - r.taken)
+	r.optimistic(freeOptimistic)
+	for i := range cands {
+		if r.out[i].Unchoke && !cands[i].Unchoked {
+			dst = append(dst, r.out[i])
+		}
+	}
+	return dst
+}
+
+// sellFree sells the free regular slots at the reserve price, at most
+// leeching of them in torrents we still leech.
+func (r *round) sellFree(leeching int) {
+	order := r.order[:0]
+	for i := range r.cands {
+		if r.cands[i].buyer() && !r.out[i].Unchoke {
+			order = append(order, int32(i))
+		}
+	}
+	slices.SortFunc(order, r.compareBids)
+	for _, i := range order {
+		c, d := &r.cands[i], &r.out[i]
+		if r.taken >= r.regular {
+			return
+		}
+		if !c.Seeding {
+			if leeching <= 0 {
+				continue
+			}
+			leeching--
+		}
+		d.Unchoke, d.Paid, d.Price = true, true, max(c.Reserve, 0)
+		r.taken++
+	}
+}
+
+// compareBids is the paper's order: bid, data received, random word.
+func (r *round) compareBids(i, j int32) int {
+	a, b := &r.cands[i], &r.cands[j]
+	if c := cmp.Compare(b.Bid, a.Bid); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(b.Received, a.Received); c != 0 {
+		return c
+	}
+	return r.compareTie(a, b)
+}
+
+// share returns price × parts / ppm, rounded down and saturated.
+func share(price amount.Price, parts uint32) amount.Price {
+	hi, lo := bits.Mul64(uint64(price), uint64(parts))
+	if hi >= ppm {
+		return amount.MaxPrice
+	}
+	q, _ := bits.Div64(hi, lo, ppm)
+	return amount.Price(min(q, uint64(amount.MaxPrice)))
+}
