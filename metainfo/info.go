@@ -1,0 +1,419 @@
+package metainfo
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/bttnet/btt/bencode"
+)
+
+// Attr are the attributes of a file (BEP 47).
+type Attr uint8
+
+// The attributes.
+const (
+	AttrPad        Attr = 1 << iota // zeros that align the next file; never written
+	AttrExecutable                  // to be made executable
+	AttrHidden                      // to be hidden
+	AttrSymlink                     // a symbolic link to File.Symlink
+)
+
+// File is one file of a torrent.
+type File struct {
+	// Path as the torrent has it, never empty, unsafe to use on disk: see Info.DiskFiles.
+	// In a single-file torrent it is the torrent's name; else it is relative to the
+	// folder of that name.
+	Path []string
+	// Length in bytes; 0 for symbolic links.
+	Length int64
+	// Pad says that the file is made of zeros for alignment and must not be written.
+	Pad  bool
+	Attr Attr
+	// PiecesRoot is the root of the file's hash tree; nil in version 1, for pad files
+	// and for empty files.
+	PiecesRoot *[32]byte
+	// Symlink is the target of a symbolic link, relative to the torrent's root. This
+	// client does not create links.
+	Symlink []string
+}
+
+// Info is a checked info dictionary. Raw, Pieces and PiecesRoot are views of the parsed
+// bytes, which must not change afterwards.
+type Info struct {
+	Name        string
+	PieceLength int64 // bytes
+	// Pieces are the version 1 hashes, 20 bytes for each piece; nil in version 2 alone.
+	Pieces []byte
+	// Files in the order of the piece space, pad files included.
+	Files []File
+	// SingleFile says that there is no folder around the one file.
+	SingleFile bool
+	// Private torrents use no source of peers but their trackers (BEP 27).
+	Private bool
+	// Source is a tag some private trackers put in to make the hash their own.
+	Source string
+	// MetaVersion is 1, or 2 for version 2 and hybrids.
+	MetaVersion int
+	// TotalLength is the bytes of the piece space: all files, pad files included.
+	TotalLength int64
+	// Raw is the encoded dictionary; hashing it gives the info hash.
+	Raw []byte
+}
+
+// HasV1 reports whether version 1 hashes are there.
+func (in *Info) HasV1() bool { return len(in.Pieces) > 0 }
+
+// HasV2 reports whether version 2 hashes are there.
+func (in *Info) HasV2() bool { return in.MetaVersion == 2 }
+
+// NumPieces is the number of pieces.
+func (in *Info) NumPieces() int { return numPieces(in.TotalLength, in.PieceLength) }
+
+// PieceSize is the bytes of piece i: PieceLength but for the last one; 0 if there is no piece i.
+func (in *Info) PieceSize(i int) int64 {
+	if i < 0 || i >= in.NumPieces() {
+		return 0
+	}
+	return min(in.PieceLength, in.TotalLength-int64(i)*in.PieceLength)
+}
+
+// PieceHash is the version 1 hash of piece i and true, or false if there is none.
+func (in *Info) PieceHash(i int) ([20]byte, bool) {
+	if i < 0 || i >= len(in.Pieces)/20 {
+		return [20]byte{}, false
+	}
+	return [20]byte(in.Pieces[i*20:]), true
+}
+
+// ContentLength is the bytes of all files without the pad files: what people call the
+// torrent's size.
+func (in *Info) ContentLength() int64 {
+	var n int64
+	for i := range in.Files {
+		if !in.Files[i].Pad {
+			n += in.Files[i].Length
+		}
+	}
+	return n
+}
+
+// InfoHash is the hash peers and trackers know the torrent by: SHA-1, or truncated
+// SHA-256 for version 2 alone.
+func (in *Info) InfoHash() InfoHash {
+	if in.HasV1() {
+		return HashInfo(in.Raw)
+	}
+	return HashInfoV2(in.Raw).Truncated()
+}
+
+func numPieces(total, pieceLength int64) int {
+	if pieceLength <= 0 {
+		return 0
+	}
+	return int((total + pieceLength - 1) / pieceLength)
+}
+
+// ParseInfo reads an info dictionary as peers send it (BEP 9). It keeps raw.
+func ParseInfo(raw []byte) (*Info, error) {
+	if len(raw) > MaxTorrentSize {
+		return nil, fmt.Errorf("parse info: %w", ErrSize)
+	}
+	doc, err := bencode.Parse(raw, parseOptions)
+	if err != nil {
+		return nil, fmt.Errorf("parse info: %w", err)
+	}
+	in := new(Info)
+	if err := in.parse(doc.Root()); err != nil {
+		return nil, fmt.Errorf("parse info: %w", err)
+	}
+	return in, nil
+}
+
+// Torrents of the wild are not always canonical; the info hash is taken of the bytes as
+// they are, so nothing is lost by reading them leniently.
+var parseOptions = bencode.Options{
+	Lenient:  true,
+	MaxSize:  MaxTorrentSize,
+	MaxDepth: maxDepth,
+	MaxItems: maxItems,
+}
+
+// infoFields are the values of an info dictionary before they are checked.
+type infoFields struct {
+	name, nameUTF8, pieceLength, pieces, files, length, private,
+	source, metaVersion, fileTree, attr, symlink bencode.Value
+}
+
+// set keeps the first of equal keys, as bencode's Get does.
+func set(field *bencode.Value, v bencode.Value) {
+	if !field.Exists() {
+		*field = v
+	}
+}
+
+func readInfoFields(root bencode.Value) (f infoFields) {
+	for key, v := range root.Dict() {
+		switch string(key) {
+		case "name":
+			set(&f.name, v)
+		case "name.utf-8":
+			set(&f.nameUTF8, v)
+		case "piece length":
+			set(&f.pieceLength, v)
+		case "pieces":
+			set(&f.pieces, v)
+		case "files":
+			set(&f.files, v)
+		case "length":
+			set(&f.length, v)
+		case "private":
+			set(&f.private, v)
+		case "source":
+			set(&f.source, v)
+		case "meta version":
+			set(&f.metaVersion, v)
+		case "file tree":
+			set(&f.fileTree, v)
+		case "attr":
+			set(&f.attr, v)
+		case "symlink path":
+			set(&f.symlink, v)
+		}
+	}
+	return f
+}
+
+// parse fills the info from its dictionary and checks it whole.
+func (in *Info) parse(root bencode.Value) error {
+	if root.Kind() != bencode.Dictionary {
+		return fmt.Errorf("%w: it is a %v", ErrInfo, root.Kind())
+	}
+	f := readInfoFields(root)
+	in.Raw = root.Raw()
+	in.MetaVersion = 1
+	if version, ok := f.metaVersion.Int(); ok || f.metaVersion.Exists() {
+		if version != 1 && version != 2 {
+			return fmt.Errorf("%w: %.20q, versions 1 and 2 are known", ErrVersion, f.metaVersion.Raw())
+		}
+		in.MetaVersion = int(version)
+	}
+	if err := in.parseCommon(&f); err != nil {
+		return err
+	}
+	if in.MetaVersion == 2 {
+		return in.parseV2(&f)
+	}
+	return in.parseV1(&f)
+}
+
+func (in *Info) parseCommon(f *infoFields) error {
+	name := f.nameUTF8
+	if name.Len() == 0 || name.Kind() != bencode.String {
+		name = f.name
+	}
+	if name.Kind() != bencode.String || name.Len() == 0 || name.Len() > MaxNameLength {
+		return fmt.Errorf("%w: it must be a string of 1 to %d bytes", ErrName, MaxNameLength)
+	}
+	in.Name = name.Text()
+	pieceLength, ok := f.pieceLength.Int()
+	if !ok || pieceLength < MinPieceLength || pieceLength > MaxPieceLength {
+		return fmt.Errorf("%w: %.30q, want %d to %d bytes", ErrPieceLength, f.pieceLength.Raw(), MinPieceLength, MaxPieceLength)
+	}
+	in.PieceLength = pieceLength
+	private, _ := f.private.Int()
+	in.Private = private == 1
+	in.Source = text(f.source)
+	return nil
+}
+
+// parseV1 reads the version 1 part: the file list and its piece hashes.
+func (in *Info) parseV1(f *infoFields) error {
+	if err := in.parseFilesV1(f); err != nil {
+		return err
+	}
+	if err := in.sum(); err != nil {
+		return err
+	}
+	if in.TotalLength == 0 {
+		return ErrEmpty
+	}
+	pieces := f.pieces.Bytes()
+	if want := in.NumPieces(); len(pieces) != want*20 {
+		return fmt.Errorf("%w: %d bytes of hashes for %d pieces", ErrPieces, len(pieces), want)
+	}
+	in.Pieces = pieces
+	return nil
+}
+
+// sum adds up the piece space and checks its limits.
+func (in *Info) sum() error {
+	var total int64
+	for i := range in.Files {
+		total += in.Files[i].Length // both are at most MaxTotalLength: no overflow
+		if total > MaxTotalLength {
+			return fmt.Errorf("%w: all files together exceed %d bytes", ErrFileLength, int64(MaxTotalLength))
+		}
+	}
+	if n := numPieces(total, in.PieceLength); n > MaxPieces {
+		return fmt.Errorf("%w: %d pieces, at most %d", ErrTooMany, n, MaxPieces)
+	}
+	in.TotalLength = total
+	return nil
+}
+
+func (in *Info) parseFilesV1(f *infoFields) error {
+	switch {
+	case f.files.Exists() && f.length.Exists():
+		return fmt.Errorf("%w: it has both files and length", ErrFiles)
+	case f.length.Exists():
+		n, err := fileLength(f.length)
+		if err != nil {
+			return err
+		}
+		file := File{Path: []string{in.Name}, Length: n, Attr: parseAttr(f.attr.Bytes()) &^ (AttrPad | AttrSymlink)}
+		in.Files, in.SingleFile = []File{file}, true
+		return nil
+	case f.files.Kind() != bencode.List:
+		return fmt.Errorf("%w: it has neither files nor length", ErrFiles)
+	}
+	n := f.files.Len()
+	if n == 0 {
+		return fmt.Errorf("%w: the list is empty", ErrFiles)
+	}
+	if n > MaxFiles {
+		return fmt.Errorf("%w: %d files, at most %d", ErrTooMany, n, MaxFiles)
+	}
+	in.Files = make([]File, n)
+	var names arena
+	// What is left after the fixed parts of each file's dictionary bounds the paths.
+	names.grow(f.files.Items()-5*n, len(f.files.Raw())-len("d6:lengthi1e4:pathl1:aee")*n)
+	i := 0
+	for v := range f.files.List() {
+		if err := in.Files[i].parseV1(v, &names); err != nil {
+			return fmt.Errorf("file %d: %w", i, err)
+		}
+		i++
+	}
+	return nil
+}
+
+// parseV1 reads one entry of the version 1 file list.
+func (file *File) parseV1(v bencode.Value, names *arena) error {
+	var length, path, pathUTF8, attr, symlink bencode.Value
+	for key, v := range v.Dict() {
+		switch string(key) {
+		case "length":
+			set(&length, v)
+		case "path":
+			set(&path, v)
+		case "path.utf-8":
+			set(&pathUTF8, v)
+		case "attr":
+			set(&attr, v)
+		case "symlink path":
+			set(&symlink, v)
+		}
+	}
+	if pathUTF8.Kind() == bencode.List {
+		path = pathUTF8
+	}
+	var err error
+	if file.Path, err = names.path(path); err != nil {
+		return err
+	}
+	file.Attr = parseAttr(attr.Bytes())
+	if file.Attr&AttrSymlink != 0 {
+		// A link has no content of its own, whatever length says (BEP 47).
+		file.Symlink, err = names.path(symlink)
+		return err
+	}
+	if file.Length, err = fileLength(length); err != nil {
+		return err
+	}
+	// BitComet padded files under this name before BEP 47.
+	if strings.HasPrefix(file.Path[len(file.Path)-1], "_____padding_file_") {
+		file.Attr |= AttrPad
+	}
+	file.Pad = file.Attr&AttrPad != 0
+	return nil
+}
+
+func fileLength(v bencode.Value) (int64, error) {
+	n, ok := v.Int()
+	if !ok || n < 0 || n > MaxTotalLength {
+		return 0, fmt.Errorf("%w: %.30q", ErrFileLength, v.Raw())
+	}
+	return n, nil
+}
+
+func parseAttr(b []byte) (a Attr) {
+	for _, c := range b {
+		switch c {
+		case 'p':
+			a |= AttrPad
+		case 'x':
+			a |= AttrExecutable
+		case 'h':
+			a |= AttrHidden
+		case 'l':
+			a |= AttrSymlink
+		}
+	}
+	return a
+}
+
+// String is the form attributes have in a torrent, "" for none.
+func (a Attr) String() string {
+	var b [4]byte
+	s := b[:0]
+	for i, c := range []byte("pxhl") {
+		if a&(1<<i) != 0 {
+			s = append(s, c)
+		}
+	}
+	return string(s)
+}
+
+// text is a string shown to people, cut to MaxTextLength.
+func text(v bencode.Value) string {
+	b := v.Bytes()
+	return strings.ToValidUTF8(string(b[:min(len(b), MaxTextLength)]), "\uFFFD")
+}
+
+// arena holds the path components of all files in two allocations: a big torrent has
+// more components than anything else.
+type arena struct {
+	parts []string
+	bytes strings.Builder
+}
+
+func (a *arena) grow(parts, bytes int) {
+	a.parts = make([]string, 0, max(parts, 0))
+	a.bytes.Grow(max(bytes, 0))
+}
+
+// intern copies b. Earlier copies stay valid when the builder grows.
+func (a *arena) intern(b []byte) string {
+	start := a.bytes.Len()
+	a.bytes.Write(b)
+	return a.bytes.String()[start:]
+}
+
+// path reads a list of components.
+func (a *arena) path(v bencode.Value) ([]string, error) {
+	start := len(a.parts)
+	for part := range v.List() {
+		b := part.Bytes()
+		if b == nil {
+			return nil, fmt.Errorf("%w: component %d is a %v", ErrPath, len(a.parts)-start, part.Kind())
+		}
+		if len(b) > MaxNameLength || len(a.parts)-start >= MaxPathDepth {
+			return nil, fmt.Errorf("%w: more than %d components or %d bytes in one", ErrPath, MaxPathDepth, MaxNameLength)
+		}
+		a.parts = append(a.parts, a.intern(b))
+	}
+	if len(a.parts) == start {
+		return nil, fmt.Errorf("%w: it is missing or empty", ErrPath)
+	}
+	return a.parts[start:len(a.parts):len(a.parts)], nil
+}
