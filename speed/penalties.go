@@ -1,0 +1,147 @@
+package speed
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/bttnet/btt/ledger"
+)
+
+// Defaults of payment penalties (R12.1-R12.3, A25).
+const (
+	// PenaltyBase is how long a first failure makes a peer ineligible; each
+	// further one doubles it.
+	PenaltyBase = time.Minute
+	// PenaltyMax is the longest penalty.
+	PenaltyMax = 24 * time.Hour
+	// PenaltyForget is how long after its end a penalty is remembered, so
+	// that the next one doubles it.
+	PenaltyForget = 24 * time.Hour
+	// BanAfter is the number of failures in a row from which a peer is also
+	// disconnected and refused for the penalty's time.
+	BanAfter = 3
+	// MaxPenalties is the greatest number of accounts and, apart from them,
+	// of addresses remembered. Beyond it the penalty that ends first gives
+	// way.
+	MaxPenalties = 4096
+)
+
+// ipv6Prefix is the part of an IPv6 address that is judged: the rest is the
+// peer's to choose.
+const ipv6Prefix = 64
+
+// Penalties remembers who won a slot and did not open a channel or did not
+// pay. A peer is judged by its account and by its address: a fresh account
+// from the same address gets no fresh start, nor does the account elsewhere.
+// The zero value is ready. Not safe for concurrent use; the client's session
+// owns one.
+type Penalties struct {
+	accounts  map[ledger.Address]penalty
+	addresses map[netip.Addr]penalty
+}
+
+// penalty is one record.
+type penalty struct {
+	failures int       // in a row
+	until    time.Time // not eligible before
+}
+
+// Verdict says what a failure leads to.
+type Verdict struct {
+	Failures int       // in a row, the greater of account and address
+	Until    time.Time // not eligible before
+	Ban      bool      // disconnect now and refuse until then
+}
+
+// Fail records a payment failure: no channel in time, or a payment missed.
+func (p *Penalties) Fail(now time.Time, account ledger.Address, addr netip.Addr) Verdict {
+	if p.accounts == nil {
+		p.accounts, p.addresses = map[ledger.Address]penalty{}, map[netip.Addr]penalty{}
+	}
+	var worst penalty
+	if !account.IsZero() {
+		worst = fail(p.accounts, account, now)
+	}
+	if addr.IsValid() {
+		if r := fail(p.addresses, block(addr), now); r.until.After(worst.until) {
+			worst = r
+		}
+	}
+	return Verdict{Failures: worst.failures, Until: worst.until, Ban: worst.failures >= BanAfter}
+}
+
+// Eligible reports whether the peer may take part in auctions now. Set
+// choker.Candidate.Speed by it.
+func (p *Penalties) Eligible(now time.Time, account ledger.Address, addr netip.Addr) bool {
+	return !now.Before(p.accounts[account].until) && !now.Before(p.addresses[block(addr)].until)
+}
+
+// Banned reports whether a connection is to be refused or closed now. account
+// is zero while it is not known.
+func (p *Penalties) Banned(now time.Time, account ledger.Address, addr netip.Addr) bool {
+	return p.accounts[account].bans(now) || p.addresses[block(addr)].bans(now)
+}
+
+// Paid forgives the peer: a payment in full ends the row of failures.
+func (p *Penalties) Paid(account ledger.Address, addr netip.Addr) {
+	delete(p.accounts, account)
+	delete(p.addresses, block(addr))
+}
+
+// Len returns the number of records kept, for metrics.
+func (p *Penalties) Len() int { return len(p.accounts) + len(p.addresses) }
+
+func (r penalty) bans(now time.Time) bool { return r.failures >= BanAfter && now.Before(r.until) }
+
+// forgotten reports whether the record has no effect any more.
+func (r penalty) forgotten(now time.Time) bool { return !now.Before(r.until.Add(PenaltyForget)) }
+
+// fail adds one failure to a record and keeps the map within MaxPenalties.
+func fail[K comparable](m map[K]penalty, key K, now time.Time) penalty {
+	r, known := m[key]
+	if known && r.forgotten(now) {
+		r = penalty{}
+	}
+	if !known && len(m) >= MaxPenalties {
+		evict(m, now)
+	}
+	length := PenaltyMax
+	if r.failures < 16 {
+		length = min(PenaltyMax, PenaltyBase<<r.failures)
+	}
+	r.failures++
+	if until := now.Add(length); until.After(r.until) {
+		r.until = until
+	}
+	m[key] = r
+	return r
+}
+
+// evict drops forgotten records, or else the one that ends first.
+func evict[K comparable](m map[K]penalty, now time.Time) {
+	var first K
+	var least penalty
+	found := false
+	for k, r := range m {
+		if r.forgotten(now) {
+			delete(m, k)
+			continue
+		}
+		if !found || r.until.Before(least.until) {
+			first, least, found = k, r, true
+		}
+	}
+	if len(m) >= MaxPenalties {
+		delete(m, first)
+	}
+}
+
+// block returns the unit of addresses that is judged.
+func block(a netip.Addr) netip.Addr {
+	a = a.Unmap().WithZone("")
+	if a.Is6() {
+		prefix, _ := a.Prefix(ipv6Prefix) // cannot fail: 64 ≤ 128
+		return prefix.Addr()
+	}
+	return a
+}
