@@ -3,6 +3,7 @@ package metainfo
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 	"time"
 
 	"github.com/bttnet/btt/bencode"
@@ -66,7 +67,7 @@ type Hashes struct {
 	// Pieces are the SHA-1s of the pieces in order, 20 bytes each; for V1 and Hybrid.
 	Pieces []byte
 	// Layers are for each entry of Layout.Files the SHA-256 tree hashes of its pieces, 32
-	// bytes each (see PieceHash256); nil for empty and pad files. For V2 and Hybrid.
+	// bytes each (see HashPiece); nil for empty and pad files. For V2 and Hybrid.
 	Layers [][]byte
 }
 
@@ -123,9 +124,6 @@ func (b *Builder) layout() (*Layout, error) {
 
 // layFiles puts the files in the order of the piece space.
 func (b *Builder) layFiles(l *Layout) error {
-	if b.Version != V1 {
-		return fmt.Errorf("%w: version 2 is not supported", ErrBuild)
-	}
 	for i, f := range b.Files {
 		path := f.Path
 		if b.SingleFile {
@@ -133,6 +131,27 @@ func (b *Builder) layFiles(l *Layout) error {
 		}
 		l.Files = append(l.Files, File{Path: path, Length: f.Length, Attr: f.Attr})
 		l.Source = append(l.Source, i)
+	}
+	order := slices.Clone(l.Source)
+	slices.SortFunc(order, func(i, j int) int { return slices.Compare(l.Files[i].Path, l.Files[j].Path) })
+	for n := 1; n < len(order); n++ {
+		// Sorted, what lies below a path comes right behind it.
+		if a, b := l.Files[order[n-1]].Path, l.Files[order[n]].Path; len(a) <= len(b) && slices.Equal(a, b[:len(a)]) {
+			return fmt.Errorf("%w: %q is there twice, or a file and a folder", ErrPath, a)
+		}
+	}
+	if b.Version == V1 {
+		return nil
+	}
+	sorted := make([]File, len(order))
+	for n, i := range order {
+		sorted[n] = l.Files[i]
+	}
+	l.Files, l.Source = padFiles(sorted, l.PieceLength)
+	for i, n := range l.Source {
+		if n >= 0 {
+			l.Source[i] = order[n]
+		}
 	}
 	return nil
 }
@@ -238,16 +257,24 @@ func (b *Builder) build(h Hashes) (*Torrent, error) {
 	if b.Source != "" {
 		d.SetString("source", b.Source)
 	}
-	if len(h.Pieces) != 20*l.NumPieces {
-		return nil, fmt.Errorf("%w: %d bytes of hashes for %d pieces", ErrPieces, len(h.Pieces), l.NumPieces)
+	if b.Version != V2 {
+		if len(h.Pieces) != 20*l.NumPieces {
+			return nil, fmt.Errorf("%w: %d bytes of hashes for %d pieces", ErrPieces, len(h.Pieces), l.NumPieces)
+		}
+		b.setV1(&d, l, h.Pieces)
 	}
-	b.setV1(&d, l, h.Pieces)
+	var layers map[[32]byte][]byte
+	if b.Version != V1 {
+		if layers, err = setV2(&d, l, h.Layers); err != nil {
+			return nil, err
+		}
+	}
 	in, err := ParseInfo(d.Append(nil))
 	if err != nil {
 		return nil, err
 	}
 	t := &Torrent{
-		Info: in, WebSeeds: b.WebSeeds, HTTPSeeds: b.HTTPSeeds,
+		Info: in, PieceLayers: layers, WebSeeds: b.WebSeeds, HTTPSeeds: b.HTTPSeeds,
 		Comment: b.Comment, CreatedBy: b.CreatedBy, CreationDate: b.CreationDate, Nodes: b.Nodes,
 	}
 	for _, tier := range b.AnnounceList {

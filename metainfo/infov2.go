@@ -1,4 +1,296 @@
 package metainfo
 
-// parseV2 reads the version 2 part of a version 2 or hybrid torrent.
-func (in *Info) parseV2(*infoFields) error { return ErrVersion }
+import (
+	"bytes"
+	"fmt"
+	"math/bits"
+	"slices"
+	"strconv"
+
+	"github.com/bttnet/btt/bencode"
+)
+
+// parseV2 reads the version 2 part and, in a hybrid, checks that both parts say the same.
+func (in *Info) parseV2(f *infoFields) error {
+	if in.PieceLength < MinCreatedPieceLength || bits.OnesCount64(uint64(in.PieceLength)) != 1 {
+		return fmt.Errorf("%w: %d: version 2 wants a power of two of at least 16 KiB", ErrPieceLength, in.PieceLength)
+	}
+	tree := treeReader{}
+	tree.names.grow(f.fileTree.Items()/4, len(f.fileTree.Raw())/4) // typical, not bounds
+	if err := tree.folder(f.fileTree, nil); err != nil {
+		return err
+	}
+	if len(tree.files) == 0 {
+		return fmt.Errorf("%w: it is missing or empty", ErrFileTree)
+	}
+	single := len(tree.files) == 1 && len(tree.files[0].Path) == 1 && tree.files[0].Path[0] == in.Name
+	if f.pieces.Exists() {
+		if err := in.parseV1(f); err != nil {
+			return err
+		}
+		return in.joinHybrid(tree.files, single)
+	}
+	in.SingleFile = single
+	in.Files, _ = padFiles(tree.files, in.PieceLength)
+	if err := in.sum(); err != nil {
+		return err
+	}
+	if in.TotalLength == 0 {
+		return ErrEmpty
+	}
+	return nil
+}
+
+// joinHybrid checks the version 1 file list against the version 2 files and gives its
+// entries their roots.
+func (in *Info) joinHybrid(v2 []File, single bool) error {
+	if in.SingleFile && !single {
+		return fmt.Errorf("%w: only version 1 has a single file", ErrHybrid)
+	}
+	var offset int64
+	n := 0
+	for i := range in.Files {
+		f := &in.Files[i]
+		start := offset
+		offset += f.Length
+		if f.Pad {
+			continue
+		}
+		if n >= len(v2) || f.Length != v2[n].Length || !slices.Equal(f.Path, v2[n].Path) {
+			return fmt.Errorf("%w: at file %d of version 1", ErrHybrid, i)
+		}
+		if f.Length > 0 && start%in.PieceLength != 0 {
+			return fmt.Errorf("%w: file %d does not start with a piece", ErrHybrid, i)
+		}
+		f.PiecesRoot = v2[n].PiecesRoot
+		n++
+	}
+	if n != len(v2) {
+		return fmt.Errorf("%w: version 2 has %d files, version 1 %d", ErrHybrid, len(v2), n)
+	}
+	return nil
+}
+
+// padFiles puts pad files between files so that each starts with a piece. The second
+// result is for each entry its index in files, -1 for pad files.
+func padFiles(files []File, pieceLength int64) (padded []File, source []int) {
+	padded = make([]File, 0, 2*len(files))
+	source = make([]int, 0, 2*len(files))
+	var over int64 // bytes of the last piece so far
+	for i, f := range files {
+		if over > 0 && f.Length > 0 {
+			n := pieceLength - over
+			padded = append(padded, File{
+				Path: []string{".pad", strconv.FormatInt(n, 10)}, Length: n, Pad: true, Attr: AttrPad,
+			})
+			source = append(source, -1)
+			over = 0
+		}
+		padded = append(padded, f)
+		source = append(source, i)
+		if f.Length > 0 {
+			over = f.Length % pieceLength
+		}
+	}
+	return padded, source
+}
+
+// treeReader flattens a file tree.
+type treeReader struct {
+	files []File
+	names arena
+}
+
+// folder reads one level of the tree. Recursion is bounded by the bencode depth limit.
+func (t *treeReader) folder(v bencode.Value, path []string) error {
+	if v.Kind() != bencode.Dictionary {
+		return fmt.Errorf("%w: %q is a %v", ErrFileTree, path, v.Kind())
+	}
+	if len(path) >= MaxPathDepth {
+		return fmt.Errorf("%w: deeper than %d", ErrFileTree, MaxPathDepth)
+	}
+	var last []byte
+	for key, child := range v.Dict() {
+		// The order of the keys is the order of the files: here it must be canonical.
+		if len(key) == 0 || len(key) > MaxNameLength || (last != nil && bytes.Compare(last, key) >= 0) {
+			return fmt.Errorf("%w: %q: names must be sorted, unique and not empty", ErrFileTree, path)
+		}
+		last = key
+		childPath := append(path, t.names.intern(key))
+		props, ok := fileProperties(child)
+		if !ok {
+			if child.Len() == 0 {
+				return fmt.Errorf("%w: folder %q is empty", ErrFileTree, childPath)
+			}
+			if err := t.folder(child, childPath); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := t.file(props, childPath); err != nil {
+			return fmt.Errorf("file %q: %w", childPath, err)
+		}
+	}
+	return nil
+}
+
+// fileProperties are what the empty name holds in the entry of a file; false for folders.
+func fileProperties(v bencode.Value) (bencode.Value, bool) {
+	for key, props := range v.Dict() {
+		return props, len(key) == 0 // sorted first; elsewhere folder refuses it
+	}
+	return bencode.Value{}, false
+}
+
+// file reads a file's properties.
+func (t *treeReader) file(props bencode.Value, path []string) error {
+	if props.Kind() != bencode.Dictionary {
+		return fmt.Errorf("%w: properties are a %v", ErrFileTree, props.Kind())
+	}
+	if len(t.files) >= MaxFiles || len(t.names.parts)+len(path) > MaxPathComponents {
+		return fmt.Errorf("%w: more than %d files or %d path components", ErrTooMany, MaxFiles, MaxPathComponents)
+	}
+	start := len(t.names.parts)
+	t.names.parts = append(t.names.parts, path...)
+	f := File{Path: t.names.parts[start:len(t.names.parts):len(t.names.parts)]}
+	f.Attr = parseAttr(props.Get("attr").Bytes()) &^ AttrPad // version 2 aligns without pad files
+	var err error
+	if f.Attr&AttrSymlink != 0 {
+		if f.Symlink, err = t.names.path(props.Get("symlink path")); err != nil {
+			return err
+		}
+		t.files = append(t.files, f)
+		return nil
+	}
+	if f.Length, err = fileLength(props.Get("length")); err != nil {
+		return err
+	}
+	if f.Length > 0 {
+		root := props.Get("pieces root").Bytes()
+		if len(root) != hashSize {
+			return fmt.Errorf("%w: pieces root has %d bytes", ErrFileTree, len(root))
+		}
+		f.PiecesRoot = (*[32]byte)(root)
+	}
+	t.files = append(t.files, f)
+	return nil
+}
+
+// parsePieceLayers takes the layers the files need, as views of the input, and checks
+// each against its root. Files of one piece need none.
+func (t *Torrent) parsePieceLayers(v bencode.Value) error {
+	if !t.Info.HasV2() {
+		return nil
+	}
+	layers := make(map[[32]byte][]byte)
+	for i := range t.Info.Files {
+		if f := &t.Info.Files[i]; t.Info.needsLayer(f) {
+			layers[*f.PiecesRoot] = nil
+		}
+	}
+	for key, layer := range v.Dict() {
+		if len(key) != hashSize {
+			return fmt.Errorf("%w: a key has %d bytes", ErrPieceLayers, len(key))
+		}
+		if have, wanted := layers[[32]byte(key)]; wanted && have == nil {
+			layers[[32]byte(key)] = layer.Bytes()
+		}
+	}
+	checked := make(map[[32]byte]bool, len(layers))
+	for i := range t.Info.Files {
+		f := &t.Info.Files[i]
+		if !t.Info.needsLayer(f) {
+			continue
+		}
+		layer := layers[*f.PiecesRoot]
+		if layer == nil {
+			return fmt.Errorf("%w: file %d has none", ErrPieceLayers, i)
+		}
+		if checked[*f.PiecesRoot] && len(layer) == t.Info.layerSize(f) {
+			continue
+		}
+		if err := checkLayer(*f.PiecesRoot, layer, f.Length, t.Info.PieceLength); err != nil {
+			return fmt.Errorf("file %d: %w", i, err)
+		}
+		checked[*f.PiecesRoot] = true
+	}
+	t.PieceLayers = layers
+	return nil
+}
+
+func (in *Info) needsLayer(f *File) bool { return f.PiecesRoot != nil && f.Length > in.PieceLength }
+
+func (in *Info) layerSize(f *File) int { return numPieces(f.Length, in.PieceLength) * hashSize }
+
+// MissingLayers are the indices of the files whose piece layer is unknown. A torrent
+// parsed from a file misses none; one made from a magnet link asks its peers for them.
+func (t *Torrent) MissingLayers() []int {
+	var missing []int
+	for i := range t.Info.Files {
+		f := &t.Info.Files[i]
+		if t.Info.needsLayer(f) && t.PieceLayers[*f.PiecesRoot] == nil {
+			missing = append(missing, i)
+		}
+	}
+	return missing
+}
+
+// SetPieceLayer takes the piece layer of a file and keeps it. It fails with
+// ErrPieceLayers when the layer does not lead to the file's root, or the file has none.
+// The torrent's owner alone may call it.
+func (t *Torrent) SetPieceLayer(file int, layer []byte) error {
+	if file < 0 || file >= len(t.Info.Files) || !t.Info.needsLayer(&t.Info.Files[file]) {
+		return fmt.Errorf("set piece layer: %w: file %d takes none", ErrPieceLayers, file)
+	}
+	f := &t.Info.Files[file]
+	if err := checkLayer(*f.PiecesRoot, layer, f.Length, t.Info.PieceLength); err != nil {
+		return fmt.Errorf("set piece layer: %w", err)
+	}
+	if t.PieceLayers == nil {
+		t.PieceLayers = make(map[[32]byte][]byte)
+	}
+	t.PieceLayers[*f.PiecesRoot] = layer
+	return nil
+}
+
+// PieceV2 is what verifies a piece by version 2 hashes.
+type PieceV2 struct {
+	Hash  [32]byte // compare with PieceRoot
+	File  int      // index in Info.Files; a piece holds data of one file alone; -1: only padding
+	Bytes int64    // data in the piece; what follows up to its size is padding
+	Known bool     // false while the file's layer is missing
+}
+
+// PiecesV2 are the version 2 hashes of all pieces; nil in version 1.
+func (t *Torrent) PiecesV2() []PieceV2 {
+	if !t.Info.HasV2() {
+		return nil
+	}
+	pieces := make([]PieceV2, t.Info.NumPieces())
+	for i := range pieces {
+		pieces[i].File = -1
+	}
+	pieceLength := t.Info.PieceLength
+	var offset int64
+	for i := range t.Info.Files {
+		f := &t.Info.Files[i]
+		first := int(offset / pieceLength)
+		offset += f.Length
+		if f.PiecesRoot == nil {
+			continue
+		}
+		layer := f.PiecesRoot[:]
+		if t.Info.needsLayer(f) {
+			layer = t.PieceLayers[*f.PiecesRoot]
+		}
+		for n := range numPieces(f.Length, pieceLength) {
+			p := &pieces[first+n]
+			p.File = i
+			p.Bytes = min(pieceLength, f.Length-int64(n)*pieceLength)
+			if layer != nil {
+				p.Hash, p.Known = [32]byte(layer[n*hashSize:]), true
+			}
+		}
+	}
+	return pieces
+}

@@ -63,6 +63,9 @@ func Parse(data []byte) (*Torrent, error) {
 	if err := t.parseOuter(root); err != nil {
 		return nil, fmt.Errorf("parse torrent: %w", err)
 	}
+	if err := t.parsePieceLayers(root.Get("piece layers")); err != nil {
+		return nil, fmt.Errorf("parse torrent: %w", err)
+	}
 	t.setHashes()
 	return t, nil
 }
