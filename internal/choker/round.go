@@ -9,9 +9,12 @@ import (
 	"github.com/bttnet/btt/speed/auction"
 )
 
-// holderBit makes slot holders win ties of the auction: churn between equal
-// bidders helps nobody.
-const holderBit = 1 << 63
+// Bits of the tie word: slot holders win ties of the auction, those who pay
+// first, for churn between equal bidders helps nobody.
+const (
+	payerBit  = 1 << 63
+	holderBit = 1 << 62
+)
 
 // Round appends one decision per candidate to dst, in their order: the choke
 // states of the next round. entropy is a fresh random word that settles ties.
@@ -81,9 +84,12 @@ func (r *round) sell() {
 		}
 		b := auction.Bidder{
 			ID: c.ID, Reserve: c.Reserve, Own: c.Own, Capped: !c.Seeding,
-			Received: c.Received, Sent: c.Sent, Tie: r.tie(c) &^ holderBit,
+			Received: c.Received, Sent: c.Sent, Tie: r.tie(c) &^ (payerBit | holderBit),
 		}
-		if c.Unchoked && !c.Optimistic {
+		switch {
+		case c.Unchoked && c.Paid:
+			b.Tie |= payerBit
+		case c.Unchoked && !c.Optimistic:
 			b.Tie |= holderBit
 		}
 		if c.buyer() {
@@ -256,8 +262,7 @@ func (r *round) optimisticClass(c *Candidate) int {
 }
 
 // compareOptimistic orders by the time a peer was choked, longest first. Peers
-// never unchoked are tied, and only there a bid decides, then data received
-// (R10.12, R10.13).
+// never unchoked are tied, and only there a bid decides (R10.12, R10.13).
 func (r *round) compareOptimistic(i, j int32) int {
 	a, b := &r.cands[i], &r.cands[j]
 	ka, kb := r.optimisticClass(a), r.optimisticClass(b)
@@ -269,12 +274,7 @@ func (r *round) compareOptimistic(i, j int32) int {
 		if c := cmp.Compare(tieBid(b), tieBid(a)); c != 0 {
 			return c
 		}
-		if c := cmp.Compare(b.Received, a.Received); c != 0 {
-			return c
-		}
-		if c := a.WaitingSince.Compare(b.WaitingSince); c != 0 {
-			return c
-		}
+		fallthrough
 	case optimisticAgain:
 		if c := a.WaitingSince.Compare(b.WaitingSince); c != 0 {
 			return c

@@ -1,0 +1,267 @@
+package choker
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/speed/auction"
+)
+
+// drawCands draws a snapshot a client could be in.
+func drawCands(t *rapid.T) []Candidate {
+	list := make([]Candidate, rapid.IntRange(0, 40).Draw(t, "n"))
+	price := rapid.Int64Range(0, 20)
+	for i := range list {
+		c := &list[i]
+		*c = Candidate{
+			ID: uint64(i)*7919 + 3, Interested: rapid.IntRange(0, 5).Draw(t, "interested") > 0,
+			Seeding: rapid.Bool().Draw(t, "seeding"), Snubbed: rapid.IntRange(0, 5).Draw(t, "snubbed") == 0,
+			Speed: rapid.Bool().Draw(t, "speed"), Bid: amount.Price(price.Draw(t, "bid")),
+			Reserve: amount.Price(price.Draw(t, "reserve") / 2), Own: amount.Price(price.Draw(t, "own")),
+			Received: rapid.Int64Range(0, 4).Draw(t, "received") << 20, Sent: rapid.Int64Range(0, 4).Draw(t, "sent") << 20,
+		}
+		before := func() time.Time { return now.Add(-time.Duration(rapid.IntRange(0, 90).Draw(t, "s")) * time.Second) }
+		c.WaitingSince = before()
+		if rapid.Bool().Draw(t, "served") {
+			c.UnchokedAt = before()
+			switch rapid.IntRange(0, 4).Draw(t, "state") {
+			case 0:
+				c.Unchoked = true
+			case 1:
+				c.Unchoked, c.Optimistic = true, true
+			case 2:
+				c.Unchoked, c.Paid, c.Price = true, true, amount.Price(price.Draw(t, "running"))
+			}
+		}
+	}
+	return list
+}
+
+func drawConfig(t *rapid.T) Config {
+	cfg := Default(rapid.IntRange(-1, 20).Draw(t, "slots"))
+	cfg.Optimistic = rapid.IntRange(0, 5).Draw(t, "optimistic")
+	cfg.PaidMaxLeeching = rapid.IntRange(0, 10).Draw(t, "max leeching")
+	if rapid.Bool().Draw(t, "weighted") {
+		cfg.Strategy = auction.Weighted{}
+	}
+	cfg.Seed = SeedPolicy(rapid.IntRange(0, 1).Draw(t, "seed"))
+	cfg.PaidOnly = rapid.IntRange(0, 3).Draw(t, "paid only") == 0
+	return cfg
+}
+
+func TestRoundProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		cfg, cands, entropy := drawConfig(t), drawCands(t), rapid.Uint64().Draw(t, "entropy")
+		got := Round(nil, cfg, now, entropy, cands)
+		if len(got) != len(cands) {
+			t.Fatalf("%d decisions for %d candidates", len(got), len(cands))
+		}
+		unchoked, opt, soldLeeching, waiting := 0, 0, 0, 0
+		for i, d := range got {
+			c := cands[i]
+			if !d.Unchoke {
+				if d.Paid || d.Optimistic || d.Price != 0 || d.Reprice {
+					t.Fatalf("choked, but %+v", d)
+				}
+				if c.Interested && !(cfg.PaidOnly && c.Seeding) {
+					waiting++
+				}
+				continue
+			}
+			unchoked++
+			if d.Optimistic {
+				opt++
+			}
+			if d.Paid && !c.Seeding {
+				soldLeeching++
+			}
+			if !c.Interested || d.Paid && d.Optimistic || d.Paid && !c.buyer() {
+				t.Fatalf("%+v for %+v", d, c)
+			}
+			if d.Price > c.Bid && d.Paid || d.Paid && d.Price < c.Reserve || !d.Paid && d.Price != 0 {
+				t.Fatalf("price of %+v for %+v", d, c)
+			}
+			if d.Reprice != (c.Unchoked && (c.Paid != d.Paid || c.Paid && c.Price != d.Price)) {
+				t.Fatalf("reprice of %+v for %+v", d, c)
+			}
+		}
+		if cfg.Slots >= 0 && unchoked > cfg.Slots || cfg.Slots >= 0 && opt > cfg.Optimistic || soldLeeching > cfg.PaidMaxLeeching {
+			t.Fatalf("%d unchoked, %d optimistic, %d sold while leeching of %+v", unchoked, opt, soldLeeching, cfg)
+		}
+		if waiting > 0 && (cfg.Slots < 0 || unchoked < cfg.Slots) {
+			t.Fatalf("%d wait while %d of %d slots are used", waiting, unchoked, cfg.Slots)
+		}
+	})
+}
+
+// TestRoundOrder: the decision does not depend on the order of candidates.
+func TestRoundOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		cfg, cands, entropy := drawConfig(t), drawCands(t), rapid.Uint64().Draw(t, "entropy")
+		want := map[uint64]Decision{}
+		for _, d := range Round(nil, cfg, now, entropy, cands) {
+			want[d.ID] = d
+		}
+		for _, d := range Round(nil, cfg, now, entropy, rapid.Permutation(cands).Draw(t, "order")) {
+			if d != want[d.ID] {
+				t.Fatalf("got %+v, want %+v", d, want[d.ID])
+			}
+		}
+	})
+}
+
+// TestNoBidderNoDifference: where nobody bids, everybody fares exactly as in a
+// client that never heard of bids (R1.10).
+func TestNoBidderNoDifference(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		cands, entropy := drawCands(t), rapid.Uint64().Draw(t, "entropy")
+		cfg := Default(rapid.IntRange(-1, 20).Draw(t, "slots"))
+		legacy := slices.Clone(cands)
+		for i := range cands {
+			cands[i].Bid, cands[i].Paid, cands[i].Price = 0, false, 0
+			legacy[i].Speed, legacy[i].Bid, legacy[i].Reserve, legacy[i].Own = false, 0, 0, 0
+			legacy[i].Paid, legacy[i].Price = false, 0
+		}
+		got, want := Round(nil, cfg, now, entropy, cands), Round(nil, cfg, now, entropy, legacy)
+		if !slices.Equal(got, want) {
+			t.Fatalf("got %+v, want %+v", got, want)
+		}
+		if !slices.Equal(Fill(nil, cfg, now, cands), Fill(nil, cfg, now, legacy)) {
+			t.Fatal("Fill differs")
+		}
+	})
+}
+
+// TestBarterIsKept: while leeching, the best barter partners have a slot
+// whatever others bid: at least as many as slots that may not be sold (R10.7,
+// A18).
+func TestBarterIsKept(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		cands := drawCands(t)
+		for i := range cands {
+			cands[i].Seeding, cands[i].Snubbed, cands[i].Interested = false, false, true
+			cands[i].Received = int64(i+1) << 20
+		}
+		cfg := Default(rapid.IntRange(1, 20).Draw(t, "slots"))
+		got := Round(nil, cfg, now, 1, cands)
+		kept := cfg.Slots - cfg.Optimistic - cfg.PaidMaxLeeching
+		for i := len(got) - 1; i >= max(0, len(got)-kept); i-- {
+			if !got[i].Unchoke {
+				t.Fatalf("partner of rank %d of %d is choked", len(got)-i, kept)
+			}
+		}
+	})
+}
+
+// TestHoldersStable: if nothing changes between two rounds, no paid slot
+// changes hands or price, whatever the random word.
+func TestHoldersStable(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		cfg, cands := drawConfig(t), drawCands(t)
+		first := Round(nil, cfg, now, rapid.Uint64().Draw(t, "first"), cands)
+		for i, d := range first {
+			c := &cands[i]
+			if d.Unchoke && !c.Unchoked {
+				c.UnchokedAt = now
+			}
+			if !d.Unchoke && c.Unchoked {
+				c.WaitingSince = now
+			}
+			c.Unchoked, c.Optimistic, c.Paid, c.Price = d.Unchoke, d.Optimistic, d.Paid, d.Price
+		}
+		second := Round(nil, cfg, now.Add(Period), rapid.Uint64().Draw(t, "second"), cands)
+		for i, d := range second {
+			if first[i].Paid && (!d.Paid || d.Price != first[i].Price || d.Reprice) {
+				t.Fatalf("peer %d had %+v, now %+v", d.ID, first[i], d)
+			}
+		}
+	})
+}
+
+func TestFillProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		cfg, cands := drawConfig(t), drawCands(t)
+		unchoked, soldLeeching := 0, 0
+		byID := map[uint64]Candidate{}
+		for _, c := range cands {
+			byID[c.ID] = c
+			if c.Unchoked {
+				unchoked++
+			}
+			if c.Unchoked && c.Paid && !c.Seeding {
+				soldLeeching++
+			}
+		}
+		for _, d := range Fill(nil, cfg, now, cands) {
+			c := byID[d.ID]
+			if c.Unchoked || !d.Unchoke || !c.Interested || d.Paid && (!c.buyer() || d.Price != c.Reserve || d.Price > c.Bid) {
+				t.Fatalf("%+v for %+v", d, c)
+			}
+			unchoked++
+			if d.Paid && !c.Seeding {
+				if soldLeeching++; soldLeeching > cfg.PaidMaxLeeching {
+					t.Fatal("too many sold while leeching")
+				}
+			}
+			if cfg.Slots >= 0 && unchoked > cfg.Slots {
+				t.Fatalf("%d unchoked of %d", unchoked, cfg.Slots)
+			}
+		}
+	})
+}
+
+// TestOptimisticReachesAll: over the rounds the optimistic slot reaches
+// everybody, however high others bid (R10.5).
+func TestOptimisticReachesAll(t *testing.T) {
+	cfg := Default(3)
+	cands := make([]Candidate, 12)
+	for i := range cands {
+		cands[i] = Candidate{ID: uint64(i), Interested: true, Seeding: true, WaitingSince: now}
+		if i < 6 {
+			cands[i].Speed, cands[i].Bid = true, amount.Price(100+i)
+		}
+	}
+	at, reached := now, map[uint64]bool{}
+	for n := range 60 {
+		at = at.Add(Period)
+		for i, d := range Round(nil, cfg, at, uint64(n), cands) {
+			c := &cands[i]
+			if d.Unchoke && !c.Unchoked {
+				c.UnchokedAt = at
+			}
+			if !d.Unchoke && c.Unchoked {
+				c.WaitingSince = at
+			}
+			c.Unchoked, c.Optimistic, c.Paid, c.Price = d.Unchoke, d.Optimistic, d.Paid, d.Price
+			reached[c.ID] = reached[c.ID] || d.Unchoke
+		}
+	}
+	for id := range uint64(12) {
+		if !reached[id] {
+			t.Errorf("peer %d was never unchoked", id)
+		}
+	}
+}
+
+func BenchmarkRound(b *testing.B) {
+	for _, n := range []int{50, 1000} {
+		cands := make([]Candidate, n)
+		for i := range cands {
+			cands[i] = Candidate{
+				ID: uint64(i), Interested: true, Seeding: i%2 == 0, Speed: i%3 == 0, Bid: amount.Price(i * 7919 % 1000),
+				Reserve: 50, Received: int64(i * 31 % 100), WaitingSince: now.Add(-time.Duration(i*17%600) * time.Second),
+			}
+		}
+		b.Run(map[int]string{50: "50", 1000: "1000"}[n], func(b *testing.B) {
+			b.ReportAllocs()
+			var dst []Decision
+			for b.Loop() {
+				dst = Round(dst[:0], Default(20), now, 1, cands)
+			}
+		})
+	}
+}
