@@ -401,6 +401,7 @@ func (m *model) drain(t *rapid.T) {
 		}
 	}
 	m.peers = append(m.peers, seed)
+	m.finish(t, func() bool { return false })
 	for range 10 * m.n {
 		if m.leaseTo(t, seed, 100) == 0 {
 			break

@@ -1,0 +1,198 @@
+package disk
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"fmt"
+	"hash"
+	"math/bits"
+)
+
+// partial is a piece being received or written. Its fields are under Store.mu;
+// the bytes of a block belong to the caller that claimed it until it is ready,
+// those before the cursor and not yet queued to the hashing caller.
+type partial struct {
+	piece   uint32
+	size    int64
+	chunks  [][]byte // nil = not there yet, or handed to the writers
+	claimed []uint64 // blocks
+	ready   []uint64
+	cursor  int64 // bytes hashed
+	hash    hash.Hash
+	sum     [hashSize]byte
+	hashing bool
+	done    bool // verified or given up: no more blocks
+	failed  bool // hash is wrong
+	err     error
+	busy    int // Block calls inside
+	pending int // chunks queued or being written
+}
+
+// spareLimit bounds the partials kept for reuse.
+const spareLimit = 256
+
+// Block takes one whole block (16 KiB, shorter only at the end of a piece) at
+// offset begin of a piece; data is not kept. It waits while the disk is behind
+// by more than the Pool's budget. Verified and Failed are returned to the call
+// that completed the hash, which need not be the last one.
+func (s *Store) Block(piece, begin uint32, data []byte) (Result, error) {
+	if int64(piece) >= int64(s.pieces) || begin%BlockSize != 0 || int64(begin) >= s.pieceSize(piece) ||
+		int64(len(data)) != min(BlockSize, s.pieceSize(piece)-int64(begin)) {
+		return Failed, fmt.Errorf("store block of %d bytes at %d of piece %d: %w", len(data), begin, piece, ErrBlock)
+	}
+	if s.pool.crowded(s) {
+		s.pool.wait(s)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return Failed, ErrClosed
+	}
+	if s.isDone(piece) {
+		return Duplicate, nil
+	}
+	p := s.active[piece]
+	if p == nil {
+		p = s.newPartial(piece)
+	}
+	block := begin / BlockSize
+	if p.done || p.claimed[block/64]&(1<<(block%64)) != 0 {
+		return Duplicate, nil
+	}
+	chunk := int64(begin) / s.chunk
+	if p.chunks[chunk] == nil {
+		b, err := s.pool.slabs.get(min(s.chunk, p.size-chunk*s.chunk))
+		if err != nil {
+			return Failed, err
+		}
+		p.chunks[chunk] = b
+	}
+	dst := p.chunks[chunk][int64(begin)-chunk*s.chunk:]
+	p.claimed[block/64] |= 1 << (block % 64)
+	p.busy++
+	s.calls++
+	s.mu.Unlock()
+	copy(dst, data)
+	s.mu.Lock()
+	p.ready[block/64] |= 1 << (block % 64)
+	result := s.advance(p)
+	p.busy--
+	s.calls--
+	if p.err == nil {
+		s.settle(p)
+	}
+	s.cond.Broadcast()
+	return result, nil
+}
+
+// newPartial enters a piece into the active table.
+func (s *Store) newPartial(piece uint32) *partial {
+	var p *partial
+	if n := len(s.spare); n > 0 {
+		p, s.spare = s.spare[n-1], s.spare[:n-1]
+	} else {
+		blocks := (min(s.pieceLength, s.total) + BlockSize - 1) / BlockSize
+		p = &partial{
+			hash:    sha1.New(),
+			chunks:  make([][]byte, (min(s.pieceLength, s.total)+s.chunk-1)/s.chunk),
+			claimed: make([]uint64, (blocks+63)/64),
+			ready:   make([]uint64, (blocks+63)/64),
+		}
+	}
+	clear(p.claimed)
+	clear(p.ready)
+	p.hash.Reset()
+	p.piece, p.size, p.cursor = piece, s.pieceSize(piece), 0
+	p.hashing, p.done, p.failed, p.err = false, false, false, nil
+	s.active[piece] = p
+	return p
+}
+
+// run returns the bytes ready at the cursor, up to the end of the chunk.
+func (s *Store) run(p *partial) []byte {
+	if p.cursor >= p.size {
+		return nil
+	}
+	chunk := p.cursor / s.chunk
+	end := min((chunk+1)*s.chunk, p.size)
+	to := p.cursor
+	for block := to / BlockSize; to < end && p.ready[block/64]&(1<<(block%64)) != 0; {
+		n := min(int64(bits.TrailingZeros64(^(p.ready[block/64] >> (block % 64)))), 64-block%64)
+		block += n
+		to = min(block*BlockSize, end)
+	}
+	if to == p.cursor {
+		return nil
+	}
+	return p.chunks[chunk][p.cursor-chunk*s.chunk : to-chunk*s.chunk]
+}
+
+// advance hashes what is ready at the cursor unless another call does it, and
+// hands finished chunks to the writers. s.mu is held but for the hashing.
+func (s *Store) advance(p *partial) Result {
+	if p.hashing || p.done {
+		return Stored
+	}
+	p.hashing = true
+	for run := s.run(p); run != nil && !p.done; run = s.run(p) {
+		s.mu.Unlock()
+		_, _ = p.hash.Write(run)
+		s.mu.Lock()
+		p.cursor += int64(len(run))
+		if p.cursor%s.chunk == 0 && p.cursor < p.size && !p.done {
+			s.enqueue(p, p.cursor/s.chunk-1) // a prefix of a large piece
+		}
+	}
+	p.hashing = false
+	if p.done || p.cursor < p.size {
+		return Stored
+	}
+	p.done = true
+	want := s.hashes[int(p.piece)*hashSize:][:hashSize]
+	if !bytes.Equal(p.hash.Sum(p.sum[:0]), want) {
+		p.failed = true
+		for p.pending > 0 { // a late write must not meet the next attempt
+			s.cond.Wait()
+		}
+		return Failed
+	}
+	s.setDone(p.piece, true)
+	s.enqueue(p, (p.size-1)/s.chunk)
+	return Verified
+}
+
+// enqueue gives one hashed chunk to the writers.
+func (s *Store) enqueue(p *partial, chunk int64) {
+	off := chunk * s.chunk
+	slab := p.chunks[chunk]
+	p.chunks[chunk] = nil
+	p.pending++
+	s.pool.enqueue(s, job{
+		partial: p,
+		slab:    slab,
+		off:     int64(p.piece)*s.pieceLength + off,
+		n:       int(min(s.chunk, p.size-off)),
+	})
+}
+
+// settle ends a piece that nobody uses any more. s.mu is held. A piece with an
+// I/O error is settled by the writer that tells it.
+func (s *Store) settle(p *partial) {
+	if !p.done || p.busy > 0 || p.pending > 0 || s.active[p.piece] != p {
+		return
+	}
+	s.freeChunks(p)
+	delete(s.active, p.piece)
+	if len(s.spare) < spareLimit {
+		s.spare = append(s.spare, p)
+	}
+}
+
+func (s *Store) freeChunks(p *partial) {
+	for i, c := range p.chunks {
+		if c != nil {
+			s.pool.slabs.put(c)
+			p.chunks[i] = nil
+		}
+	}
+}

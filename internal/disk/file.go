@@ -1,0 +1,205 @@
+package disk
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+)
+
+// file is what a Store does with an open file; tests inject failing ones.
+type file interface {
+	ReadAt(p []byte, off int64) (int, error)
+	WriteAt(p []byte, off int64) (int, error)
+	Sync() error
+	Close() error
+}
+
+// syncForWriting says how Sync opens a file that fell out of the pool: where
+// the system allows it for reading only, so that a file deleted meanwhile is an
+// error and not created anew.
+const syncForWriting = runtime.GOOS == "windows"
+
+// opener opens a file relative to the Store's folder. For writing it creates
+// the file sparse, length bytes long; a longer file is left as it is.
+type opener func(path string, length int64, write bool) (file, error)
+
+// tree opens files below one folder. It goes through os.Root, so that no
+// symbolic link leads outside, whatever changes in the folder meanwhile.
+type tree struct {
+	dir string
+
+	mu    sync.Mutex
+	root  *os.Root
+	shut  bool
+	fresh map[string]bool // folders with new entries since the last sync
+}
+
+// handle returns the root; with create it makes the folder first.
+func (t *tree) handle(create bool) (*os.Root, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.shut {
+		return nil, ErrClosed
+	}
+	if t.root != nil {
+		return t.root, nil
+	}
+	root, err := os.OpenRoot(t.dir)
+	if create && errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(t.dir, 0o777); err != nil {
+			return nil, err
+		}
+		t.note(filepath.Join("..", "x")) // the folder's own entry
+		root, err = os.OpenRoot(t.dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.root = root
+	return root, nil
+}
+
+// note remembers that path is a new entry of its folder; t.mu is held.
+func (t *tree) note(path string) {
+	if t.fresh == nil {
+		t.fresh = make(map[string]bool)
+	}
+	t.fresh[filepath.Dir(path)] = true
+}
+
+func (t *tree) open(path string, length int64, write bool) (file, error) {
+	root, err := t.handle(write)
+	if err != nil {
+		return nil, err
+	}
+	if !write {
+		f, err := root.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // no wait for a pipe's other end
+		if err != nil {
+			return nil, err
+		}
+		if err := regular(f); err != nil {
+			return nil, err
+		}
+		return synced{f}, nil
+	}
+	f, err := root.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = t.create(root, path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := regular(f); err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() < length {
+		err = f.Truncate(length)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return synced{f}, nil
+}
+
+// regular closes and refuses anything but a plain file: a pipe or device in
+// the folder must not swallow or feed data.
+func regular(f *os.File) error {
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("not a regular file")
+	}
+	if err != nil {
+		f.Close()
+	}
+	return err
+}
+
+func (t *tree) create(root *os.Root, path string) (*os.File, error) {
+	dir := filepath.Dir(path)
+	if dir != "." {
+		if err := root.MkdirAll(dir, 0o777); err != nil {
+			return nil, err
+		}
+	}
+	f, err := root.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	for p := path; p != "."; p = filepath.Dir(p) {
+		t.note(p)
+	}
+	t.mu.Unlock()
+	return f, nil
+}
+
+func (t *tree) stat(path string) (fs.FileInfo, error) {
+	root, err := t.handle(false)
+	if err != nil {
+		return nil, err
+	}
+	return root.Stat(path)
+}
+
+// sync flushes the folders that got new entries.
+func (t *tree) sync() error {
+	t.mu.Lock()
+	fresh := t.fresh
+	t.fresh = nil
+	root := t.root
+	t.mu.Unlock()
+	for dir := range fresh {
+		var f *os.File
+		var err error
+		if dir == ".." {
+			f, err = os.Open(filepath.Dir(t.dir))
+		} else {
+			f, err = root.Open(dir)
+		}
+		if err != nil {
+			return ioError("sync", filepath.Join(t.dir, dir), err)
+		}
+		err = syncDir(f)
+		f.Close()
+		if err != nil {
+			return ioError("sync", filepath.Join(t.dir, dir), err)
+		}
+	}
+	return nil
+}
+
+// remove deletes a file and then its folders as far as they are empty.
+func (t *tree) remove(path string) error {
+	root, err := t.handle(false)
+	if err != nil {
+		return err
+	}
+	if err := root.Remove(path); err != nil {
+		return err
+	}
+	for dir := filepath.Dir(path); dir != "."; dir = filepath.Dir(dir) {
+		if root.Remove(dir) != nil {
+			break // not empty
+		}
+	}
+	return nil
+}
+
+// close releases the root for good.
+func (t *tree) close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.shut = true
+	if t.root == nil {
+		return nil
+	}
+	err := t.root.Close()
+	t.root = nil
+	return err
+}

@@ -1,0 +1,178 @@
+package disk
+
+import (
+	"errors"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	// DefaultBudget, DefaultWriters and DefaultOpenFiles fill a zero PoolConfig.
+	DefaultBudget    = 64 << 20
+	DefaultWriters   = 2
+	DefaultOpenFiles = 256
+	// MaxWriters and MaxOpenFiles bound a PoolConfig.
+	MaxWriters   = 64
+	MaxOpenFiles = 1 << 16
+	// batchJobs bounds the slabs one writer takes at once.
+	batchJobs = 64
+)
+
+// PoolConfig sizes a Pool; zero fields take the defaults.
+type PoolConfig struct {
+	// Budget is how many bytes verified but not yet written (and cached free
+	// slabs) may reach before Block waits.
+	Budget int64
+	// Writers is the number of writer goroutines. One Store uses at most
+	// Writers-1 of them (at least one), so a hung disk leaves others alive.
+	Writers int
+	// OpenFiles bounds the open descriptors.
+	OpenFiles int
+}
+
+// Pool holds what the Stores of a session share: slabs, writer goroutines, the
+// byte budget and open files. Close it after its Stores.
+type Pool struct {
+	budget  int64
+	perUse  int // writers one Store may use
+	slabs   slabs
+	handles handles
+	backlog atomic.Int64 // bytes queued or being written
+	waiting atomic.Int32 // callers waiting for room
+
+	mu     sync.Mutex
+	work   sync.Cond // a store is ready, or closed
+	room   sync.Cond // backlog fell, a queue emptied
+	ready  []*Store
+	closed bool
+	ended  sync.WaitGroup
+}
+
+// NewPool starts a Pool's writers; Close ends them.
+func NewPool(c PoolConfig) *Pool {
+	if c.Budget <= 0 {
+		c.Budget = DefaultBudget
+	}
+	if c.Writers <= 0 {
+		c.Writers = DefaultWriters
+	}
+	if c.OpenFiles <= 0 {
+		c.OpenFiles = DefaultOpenFiles
+	}
+	c.Writers = min(c.Writers, MaxWriters)
+	p := &Pool{budget: c.Budget, perUse: max(c.Writers-1, 1)}
+	p.slabs.retain = c.Budget
+	p.handles.init(min(c.OpenFiles, MaxOpenFiles))
+	p.work.L = &p.mu
+	p.room.L = &p.mu
+	for range c.Writers {
+		p.ended.Go(p.write) // ends after Close, when its batch is written
+	}
+	return p
+}
+
+// Close ends the writers and frees the slabs. All Stores must be closed.
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	p.closed = true
+	p.work.Broadcast()
+	p.room.Broadcast()
+	p.mu.Unlock()
+	p.ended.Wait()
+	p.slabs.close()
+	return nil
+}
+
+// Backlog returns the bytes verified but not yet written.
+func (p *Pool) Backlog() int64 { return p.backlog.Load() }
+
+// crowded reports whether a Store must wait: it used up three quarters of the
+// budget alone, or all Stores used it up and this one takes part in that.
+func (p *Pool) crowded(s *Store) bool {
+	total := p.backlog.Load()
+	if total <= p.budget*3/4 {
+		return false
+	}
+	own := s.queue.bytes.Load()
+	return own > p.budget*3/4 || total > p.budget && own > 0
+}
+
+// wait holds a Block call back while the disk is behind.
+func (p *Pool) wait(s *Store) {
+	p.mu.Lock()
+	p.waiting.Add(1)
+	for p.crowded(s) && !s.queue.closing && !p.closed {
+		p.room.Wait()
+	}
+	p.waiting.Add(-1)
+	p.mu.Unlock()
+}
+
+// slabs hands out memory outside the Go heap in power-of-two sizes from
+// BlockSize to chunkSize, cut from regions of chunkSize.
+type slabs struct {
+	mu      sync.Mutex
+	retain  int64 // free bytes kept warm
+	warm    int64
+	free    [7][][]byte // by class; warm ones lie at the end
+	cold    [7][][]byte
+	regions [][]byte
+}
+
+func class(n int64) int { return bits.Len64(uint64(n-1) / BlockSize) }
+
+var errMemory = errors.New("no memory for a slab")
+
+// get returns a slab of at least n bytes, n <= chunkSize. Its content is
+// undefined.
+func (m *slabs) get(n int64) ([]byte, error) {
+	c := class(n)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if k := len(m.free[c]); k > 0 {
+		b := m.free[c][k-1]
+		m.free[c] = m.free[c][:k-1]
+		m.warm -= int64(len(b))
+		return b, nil
+	}
+	if len(m.cold[c]) == 0 {
+		region, err := mapMemory(chunkSize)
+		if err != nil {
+			return nil, errors.Join(errMemory, err)
+		}
+		m.regions = append(m.regions, region)
+		for size := BlockSize << c; len(region) > 0; region = region[size:] {
+			m.cold[c] = append(m.cold[c], region[:size:size])
+		}
+	}
+	k := len(m.cold[c])
+	b := m.cold[c][k-1]
+	m.cold[c] = m.cold[c][:k-1]
+	return b, nil
+}
+
+// put takes a slab back.
+func (m *slabs) put(b []byte) {
+	c := class(int64(len(b)))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.warm+int64(len(b)) > m.retain {
+		coolMemory(b)
+		m.cold[c] = append(m.cold[c], b)
+		return
+	}
+	m.warm += int64(len(b))
+	m.free[c] = append(m.free[c], b)
+}
+
+func (m *slabs) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range m.regions {
+		unmapMemory(r)
+	}
+	m.regions, m.warm = nil, 0
+	clear(m.free[:])
+	clear(m.cold[:])
+}

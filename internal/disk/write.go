@@ -1,0 +1,208 @@
+package disk
+
+import (
+	"cmp"
+	"slices"
+	"sync/atomic"
+)
+
+// job is one slab to be written at an offset of the torrent.
+type job struct {
+	partial *partial
+	slab    []byte
+	off     int64
+	n       int
+	skip    bool // its piece failed meanwhile
+}
+
+// writeQueue is a Store's share of the Pool's queue, under Pool.mu.
+type writeQueue struct {
+	jobs    []job
+	bytes   atomic.Int64 // queued or being written
+	writing int          // writers at work
+	listed  bool         // in Pool.ready
+	closing bool
+}
+
+// enqueue adds a job; Store.mu may be held.
+func (p *Pool) enqueue(s *Store, j job) {
+	p.mu.Lock()
+	s.queue.jobs = append(s.queue.jobs, j)
+	s.queue.bytes.Add(int64(j.n))
+	p.backlog.Add(int64(j.n))
+	p.list(s)
+	p.mu.Unlock()
+}
+
+// list makes a Store ready when it has work and may use one more writer.
+func (p *Pool) list(s *Store) {
+	if q := &s.queue; !q.listed && len(q.jobs) > 0 && q.writing < p.perUse {
+		q.listed = true
+		p.ready = append(p.ready, s)
+		p.work.Signal()
+	}
+}
+
+// leave waits until a Store's queue is written and wakes its waiting callers.
+func (p *Pool) leave(s *Store) {
+	p.mu.Lock()
+	s.queue.closing = true
+	p.room.Broadcast()
+	for len(s.queue.jobs) > 0 || s.queue.writing > 0 {
+		p.room.Wait()
+	}
+	p.mu.Unlock()
+}
+
+// write is a writer goroutine.
+func (p *Pool) write() {
+	w := writer{pool: p, batch: make([]job, 0, batchJobs)}
+	for {
+		p.mu.Lock()
+		for len(p.ready) == 0 && !p.closed {
+			p.work.Wait()
+		}
+		if len(p.ready) == 0 {
+			p.mu.Unlock()
+			return
+		}
+		s := p.ready[0]
+		p.ready = slices.Delete(p.ready, 0, 1)
+		q := &s.queue
+		q.listed = false
+		n, size := 0, 0
+		for n < min(len(q.jobs), batchJobs) && (n == 0 || size+q.jobs[n].n <= chunkSize) {
+			size += q.jobs[n].n
+			n++
+		}
+		w.batch = append(w.batch[:0], q.jobs[:n]...)
+		q.jobs = slices.Delete(q.jobs, 0, n)
+		q.writing++
+		p.list(s)
+		p.mu.Unlock()
+
+		w.run(s)
+
+		p.mu.Lock()
+		q.writing--
+		q.bytes.Add(-int64(size))
+		p.backlog.Add(-int64(size))
+		p.list(s)
+		if p.waiting.Load() > 0 || q.closing {
+			p.room.Broadcast()
+		}
+		p.mu.Unlock()
+	}
+}
+
+// writer is one goroutine's working memory.
+type writer struct {
+	pool  *Pool
+	batch []job
+	flat  []byte // adjacent slabs, joined
+}
+
+// run writes a batch: adjacent slabs in one write.
+func (w *writer) run(s *Store) {
+	s.mu.Lock()
+	for i := range w.batch {
+		j := &w.batch[i]
+		j.skip = j.partial.failed || j.partial.err != nil
+	}
+	s.mu.Unlock()
+	slices.SortFunc(w.batch, func(a, b job) int { return cmp.Compare(a.off, b.off) })
+	for first := 0; first < len(w.batch); {
+		end, size := first+1, w.batch[first].n
+		for end < len(w.batch) && w.batch[end].skip == w.batch[first].skip &&
+			w.batch[end].off == w.batch[first].off+int64(size) {
+			size += w.batch[end].n
+			end++
+		}
+		group := w.batch[first:end]
+		var err error
+		if !group[0].skip {
+			err = s.writeAt(w.join(group, size), group[0].off)
+		}
+		for i := range group {
+			w.pool.slabs.put(group[i].slab)
+			s.written(group[i].partial, err)
+		}
+		first = end
+	}
+	clear(w.batch)
+}
+
+// join returns the bytes of adjacent jobs as one slice.
+func (w *writer) join(group []job, size int) []byte {
+	if len(group) == 1 {
+		return group[0].slab[:size]
+	}
+	if w.flat == nil {
+		w.flat = make([]byte, 0, chunkSize)
+	}
+	w.flat = w.flat[:0]
+	for _, j := range group {
+		w.flat = append(w.flat, j.slab[:j.n]...)
+	}
+	return w.flat
+}
+
+// written settles one job and tells the piece's fate after its last one. A
+// failed piece is told only when it is out of the table, so that whatever the
+// owner asks for again meets a fresh attempt.
+func (s *Store) written(p *partial, err error) {
+	s.mu.Lock()
+	p.pending--
+	if err != nil && p.err == nil && !p.failed {
+		p.err = err
+		p.done = true
+		s.setDone(p.piece, false)
+	}
+	event := Event{Kind: Written, Piece: p.piece}
+	tell := p.done && !p.failed && p.pending == 0
+	if tell && p.err != nil {
+		event.Kind, event.Err = Failed, p.err
+		for p.busy > 0 { // copies and hashing end by themselves
+			s.cond.Wait()
+		}
+	}
+	s.settle(p)
+	s.cond.Broadcast()
+	s.mu.Unlock()
+	if tell {
+		s.notify(event)
+	}
+}
+
+// writeAt writes a range of the torrent.
+func (s *Store) writeAt(b []byte, off int64) error {
+	i := s.fileAt(off)
+	for ; len(b) > 0; i++ {
+		at := off - s.starts[i]
+		n := min(s.files[i].Length-at, int64(len(b)))
+		if n <= 0 {
+			continue
+		}
+		if !s.files[i].Pad {
+			if err := s.writeFile(i, b[:n], at); err != nil {
+				return err
+			}
+		}
+		b, off = b[n:], off+n
+	}
+	return nil
+}
+
+func (s *Store) writeFile(i int, b []byte, at int64) error {
+	h, err := s.pool.handles.acquire(s, i, true)
+	if err != nil {
+		return err
+	}
+	_, err = h.file.WriteAt(b, at)
+	s.pool.handles.release(h)
+	s.markDirty(i)
+	if err != nil {
+		return ioError("write", s.path(i), err)
+	}
+	return nil
+}
