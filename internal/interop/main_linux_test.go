@@ -1,0 +1,244 @@
+package interop
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+var (
+	network *Network
+	refused string // why nothing can run on this machine
+)
+
+// required says whether what is missing is a failure.
+func required() bool { return os.Getenv("BTT_INTEROP") == "1" }
+
+func TestMain(m *testing.M) {
+	if Inside() {
+		flag.Parse()
+		flag.Set("test.parallel", "8") // the tests wait for timers of others, they do not compute
+		var err error
+		if err = MountProc(); err == nil {
+			network, err = NewNetwork()
+		}
+		if err != nil {
+			refused = err.Error()
+		}
+		os.Exit(m.Run())
+	}
+	dir, err := os.MkdirTemp("", "interop")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary, err := buildBTT(dir)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code, err := Enter(bttBinaryEnv+"="+binary, "TMPDIR="+dir)
+	if err != nil {
+		refused = err.Error()
+		code = m.Run()
+	}
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// buildBTT builds the program under test, with the race detector when the
+// tests have it. No cmd/btt means no binary, which the tests report.
+func buildBTT(dir string) (string, error) {
+	if _, err := os.Stat(filepath.Join("..", "..", "cmd", "btt")); errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	binary := filepath.Join(dir, "btt")
+	args := []string{"build", "-o", binary}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	out, err := exec.Command("go", append(args, "../../cmd/btt")...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build cmd/btt: %w\n%s", err, out)
+	}
+	return binary, nil
+}
+
+// missing skips a test, or fails it where interop is required.
+func missing(t *testing.T, what string) {
+	t.Helper()
+	if what == "" {
+		return
+	}
+	if required() {
+		t.Fatalf("missing: %s (scripts/install-peers installs the peers)", what)
+	}
+	t.Skipf("missing: %s (scripts/install-peers installs the peers)", what)
+}
+
+// bench is what one test works with.
+type bench struct {
+	*testing.T
+	dir   string
+	hosts atomic.Int32
+}
+
+func newBench(t *testing.T, programs ...string) *bench {
+	t.Helper()
+	missing(t, refused)
+	missing(t, needs(programs...)())
+	return &bench{T: t, dir: t.TempDir()}
+}
+
+// config gives a fresh host and folder.
+func (b *bench) config(name string) Config {
+	b.Helper()
+	h, err := network.NewHost()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { h.Close() })
+	return Config{Host: h, Dir: filepath.Join(b.dir, fmt.Sprintf("%s-%d", name, b.hosts.Add(1)))}
+}
+
+func (b *bench) within(limit time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(b.Context(), limit)
+	b.Cleanup(cancel)
+	return ctx
+}
+
+func (b *bench) check(err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// folder makes an empty folder.
+func (b *bench) folder(name string) string {
+	b.Helper()
+	dir := filepath.Join(b.dir, name)
+	b.check(os.MkdirAll(dir, 0o755))
+	return dir
+}
+
+// start runs a third-party client until the end of the test.
+func (b *bench) start(ctx context.Context, d Driver, change ...func(*Config)) Peer {
+	b.Helper()
+	missing(b.T, d.Missing())
+	c := b.config(d.Name)
+	for _, f := range change {
+		f(&c)
+	}
+	p, err := d.Start(ctx, c)
+	b.check(err)
+	b.stopAtEnd(p)
+	return p
+}
+
+// btt returns a btt peer that is stopped, and must exit 0, at the end of the test.
+func (b *bench) btt(args ...string) *BTT {
+	b.Helper()
+	missing(b.T, BTTMissing())
+	p := NewBTT(b.config("btt"), args...)
+	b.stopAtEnd(p)
+	return p
+}
+
+// startBTT runs another command of btt until the end of the test.
+func (b *bench) startBTT(c Config, args ...string) *BTT {
+	b.Helper()
+	missing(b.T, BTTMissing())
+	p, err := StartBTT(c, args...)
+	b.check(err)
+	b.stopAtEnd(p)
+	return p
+}
+
+func (b *bench) stopAtEnd(p Peer) {
+	b.Cleanup(func() {
+		if err := p.Stop(); err != nil {
+			b.Errorf("stop %s: %v", p.Name(), err)
+		}
+	})
+}
+
+// openTracker runs opentracker until the end of the test. The caller makes the
+// torrent first with a placeholder, because the tracker wants its infohash.
+func (b *bench) openTracker(ctx context.Context, c Config, infoHashes ...string) *Tracker {
+	b.Helper()
+	missing(b.T, openTrackerMissing())
+	t, err := StartOpenTracker(ctx, c, infoHashes...)
+	b.check(err)
+	b.Cleanup(func() {
+		if err := t.Stop(); err != nil {
+			b.Errorf("stop opentracker: %v", err)
+		}
+	})
+	return t
+}
+
+// same compares what arrived below got with what is below want, file by file.
+// by is the client that fetched: some are known not to create empty files.
+func (b *bench) same(want, got, name string, by Peer) {
+	b.Helper()
+	a, err := tree(want, name)
+	b.check(err)
+	g, err := tree(got, name)
+	b.check(err)
+	if by.Name() == "transmission" {
+		maps.DeleteFunc(a, func(_, sum string) bool { return sum == emptySum })
+		maps.DeleteFunc(g, func(_, sum string) bool { return sum == emptySum })
+	}
+	maps.DeleteFunc(g, func(path, _ string) bool { return strings.HasSuffix(path, ".aria2") })
+	if len(a) == 0 {
+		b.Fatal("the content is empty")
+	}
+	for path, sum := range a {
+		if g[path] != sum {
+			b.Errorf("%s: %q arrived with SHA-256 %q, sent %q", by.Name(), path, g[path], sum)
+		}
+		delete(g, path)
+	}
+	for path := range g {
+		b.Errorf("%s: %q arrived and was not sent", by.Name(), path)
+	}
+}
+
+// emptySum is the SHA-256 of an empty file.
+const emptySum = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+// tree hashes dir/name, a file or a folder.
+func tree(dir, name string) (map[string]string, error) {
+	info, err := os.Stat(filepath.Join(dir, name))
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		return HashTree(filepath.Join(dir, name))
+	}
+	all, err := HashTree(dir)
+	maps.DeleteFunc(all, func(path, _ string) bool { return path != name })
+	return all, err
+}
+
+// tell passes addr to p if p can be told, and says whether it could.
+func (b *bench) tell(ctx context.Context, p Peer, addr netip.AddrPort) bool {
+	b.Helper()
+	err := p.AddPeer(ctx, addr)
+	if errors.Is(err, ErrNoAddPeer) {
+		return false
+	}
+	b.check(err)
+	return true
+}
