@@ -30,7 +30,6 @@ const (
 	CodeParkFull  Code = "parking-full"     // Params.MaxParked reached
 	CodeMinted    Code = "reference-used"   // a mint reference seen before (LR9)
 	CodeBusy      Code = "busy"             // the node cannot take it now; submit the same bytes again later
-	CodeExpired   Code = "expired"          // a mint or redeem with a lock time, or a lock time that overflows
 )
 
 // Rejection is the error of a refused transaction. Branch on Code.
