@@ -1,0 +1,87 @@
+package lint
+
+// Module is the import path of the repository.
+const Module = "github.com/bttnet/btt"
+
+// Limits of size.
+const (
+	FunctionMax    = 70  // lines from func to the closing brace
+	FileTarget     = 400 // lines; more is reported and passes
+	FileMax        = 800 // lines
+	PackageFileMax = 15  // non-test Go files of one package
+)
+
+// Levels gives each package its layer; a package may import lower layers only.
+// The path is relative to the module, "." is its root.
+var Levels = map[string]int{
+	"amount": 0, "bencode": 0,
+
+	"metainfo": 1, "wire": 1,
+
+	"ledger": 2, "channel": 2, "wallet": 2, "tracker": 2,
+	"ledger/ledgertest": 2,
+	"speed":             2, "speed/auction": 2, "speed/autobid": 2, "speed/reserve": 2,
+
+	"internal/peer": 3, "internal/picker": 3, "internal/choker": 3, "internal/ratelimit": 3,
+	"internal/disk": 3, "internal/resume": 3, "internal/announce": 3, "internal/purse": 3, "internal/payments": 3,
+
+	"internal/swarm": 4, "internal/session": 4,
+
+	"internal/ledgerd": 5, "internal/trackerd": 5,
+
+	".": 6, "internal/terminal": 6,
+
+	"cmd/btt": 7, "internal/interop": 7, "internal/lint": 7, "internal/lint/skips": 7,
+}
+
+// PureMax is the highest level of the pure core.
+const PureMax = 2
+
+// sideways lists the imports allowed within one level: from, then to.
+var sideways = map[string][]string{
+	"channel":             {"ledger"},
+	"wallet":              {"ledger"},
+	"speed":               {"channel", "ledger", "speed/auction", "speed/autobid", "speed/reserve"},
+	"ledger/ledgertest":   {"ledger"},
+	"internal/announce":   {"internal/peer"},
+	"internal/peer":       {"internal/disk", "internal/picker", "internal/ratelimit"},
+	"internal/resume":     {"internal/disk", "internal/picker"},
+	"internal/payments":   {"internal/purse"},
+	"internal/session":    {"internal/swarm"},
+	"internal/lint/skips": {"internal/lint"},
+}
+
+// impureImports may not appear in the pure core. A trailing star means any
+// path that begins so.
+var impureImports = []string{"net", "net/http*", "os", "os/*", "math/rand*", "crypto/rand", "log", "log/*", "io/ioutil", "syscall", "golang.org/x/sys/*"}
+
+// impureNames are identifiers that the pure core may not use, by import path.
+var impureNames = map[string][]string{
+	"time": {"Now", "Since", "Until", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker", "Sleep"},
+}
+
+// forbiddenNames say nothing about what a package or file holds.
+var forbiddenNames = []string{"util", "utils", "common", "helper", "helpers", "manager", "misc"}
+
+// manyFiles lists packages that may have more than PackageFileMax files.
+var manyFiles = map[string]int{
+	"ledger": 18, // one file for each noun: keys, locks, transactions, state, events
+}
+
+// fuzzed lists packages that read what strangers or disks hold and have no
+// exported decoder by which the rule would know.
+var fuzzed = []string{"wire", "tracker", "channel", "speed", "ledger", "bencode", "metainfo"}
+
+// states are those of docs/conformance.md.
+var states = []string{"works", "partly", "not yet"}
+
+// marks may not be left in code. They are written so that this file has none.
+var marks = []string{`\bTO` + `DO\b`, `\bFIX` + `ME\b`, `\bXX` + `X\b`, `panic\("(?i:to` + `do|not imple` + `mented|unimple` + `mented)`}
+
+// strangers are words and paths of the place where the code was written; a
+// reader elsewhere can do nothing with them.
+var strangers = []string{
+	`(?:^|[\s"'(=:])/(?:wor` + `k|far` + `m)/`, `\.libr` + `ary\b`, `/tmp/bri` + `ef`, `/home/[a-z]+/`,
+	`(?i)\bsub-?ag` + `ents?\b`, `(?i)\bhelper ses` + `sions?\b`, `(?i)\bbri` + `ef\.md\b`,
+	`(?i)\bcla` + `ude\b`, `(?i)\banthro` + `pic\b`, `(?i)\bchatg` + `pt\b`,
+}
