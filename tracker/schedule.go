@@ -28,6 +28,7 @@ type Announce struct {
 	Tracker   string
 	TrackerID string // to be sent back, BEP 3
 	Event     Event
+	complete  bool // the torrent was complete when this fell due
 	group     *group
 	entry     *entry
 }
@@ -130,7 +131,7 @@ func (s *Schedule) Due(now time.Time) []Announce {
 		}
 		if e := g.pick(now, s.complete); e != nil {
 			g.inFlight = e
-			due = append(due, Announce{e.url, e.trackerID, s.event(e), g, e})
+			due = append(due, Announce{e.url, e.trackerID, s.event(e), s.complete, g, e})
 		}
 	}
 	return due
@@ -225,7 +226,7 @@ func (s *Schedule) Done(a Announce, now time.Time, o Outcome) {
 	}
 	switch a.Event {
 	case EventStarted:
-		e.started, e.completed = true, s.complete
+		e.started, e.completed = true, a.complete
 	case EventCompleted:
 		e.completed = true
 	}
@@ -299,7 +300,7 @@ func (s *Schedule) Stop() []Announce {
 			if e.gone || !e.started && g.inFlight != e {
 				continue
 			}
-			out = append(out, Announce{e.url, e.trackerID, EventStopped, g, e})
+			out = append(out, Announce{e.url, e.trackerID, EventStopped, s.complete, g, e})
 		}
 	}
 	return out

@@ -1,0 +1,180 @@
+package announce
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/bttnet/btt/tracker"
+)
+
+// ErrRedirect means that a tracker sent us somewhere we do not go.
+var ErrRedirect = errors.New("tracker redirects too often or into a private network")
+
+// newHTTPClient has no cookie jar, few idle connections (announces are half an
+// hour apart) and bounded everything.
+func newHTTPClient(c Config) *http.Client {
+	proxy := c.Proxy
+	if proxy == nil {
+		proxy = http.ProxyFromEnvironment
+	}
+	return &http.Client{
+		Timeout:       c.HTTPTimeout,
+		CheckRedirect: checkRedirect,
+		Transport: &http.Transport{
+			Proxy: func(r *http.Request) (*url.URL, error) {
+				if isLocal(r.URL.Hostname()) {
+					return nil, nil
+				}
+				return proxy(r)
+			},
+			DialContext:            (&net.Dialer{Timeout: c.HTTPTimeout / 2}).DialContext,
+			TLSHandshakeTimeout:    c.HTTPTimeout / 2,
+			ResponseHeaderTimeout:  c.HTTPTimeout,
+			MaxResponseHeaderBytes: maxHeaderBytes,
+			MaxIdleConns:           32,
+			MaxIdleConnsPerHost:    1,
+			IdleConnTimeout:        15 * time.Second,
+			ForceAttemptHTTP2:      true,
+		},
+	}
+}
+
+// isLocal reports whether a host name is this machine.
+func isLocal(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// isPrivate reports whether a host names this machine or a private network.
+func isPrivate(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	ip = ip.Unmap()
+	return isLocal(host) || err == nil && (ip.IsPrivate() || ip.IsLinkLocalUnicast() || ip.IsUnspecified())
+}
+
+// checkRedirect lets a tracker redirect a few times, not down from https, and
+// not from the internet into the user's own network.
+func checkRedirect(r *http.Request, via []*http.Request) error {
+	first := via[0].URL
+	switch {
+	case len(via) > maxRedirects,
+		first.Scheme == "https" && r.URL.Scheme != "https",
+		isPrivate(r.URL.Hostname()) && !isPrivate(first.Hostname()):
+		return ErrRedirect
+	}
+	return nil
+}
+
+// get fetches at most tracker.MaxResponse bytes.
+func (a *Announcer) get(ctx context.Context, url string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("User-Agent", a.config.UserAgent)
+	resp, err := a.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, tracker.MaxResponse+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > tracker.MaxResponse {
+		return nil, fmt.Errorf("read answer: %w", tracker.ErrTooLarge)
+	}
+	if resp.StatusCode != http.StatusOK && (len(body) == 0 || body[0] != 'd') {
+		// Some trackers send a bencoded reason with an error status.
+		return nil, fmt.Errorf("HTTP status %s", resp.Status)
+	}
+	return body, nil
+}
+
+// announceHTTP sends the bid parameters to trackers that never answered yet or
+// answered with a bid key: unknown parameters are skipped by all known ones.
+func (a *Announcer) announceHTTP(ctx context.Context, raw string, r *tracker.Request) (*tracker.Response, error) {
+	known := a.memory.get(raw)
+	bids := (r.Bid != 0 || r.Top > 0) && (known.bids || !known.answered || time.Now().After(known.plain))
+	buf, err := r.AppendURL(make([]byte, 0, 512), raw, bids)
+	if err != nil {
+		return nil, err
+	}
+	body, err := a.get(ctx, string(buf))
+	if err != nil {
+		return nil, err
+	}
+	resp, err := tracker.ParseResponse(body)
+	if err == nil && bids {
+		known = ability{answered: true, bids: resp.SpeaksBids}
+		if !resp.SpeaksBids {
+			known.plain = time.Now().Add(plainFor)
+		}
+		a.memory.set(raw, known)
+	}
+	return resp, err
+}
+
+// Scrape asks an HTTP or UDP tracker for counts, at most MaxScrape torrents.
+func (a *Announcer) Scrape(ctx context.Context, raw string, hashes []tracker.InfoHash) ([]tracker.Swarm, error) {
+	swarms, err := a.scrape(ctx, raw, hashes)
+	if err != nil {
+		return nil, failure("scrape", raw, err)
+	}
+	return swarms, nil
+}
+
+func (a *Announcer) scrape(ctx context.Context, raw string, hashes []tracker.InfoHash) ([]tracker.Swarm, error) {
+	u, err := url.Parse(raw)
+	if err == nil && u.Scheme == "udp" {
+		return a.scrapeUDP(ctx, u, hashes)
+	}
+	base, err := tracker.ScrapeURL(raw, "scrape")
+	if err != nil {
+		return nil, err
+	}
+	buf, err := tracker.AppendScrapeURL(nil, base, hashes)
+	if err != nil {
+		return nil, err
+	}
+	body, err := a.get(ctx, string(buf))
+	if err != nil {
+		return nil, err
+	}
+	return tracker.ParseScrape(body)
+}
+
+// BidScrape asks an HTTP tracker for the torrents with the best bids (R6.5);
+// path is Response.BidScrape of an announce to it, empty for the usual one.
+func (a *Announcer) BidScrape(ctx context.Context, raw, path string, q *tracker.BidQuery) (*tracker.BidPage, error) {
+	if path == "" {
+		path = "bidscrape"
+	}
+	base, err := tracker.ScrapeURL(raw, path)
+	if err != nil {
+		return nil, failure("bid scrape", raw, err)
+	}
+	buf, err := tracker.AppendBidScrapeURL(nil, base, q)
+	if err != nil {
+		return nil, failure("bid scrape", raw, err)
+	}
+	body, err := a.get(ctx, string(buf))
+	if err != nil {
+		return nil, failure("bid scrape", raw, err)
+	}
+	page, err := tracker.ParseBidScrape(body)
+	if err != nil {
+		return nil, failure("bid scrape", raw, err)
+	}
+	return page, nil
+}
