@@ -1,0 +1,212 @@
+package channel
+
+import (
+	"bytes"
+	"encoding/binary"
+	"testing"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/ledger"
+)
+
+// key returns the n-th test key.
+func key(t testing.TB, n uint64) *ledger.PrivateKey {
+	t.Helper()
+	var scalar [32]byte
+	binary.BigEndian.PutUint64(scalar[24:], n)
+	k, err := ledger.NewPrivateKey(scalar)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+const testMin = amount.Amount(1000)
+
+type pairOptions struct {
+	deposit amount.Amount
+	lock    uint64
+}
+
+// newPair returns machines of both sides, driven to the stage Opened.
+func newPair(t testing.TB, opt pairOptions) (*Payer, *Payee) {
+	t.Helper()
+	payer, open := newTestPayer(t, opt)
+	payee, err := NewPayee(PayeeConfig{Terms: testTerms(t), Signer: key(t, 4), MinOutput: testMin, Now: 1000}, open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	payee.LookedUp(ledger.OutpointState{}, nil, nil)
+	step := func(m Message, to func(Message) error) {
+		t.Helper()
+		if err := to(m); err != nil {
+			t.Fatalf("%v: %v", m.Type(), err)
+		}
+	}
+	for range 4 {
+		for _, m := range payee.Ready().Messages {
+			step(m, payer.Step)
+		}
+		for _, m := range payer.Ready().Messages {
+			step(m, payee.Step)
+		}
+		if payee.Stage() == Funded {
+			payee.Submitted(TaskFund, nil, false)
+		}
+	}
+	if payer.Stage() != Opened || payee.Stage() != Opened {
+		t.Fatalf("payer %v, payee %v", payer.Stage(), payee.Stage())
+	}
+	return payer, payee
+}
+
+func testTerms(t testing.TB) Terms {
+	return Terms{Account: key(t, 2).PublicKey(), K2: key(t, 4).PublicKey(), Network: ledger.Network{7}, MinLock: 3600,
+		MaxLock: 7 * 86400, MinDeposit: 2000, MaxDeposit: 1000 * amount.BTT, Quantum: 1 << 20}
+}
+
+func newTestPayer(t testing.TB, opt pairOptions) (*Payer, *Open) {
+	t.Helper()
+	if opt.lock == 0 {
+		opt.lock = 1000 + 4*3600
+	}
+	k1 := key(t, 3)
+	t1 := &ledger.Tx{Kind: ledger.Transfer, Inputs: []ledger.OutPoint{{TxID: ledger.TxID{9}}},
+		Outputs: []ledger.Output{{Amount: opt.deposit, Lock: ledger.Joint(k1.PublicKey(), key(t, 4).PublicKey())}},
+		Witnesses: []ledger.Witness{{Keys: []ledger.PublicKey{key(t, 1).PublicKey()},
+			Signatures: []ledger.Signature{{1}}}}}
+	payer, err := NewPayer(PayerConfig{Terms: testTerms(t), Account: key(t, 1).PublicKey(), Signer: k1, T1: t1,
+		Network: ledger.Network{7}, MinOutput: testMin, Now: 1000, LockTime: opt.lock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := payer.Ready().Messages[0].(*Open)
+	return payer, open
+}
+
+func TestPayAndEarn(t *testing.T) {
+	payer, payee := newPair(t, pairOptions{deposit: 10 * amount.BTT})
+	tariff := Tariff{{0, amount.Price(2 * amount.BTT)}}
+	lane, err := payer.Attach(Tag{1}, 0, tariff)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deliver := func() {
+		t.Helper()
+		for _, m := range payer.Ready().Messages {
+			if err := payee.Step(m); err != nil {
+				t.Fatalf("%v: %v", m.Type(), err)
+			}
+			r := payee.Ready()
+			for _, e := range r.Events {
+				if e.Kind == EventAttached {
+					if err := payee.Tariff(e.Lane, e.Bytes, e.From, tariff); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+	}
+	deliver()
+	for i := int64(1); i <= 10; i++ {
+		if i%2 == 0 {
+			payer.Presign(lane, i<<20)
+		}
+		if err := payer.Pay(lane, i<<20); err != nil {
+			t.Fatal(err)
+		}
+		deliver()
+	}
+	want, _ := amount.Price(2 * amount.BTT).Owed(10 << 20)
+	if payee.Earned() != want || payer.Paid() != want {
+		t.Fatalf("earned %v, paid %v, want %v", payee.Earned(), payer.Paid(), want)
+	}
+}
+
+func TestMessagesHaveOneEncoding(t *testing.T) {
+	terms := testTerms(t)
+	sig := ledger.Signature{3, 64: 1}
+	for _, m := range []Message{
+		&Open{Payer: key(t, 1).PublicKey(), Deposit: 5, LockTime: 9, Funding: ledger.OutPoint{Index: 3, Shard: 1}},
+		&RefundSig{ID: ID{1}, Signature: sig}, &Fund{ID: ID{2}, First: sig, T1: []byte{1, 2}}, &Confirm{ID: ID{3}},
+		&Attach{ID: ID{4}, Lane: 7, Tag: Tag{9}, From: 8, Bytes: 11}, &State{ID: ID{5}, Bytes: 4, Payment: Payment{1, 2, sig}, Attached: true},
+		&Pay{ID: ID{6}, Lane: 1, Bytes: 1 << 40, Payment: Payment{1, 2, sig}}, &Close{ID: ID{7}}, &Closed{ID: ID{8}, Amount: 5},
+		&Quote{From: 3, Price: 4}, &Refuse{ID: ID{9}, Code: CodeKeyUsed, Reason: "why", Terms: &terms}, &Refuse{Code: CodeLock},
+	} {
+		b := Encode(m)
+		got, err := Decode(b)
+		if err != nil {
+			t.Fatalf("%v: %v", m.Type(), err)
+		}
+		if !bytes.Equal(Encode(got), b) {
+			t.Fatalf("%v: not the same after a round trip", m.Type())
+		}
+		for n := range b {
+			if _, err := Decode(b[:n]); err == nil {
+				t.Fatalf("%v: %d of %d bytes decode", m.Type(), n, len(b))
+			}
+		}
+		if _, err := Decode(append(b, 0)); err == nil {
+			t.Fatalf("%v: trailing byte decodes", m.Type())
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for t := TypeOpen; t <= TypeRefuse; t++ {
+		m := newMessage(t)
+		if r, ok := m.(*Refuse); ok {
+			r.Code = CodeMalformed
+		}
+		f.Add(Encode(m))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := Decode(b)
+		if err == nil && !bytes.Equal(Encode(m), b) {
+			t.Fatalf("%x decodes to %#v, which encodes to %x", b, m, Encode(m))
+		}
+	})
+}
+
+func FuzzDecodeRecord(f *testing.F) {
+	s := &Snapshot{Role: RolePayee, Stage: Opened, T1: []byte{1}, Lanes: []LaneState{{1, Tag{2}, 3}}}
+	f.Add((&Record{Snapshot: s}).Append(nil))
+	f.Add((&Record{Pay: &Pay{Bytes: 3}}).Append(nil))
+	f.Add((&Record{Ceiling: &Ceiling{Amount: 3}}).Append(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := DecodeRecord(b)
+		if err == nil && !bytes.Equal(r.Append(nil), b) {
+			t.Fatalf("%x decodes to %#v", b, r)
+		}
+	})
+}
+
+func BenchmarkPayment(b *testing.B) {
+	payer, payee := newPair(b, pairOptions{deposit: 900 * amount.BTT})
+	tariff := Tariff{{0, 1}}
+	lane, _ := payer.Attach(Tag{1}, 0, tariff)
+	for _, m := range payer.Ready().Messages {
+		_ = payee.Step(m)
+		r := payee.Ready()
+		for _, e := range r.Events {
+			_ = payee.Tariff(e.Lane, e.Bytes, e.From, tariff)
+		}
+	}
+	b.ReportAllocs()
+	for i := int64(1); b.Loop(); i++ {
+		if err := payer.Pay(lane, i<<20); err != nil {
+			b.Fatal(err)
+		}
+		payee.Ready()
+		for _, m := range payer.Ready().Messages {
+			raw := Encode(m)
+			m, err := Decode(raw)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := payee.Step(m); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}

@@ -1,0 +1,467 @@
+package channel
+
+import (
+	"errors"
+	"math"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/ledger"
+)
+
+// Ceilings rise in steps of this share of the deposit.
+const ceilingSteps = 4
+
+// ErrFull means that the deposit does not cover a payment; the rest belongs
+// to a successor channel.
+var ErrFull = errors.New("deposit does not cover the payment; open a successor channel")
+
+// Payer is the requester's side of a channel. It is driven as the package
+// comment says and is not safe for concurrent use.
+type Payer struct {
+	core
+	refund   ledger.Signature // K2's signature on T2
+	ceiling  Ceiling          // durable bound
+	asked    Ceiling          // recorded, durable once Stable was told
+	resync   bool             // restored: the newest payment is known to the payee only
+	ahead    presigned
+	last     *Pay // newest payment sent, to repeat it on a new connection
+	closing  bool // Close was sent
+	reported bool // Expiring was reported
+}
+
+// presigned is a payment signed before it is due.
+type presigned struct {
+	valid   bool
+	lane    uint32
+	bytes   int64
+	payment Payment
+}
+
+// PayerConfig makes a payer's channel.
+type PayerConfig struct {
+	Terms     Terms            // of the payee, from its bid response
+	Account   ledger.PublicKey // of the payer
+	Signer    ledger.Signer    // K1
+	KeyIndex  uint32           // of K1, to find it again after a restart
+	T1        *ledger.Tx       // signed; one output is locked to K1 and Terms.K2
+	Network   ledger.Network
+	MinOutput amount.Amount
+	Now       uint64 // ledger time, seconds
+	LockTime  uint64 // of T2, ledger seconds
+}
+
+// NewPayer starts a channel (steps 1-3). A *Refusal says that the terms do
+// not fit; T1 was not shown to anybody then.
+func NewPayer(cfg PayerConfig) (*Payer, error) {
+	c := Contract{
+		Network: cfg.Network, Payer: cfg.Account, Payee: cfg.Terms.Account, K1: cfg.Signer.PublicKey(), K2: cfg.Terms.K2,
+		MinOutput: cfg.MinOutput, LockTime: cfg.LockTime,
+	}
+	index := -1
+	for i, o := range cfg.T1.Outputs {
+		if o.Lock == c.Lock() {
+			index, c.Deposit = i, o.Amount
+		}
+	}
+	if index < 0 || index > math.MaxUint16 {
+		return nil, refuse(CodeFunding, "T1 has no output for both channel keys")
+	}
+	c.Funding = cfg.T1.OutPoint(cfg.Network, index)
+	if err := c.checkTerms(&cfg.Terms, cfg.Now); err != nil {
+		return nil, err
+	}
+	c.fix()
+	p := &Payer{core: core{
+		role: RolePayer, contract: c, id: c.ID(), signer: cfg.Signer, keyIndex: cfg.KeyIndex,
+		opened: cfg.Now, now: cfg.Now, lanes: make(map[uint32]*Lane), t1: cfg.T1.Encode(),
+	}}
+	if len(p.t1) > MaxFunding {
+		return nil, refuse(CodeFunding, "T1 has %d bytes, at most %d", len(p.t1), MaxFunding)
+	}
+	p.ceiling.ID, p.asked.ID = p.id, p.id
+	p.enter(Proposed, p.Snapshot, true)
+	p.send(&Open{Payer: c.Payer, K1: c.K1, K2: c.K2, Funding: c.Funding, Deposit: c.Deposit, LockTime: c.LockTime})
+	return p, nil
+}
+
+// checkTerms compares a contract with a provider's terms at ledger time now.
+func (c *Contract) checkTerms(t *Terms, now uint64) error {
+	switch {
+	case c.Network != t.Network:
+		return refuse(CodeNetwork, "channel on ledger %v, terms on ledger %v", c.Network, t.Network)
+	case c.Deposit < t.MinDeposit || c.Deposit > t.MaxDeposit:
+		return refuse(CodeDeposit, "deposit %v outside %v to %v", c.Deposit, t.MinDeposit, t.MaxDeposit)
+	case c.Capacity() <= 0:
+		return refuse(CodeDeposit, "deposit %v is not above the least output %v", c.Deposit, c.MinOutput)
+	case c.LockTime < now || c.LockTime-now < uint64(t.MinLock) || c.LockTime-now > uint64(t.MaxLock):
+		return refuse(CodeLock, "lock %d s after ledger time %d, want %d to %d s", int64(c.LockTime-now), now, t.MinLock, t.MaxLock)
+	case c.LockTime-now < 2*Margin(c.LockTime-now):
+		return refuse(CodeLock, "lock of %d s is shorter than two safety margins", c.LockTime-now)
+	case c.K1 == c.K2:
+		return refuse(CodeFunding, "K1 and K2 are the same key")
+	}
+	return nil
+}
+
+// RestorePayer continues a channel from its durable state after a restart.
+// The newest payment may have left this node without being stored; the
+// machine pays again once the payee showed it (see NeedsState).
+func RestorePayer(s *Snapshot, signer ledger.Signer, now uint64) *Payer {
+	p := &Payer{core: restoreCore(s, signer, now), refund: s.Refund, ceiling: s.Ceiling, asked: s.Ceiling, resync: true}
+	p.ceiling.ID, p.asked.ID = p.id, p.id
+	return p
+}
+
+// Snapshot returns the durable state.
+func (p *Payer) Snapshot() *Snapshot {
+	s := p.snapshot()
+	s.Refund, s.Ceiling = p.refund, p.asked
+	return s
+}
+
+// NeedsState reports whether payments wait for the payee's State: attach a
+// lane to get it.
+func (p *Payer) NeedsState() bool { return p.resync }
+
+// Awaits reports whether a lane's payments wait for the payee's State.
+func (p *Payer) Awaits(lane uint32) bool {
+	l := p.lanes[lane]
+	return l != nil && l.await
+}
+
+// Usable reports whether payments can be made now.
+func (p *Payer) Usable() bool {
+	return p.stage == Opened && !p.resync && !p.closing && p.now+2*p.margin() < p.contract.LockTime
+}
+
+// Live reports whether the channel may still become or be Usable.
+func (p *Payer) Live() bool {
+	return p.stage < Closing && !p.closing && p.now+2*p.margin() < p.contract.LockTime
+}
+
+// Bound returns the most that the payee may hold a signature for.
+func (p *Payer) Bound() amount.Amount {
+	if p.resync {
+		return max(p.asked.Amount, p.best.Amount)
+	}
+	return p.best.Amount
+}
+
+// Step takes a message of the payee. A *Refusal says why it was not followed.
+func (p *Payer) Step(m Message) error {
+	if m.Channel() != p.id {
+		return refuse(CodeUnknown, "message of channel %v", m.Channel())
+	}
+	switch m := m.(type) {
+	case *RefundSig:
+		return p.stepRefundSig(m)
+	case *Confirm:
+		if p.stage == Funded {
+			p.open()
+		}
+		return nil // the caller keeps m.Next
+	case *State:
+		return p.stepState(m)
+	case *Close:
+		p.stepClose()
+		return nil
+	case *Closed:
+		p.stepClose()
+		return nil
+	case *Refuse:
+		return p.stepRefuse(m)
+	}
+	return refuse(CodeMalformed, "%v is no message for a payer", m.Type())
+}
+
+// stepRefundSig checks T2 (step 5) and hands over T1 (step 6) and T3 (step 7).
+func (p *Payer) stepRefundSig(m *RefundSig) error {
+	if p.stage != Proposed {
+		return nil // a repetition
+	}
+	if !ledger.VerifySignature(p.contract.K2, p.contract.refundDigest(), m.Signature) {
+		p.abandon(CodeSignature, "the refund's signature does not verify")
+		return refuse(CodeSignature, "the refund's signature does not verify")
+	}
+	first, err := p.sign(0, 1)
+	if err != nil {
+		return err
+	}
+	p.refund = m.Signature
+	p.best = first
+	p.asked.Amount, p.asked.Sequence = p.step(), math.MaxUint32/ceilingSteps
+	p.ceiling = p.asked // durable with this snapshot, before any payment
+	p.enter(Funded, p.Snapshot, true)
+	p.send(&Fund{ID: p.id, First: first.Signature, T1: p.t1})
+	return nil
+}
+
+func (p *Payer) step() amount.Amount { return p.contract.Capacity()/ceilingSteps + 1 }
+
+func (p *Payer) open() {
+	p.enter(Opened, p.Snapshot, false)
+	p.event(Event{Kind: EventOpened, Amount: p.contract.Deposit})
+}
+
+// stepState adopts a newer payment of ours that the payee shows.
+func (p *Payer) stepState(m *State) error {
+	if p.stage == Funded && p.resync {
+		p.open() // the payee counts the channel as open, so T1 is committed
+	}
+	if m.Payment.Sequence > p.best.Sequence {
+		switch {
+		case !p.resync || m.Payment.Sequence > p.asked.Sequence || m.Payment.Amount > p.asked.Amount || m.Payment.Amount < p.best.Amount:
+			return refuse(CodeStale, "payee shows payment %d of %v, which this side cannot have made", m.Payment.Sequence, m.Payment.Amount)
+		case !p.verify(m.Payment):
+			return refuse(CodeSignature, "the payment that the payee shows does not verify")
+		}
+		p.best = m.Payment
+		p.owed = m.Payment.Amount
+		p.ahead.valid = false
+		p.out.Records = append(p.out.Records, Record{Snapshot: p.Snapshot()})
+	}
+	if l := p.lanes[m.Lane]; l != nil && l.await {
+		if m.Bytes > math.MaxInt64/4 {
+			return refuse(CodeAmount, "lane count %d is out of range", m.Bytes)
+		}
+		l.move(max(0, m.Bytes-l.base))
+		l.await = false
+	}
+	if p.resync {
+		p.resync = false
+		p.owed = p.best.Amount
+		p.event(Event{Kind: EventResumed, Amount: p.best.Amount})
+	}
+	return nil
+}
+
+func (p *Payer) verify(s Payment) bool {
+	return ledger.VerifySignature(p.contract.K1, p.contract.paymentDigest(s.Amount, s.Sequence), s.Signature)
+}
+
+func (p *Payer) stepClose() {
+	if p.stage == Opened || p.stage == Funded {
+		p.enter(Closing, p.Snapshot, false)
+		p.event(Event{Kind: EventClosing, Amount: p.best.Amount})
+	}
+	if p.stage == Closing {
+		p.task(TaskLookup, nil)
+	}
+}
+
+func (p *Payer) stepRefuse(m *Refuse) error {
+	if p.stage == Proposed {
+		p.stage = Abandoned
+		p.out.Records = append(p.out.Records, Record{Snapshot: p.Snapshot()})
+	}
+	p.event(Event{Kind: EventRefused, Code: m.Code, Reason: m.Reason, Terms: m.Terms, Amount: p.best.Amount})
+	switch p.stage {
+	case Opened: // one refusal ends the channel: have it settled now
+		p.Close()
+		p.stepClose()
+	case Funded:
+		p.task(TaskLookup, nil)
+	}
+	return nil
+}
+
+// Abandon gives up a proposal; T1 was never shown, so its inputs are free.
+// It does nothing once T1 was handed over.
+func (p *Payer) Abandon(code Code, reason string) {
+	if p.stage == Proposed {
+		p.abandon(code, reason)
+	}
+}
+
+func (p *Payer) abandon(code Code, reason string) {
+	p.enter(Abandoned, p.Snapshot, false)
+	p.send(&Refuse{ID: p.id, Code: code, Reason: reason})
+	p.event(Event{Kind: EventRefused, Code: code, Reason: reason})
+}
+
+// Attach binds the lane of a tag to a connection's stream: lane bytes go on
+// from stream position from at the prices of tariff (in stream positions).
+// It returns the lane's number.
+func (p *Payer) Attach(tag Tag, from int64, tariff Tariff) (uint32, error) {
+	number, l := p.lane(tag)
+	if l == nil {
+		if len(p.lanes) >= MaxLanes {
+			return 0, refuse(CodeLane, "all %d lanes are in use", MaxLanes)
+		}
+		l = &Lane{Tag: tag}
+		p.lanes[number] = l
+	}
+	p.ahead.valid = false
+	// The newest payment goes first, so that both sides attach at one count.
+	if p.stage == Opened && p.last != nil {
+		p.send(p.last)
+	}
+	base := l.Bytes
+	if err := l.attach(base, from, tariff); err != nil {
+		return 0, refuse(CodePrice, "%v", err)
+	}
+	l.await = p.resync
+	p.send(&Attach{ID: p.id, Lane: number, Tag: tag, From: from, Bytes: base})
+	return number, nil
+}
+
+// lane finds the number of a tag, taken or free.
+func (p *Payer) lane(tag Tag) (uint32, *Lane) {
+	for n := tagNumber(tag); ; n++ {
+		if l := p.lanes[n]; l == nil || l.Tag == tag {
+			return n, l
+		}
+	}
+}
+
+// Reprice sets the price of a lane from a stream position on, which must not
+// lie before what is paid.
+func (p *Payer) Reprice(lane uint32, from int64, price amount.Price) error {
+	p.ahead.valid = false
+	return p.core.Reprice(lane, from, price)
+}
+
+// Fit returns the greatest stream position up to position that the deposit
+// covers.
+func (p *Payer) Fit(lane uint32, position int64) int64 {
+	l := p.lanes[lane]
+	if l == nil {
+		return 0
+	}
+	if _, err := p.due(l, position+l.shift); err == nil {
+		return position
+	}
+	low, high := l.Bytes, position+l.shift // the sum is monotonic: bisect
+	for low+1 < high {
+		mid := low + (high-low)/2
+		if _, err := p.due(l, mid); err == nil {
+			low = mid
+		} else {
+			high = mid
+		}
+	}
+	return low - l.shift
+}
+
+// due returns the channel's cumulative sum when lane l is paid up to bytes.
+func (p *Payer) due(l *Lane, bytes int64) (amount.Amount, error) {
+	before, err := l.Owed(l.Bytes)
+	if err != nil {
+		return 0, err
+	}
+	after, err := l.Owed(bytes)
+	if err != nil {
+		return 0, err
+	}
+	total, err := p.owed.Add(after - before)
+	if err != nil {
+		return 0, err
+	}
+	if total > p.contract.Capacity() {
+		return 0, ErrFull
+	}
+	return total, nil
+}
+
+// Pay pays a lane up to a stream position (step 9). Paying what is paid does
+// nothing. Errors: ErrFull, or a *Refusal.
+func (p *Payer) Pay(lane uint32, position int64) error {
+	l := p.lanes[lane]
+	if l == nil {
+		return refuse(CodeLane, "lane %d is not in use", lane)
+	}
+	bytes := position + l.shift
+	switch {
+	case p.stage != Opened || p.resync || l.await || p.closing:
+		return refuse(CodeClosing, "channel is %v", p.stage)
+	case p.expiring():
+		return refuse(CodeExpiring, "lock time %d is near", p.contract.LockTime)
+	case bytes <= l.Bytes:
+		return nil
+	}
+	total, err := p.due(l, bytes)
+	if err != nil {
+		return err
+	}
+	if p.best.Sequence == math.MaxUint32 {
+		return ErrFull
+	}
+	payment, err := p.signed(lane, bytes, total)
+	if err != nil {
+		return err
+	}
+	delta, sum := bytes-l.Bytes, payment.Amount-p.best.Amount
+	if err := l.advance(bytes); err != nil {
+		return err
+	}
+	p.owed = total
+	p.best = payment
+	p.cover()
+	p.last = &Pay{ID: p.id, Lane: lane, Bytes: bytes, Payment: payment}
+	p.send(p.last)
+	p.event(Event{Kind: EventPaid, Lane: lane, Tag: l.Tag, Bytes: bytes, Delta: delta, Sum: sum, Amount: payment.Amount})
+	return nil
+}
+
+// cover makes sure that a durable ceiling covers the newest payment, and asks
+// for the next one ahead so that payments seldom wait for the disk.
+func (p *Payer) cover() {
+	half := p.step() / 2
+	if p.best.Amount+half > p.asked.Amount && p.asked.Amount < p.contract.Capacity() || p.best.Sequence >= p.asked.Sequence-1024 {
+		p.asked.Amount = min(p.contract.Capacity(), max(p.asked.Amount, p.best.Amount)+p.step())
+		p.asked.Sequence = uint32(min(math.MaxUint32, uint64(p.best.Sequence)+math.MaxUint32/ceilingSteps))
+		c := p.asked
+		p.out.Records = append(p.out.Records, Record{Ceiling: &c})
+	}
+	if p.best.Amount > p.ceiling.Amount || p.best.Sequence > p.ceiling.Sequence {
+		p.out.Sync = true
+		p.ceiling = p.asked
+	}
+}
+
+// Stable tells that a ceiling from an earlier Ready is durable.
+func (p *Payer) Stable(c Ceiling) {
+	p.ceiling.Amount = max(p.ceiling.Amount, c.Amount)
+	p.ceiling.Sequence = max(p.ceiling.Sequence, c.Sequence)
+}
+
+// Presign signs the payment that will be due when a lane reaches a stream
+// position, so that Pay need not sign then. It never leaves this machine
+// unless Pay is called with exactly this lane and position and nothing was
+// paid in between.
+func (p *Payer) Presign(lane uint32, position int64) {
+	l := p.lanes[lane]
+	if l == nil || !p.Usable() {
+		return
+	}
+	bytes := position + l.shift
+	if bytes <= l.Bytes || p.ahead.valid && p.ahead.lane == lane && p.ahead.bytes == bytes {
+		return
+	}
+	total, err := p.due(l, bytes)
+	if err != nil || p.best.Sequence == math.MaxUint32 {
+		return
+	}
+	payment, err := p.sign(total, p.best.Sequence+1)
+	if err == nil {
+		p.ahead = presigned{valid: true, lane: lane, bytes: bytes, payment: payment}
+	}
+}
+
+// signed returns the payment of total, from ahead if it fits.
+func (p *Payer) signed(lane uint32, bytes int64, total amount.Amount) (Payment, error) {
+	a := p.ahead
+	p.ahead.valid = false
+	if a.valid && a.lane == lane && a.bytes == bytes && a.payment.Amount == total && a.payment.Sequence == p.best.Sequence+1 {
+		return a.payment, nil
+	}
+	return p.sign(total, p.best.Sequence+1)
+}
+
+func (p *Payer) sign(sum amount.Amount, sequence uint32) (Payment, error) {
+	sig, err := p.signer.Sign(p.contract.paymentDigest(sum, sequence))
+	if err != nil {
+		return Payment{}, refuse(CodeSignature, "sign payment %d: %v", sequence, err)
+	}
+	return Payment{Sequence: sequence, Amount: sum, Signature: sig}, nil
+}
