@@ -1,0 +1,163 @@
+package terminal
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
+)
+
+// Mode is how a [Reporter] writes.
+type Mode uint8
+
+// Modes.
+const (
+	Lines Mode = iota // plain lines
+	Bars              // a live view; only for terminals
+	JSON              // one JSON object a line
+)
+
+// ModeFor returns JSON if asked for, Bars if f is a terminal, else Lines.
+func ModeFor(f *os.File, asJSON bool) Mode {
+	switch {
+	case asJSON:
+		return JSON
+	case term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb":
+		return Bars
+	}
+	return Lines
+}
+
+// lineEvery is the least time between two progress lines.
+const lineEvery = 5 * time.Second
+
+// Reporter writes events of one command.
+type Reporter struct {
+	mode Mode
+	out  io.Writer
+
+	mu   sync.Mutex
+	bars *mpb.Progress
+	bar  *mpb.Bar
+	note string
+	last time.Time
+}
+
+// New returns a reporter that writes to out.
+func New(mode Mode, out io.Writer) *Reporter { return &Reporter{mode: mode, out: out} }
+
+// Mode returns how the reporter writes.
+func (r *Reporter) Mode() Mode { return r.mode }
+
+// Fields are the members of a JSON event besides "event".
+type Fields map[string]any
+
+// Event writes one event: as JSON, or as the line text (nothing if empty).
+func (r *Reporter) Event(name, text string, f Fields) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.mode == JSON:
+		m := make(map[string]any, len(f)+1)
+		for k, v := range f {
+			m[k] = v
+		}
+		m["event"] = name
+		b, err := json.Marshal(m)
+		if err != nil {
+			b = fmt.Appendf(nil, `{"event":"error","error":%q}`, err.Error())
+		}
+		fmt.Fprintf(r.out, "%s\n", b)
+	case text == "":
+	case r.bars != nil:
+		fmt.Fprintln(r.bars, text)
+	default:
+		fmt.Fprintln(r.out, text)
+	}
+}
+
+// Progress shows how far a transfer is; note is a short text beside the bar.
+func (r *Reporter) Progress(name string, done, total int64, note string, f Fields) {
+	switch r.mode {
+	case JSON:
+		r.Event("progress", "", f)
+	case Bars:
+		r.showBar(name, done, total, note)
+	default:
+		r.mu.Lock()
+		due := time.Since(r.last) >= lineEvery
+		if due {
+			r.last = time.Now()
+		}
+		r.mu.Unlock()
+		if due {
+			r.Event("progress", fmt.Sprintf("%s: %s of %s (%d %%) %s", name, Bytes(done), Bytes(total), percent(done, total), note), nil)
+		}
+	}
+}
+
+func (r *Reporter) showBar(name string, done, total int64, note string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.note = note
+	if r.bars == nil {
+		r.bars = mpb.New(mpb.WithOutput(r.out), mpb.WithWidth(48), mpb.WithRefreshRate(200*time.Millisecond))
+		r.bar = r.bars.AddBar(total,
+			mpb.PrependDecorators(decor.Name(name+" "), decor.Percentage(decor.WC{W: 5})),
+			mpb.AppendDecorators(decor.CountersKibiByte("% .1f / % .1f "), decor.Any(func(decor.Statistics) string {
+				return r.noteText()
+			})))
+	}
+	r.bar.SetTotal(total, false)
+	r.bar.SetCurrent(done)
+}
+
+// noteText is called from the bars' own goroutine.
+func (r *Reporter) noteText() string {
+	if !r.mu.TryLock() {
+		return ""
+	}
+	defer r.mu.Unlock()
+	return r.note
+}
+
+// Close ends a live view.
+func (r *Reporter) Close() {
+	r.mu.Lock()
+	bars, bar := r.bars, r.bar
+	r.bars = nil
+	r.mu.Unlock()
+	if bars != nil {
+		bar.SetTotal(-1, true)
+		bars.Shutdown()
+	}
+}
+
+func percent(done, total int64) int64 {
+	if total <= 0 {
+		return 0
+	}
+	return done * 100 / total
+}
+
+// Bytes writes a number of bytes for people, in binary units.
+func Bytes(n int64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, i := float64(n)/1024, 0
+	for v >= 1024 && i < len(units)-1 {
+		v, i = v/1024, i+1
+	}
+	return fmt.Sprintf("%.1f %ciB", v, units[i])
+}
+
+// Rate writes bytes per second for people.
+func Rate(n int64) string { return Bytes(n) + "/s" }
