@@ -1,0 +1,183 @@
+package resume
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+)
+
+const (
+	suffix = ".resume"
+	// loadWorkers and saveWorkers bound the goroutines of LoadAll and Save.
+	loadWorkers = 8
+	saveWorkers = 8
+)
+
+// Folder is the directory the states of a session lie in. Its methods may be
+// called concurrently, but only one at a time for one torrent.
+type Folder struct{ dir string }
+
+// Open makes the directory if needed and removes what an earlier crash left.
+func Open(dir string) (*Folder, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open resume folder: %w", err)
+	}
+	stale, err := filepath.Glob(filepath.Join(dir, "*"+suffix+".tmp"))
+	if err != nil {
+		return nil, fmt.Errorf("open resume folder: %w", err)
+	}
+	for _, path := range stale {
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("clean resume folder: %w", err)
+		}
+	}
+	return &Folder{dir: dir}, nil
+}
+
+func (f *Folder) path(infohash [20]byte) string {
+	return filepath.Join(f.dir, hex.EncodeToString(infohash[:])+suffix)
+}
+
+// Save replaces the states of torrents, durably: when it returns nil they
+// survive a power cut. On an error each torrent has its old state or the new
+// one. Many states cost one flush of the folder.
+func (f *Folder) Save(states ...*State) error {
+	var group sync.WaitGroup
+	errs := make([]error, len(states))
+	gate := make(chan struct{}, saveWorkers)
+	for i, s := range states {
+		gate <- struct{}{}
+		group.Go(func() { // ends with its file
+			errs[i] = f.replace(s)
+			<-gate
+		})
+	}
+	group.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("save resume state: %w", err)
+	}
+	return f.flush()
+}
+
+func (f *Folder) replace(s *State) error {
+	b, err := s.Encode(nil)
+	if err != nil {
+		return err
+	}
+	path := f.path(s.InfoHash)
+	tmp, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(b)
+	if err == nil {
+		err = tmp.Sync()
+	}
+	if e := tmp.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(path+".tmp", path)
+	}
+	if err != nil {
+		_ = os.Remove(path + ".tmp")
+	}
+	return err
+}
+
+// flush makes renames and removals durable.
+func (f *Folder) flush() error {
+	if runtime.GOOS == "windows" {
+		return nil // folders cannot be flushed there
+	}
+	d, err := os.Open(f.dir)
+	if err != nil {
+		return fmt.Errorf("flush resume folder: %w", err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("flush resume folder: %w", err)
+	}
+	return nil
+}
+
+// Load returns a torrent's state, ErrNotFound or ErrCorrupt.
+func (f *Folder) Load(infohash [20]byte) (*State, error) {
+	s, err := load(f.path(infohash))
+	if err == nil && s.InfoHash != infohash {
+		return nil, fmt.Errorf("load resume state: another torrent's: %w", ErrCorrupt)
+	}
+	return s, err
+}
+
+func load(path string) (*State, error) {
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load resume state: %w", err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("load resume state: %w", err)
+	}
+	if info.Size() > MaxStateSize {
+		return nil, fmt.Errorf("load resume state %s: %w", path, ErrCorrupt)
+	}
+	b := make([]byte, info.Size())
+	if _, err := io.ReadFull(file, b); err != nil {
+		return nil, fmt.Errorf("load resume state: %w", err)
+	}
+	s, err := Decode(b)
+	if err != nil {
+		return nil, fmt.Errorf("load resume state %s: %w", path, err)
+	}
+	return s, nil
+}
+
+// LoadAll calls each with every state, or with the error of a file that cannot
+// be read (state nil). The calls come one at a time, in no order.
+func (f *Folder) LoadAll(each func(s *State, err error)) error {
+	entries, err := os.ReadDir(f.dir)
+	if err != nil {
+		return fmt.Errorf("load resume folder: %w", err)
+	}
+	names := make(chan string)
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	for range loadWorkers {
+		group.Go(func() { // ends when names is closed, before LoadAll returns
+			for name := range names {
+				s, err := load(filepath.Join(f.dir, name))
+				mu.Lock()
+				each(s, err)
+				mu.Unlock()
+			}
+		})
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), suffix) && e.Type().IsRegular() {
+			names <- e.Name()
+		}
+	}
+	close(names)
+	group.Wait()
+	return nil
+}
+
+// Delete forgets a torrent. A missing state is no error.
+func (f *Folder) Delete(infohash [20]byte) error {
+	if err := os.Remove(f.path(infohash)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("delete resume state: %w", err)
+	}
+	return f.flush()
+}

@@ -1,0 +1,229 @@
+// Package resume keeps what a torrent needs to go on after a restart: which
+// pieces are durable, what its files looked like then, and its totals.
+//
+// internal/session calls it when a torrent stops and now and then while it
+// runs. There are no goroutines but those inside LoadAll, which end with it.
+//
+// One small checksummed file a torrent, replaced by write, flush, rename and
+// flush of the folder: a crash leaves the old state or the new one. The rule
+// that keeps the bitfield true is the caller's order of steps:
+//
+//  1. copy the set of pieces whose disk.Written event has arrived,
+//  2. disk.Store.Sync; on error stop here and keep the old state,
+//  3. disk.Store.Stat, then Folder.Save with the copy of step 1.
+//
+// At the restart Check decides which pieces are trusted. It never trusts a
+// piece of a file whose size or modification time differs from the state, so
+// other programs' edits and our own writes after the last Save both lead to a
+// new check of that file and not to a wrong piece.
+package resume
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"time"
+
+	"github.com/bttnet/btt/internal/disk"
+)
+
+const (
+	// MaxStateSize bounds a state file in bytes.
+	MaxStateSize = 128 << 20
+	// MaxDirLength bounds the folder's name, MaxExtra the caller's bytes.
+	MaxDirLength = 1 << 15
+	MaxExtra     = 1 << 20
+
+	magic   = "bttres\x00\x01" // the last byte is the version
+	perFile = 17
+)
+
+var (
+	// ErrNotFound is returned for a torrent without a state.
+	ErrNotFound = errors.New("no resume state")
+	// ErrCorrupt is returned for a state that is torn or altered: the torrent
+	// must be checked as a whole.
+	ErrCorrupt = errors.New("resume state is damaged")
+
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+)
+
+// State is what is kept of one torrent.
+type State struct {
+	// InfoHash names the torrent (v1, or the truncated v2 hash).
+	InfoHash [20]byte
+	// Dir is the folder its files are in.
+	Dir string
+	// Pieces is the number of pieces, Bitfield has a bit for each (BEP 3
+	// order): set only for pieces that were durable when it was saved.
+	Pieces   int
+	Bitfield []byte
+	// Files are the sizes and times of the files right after the Sync.
+	Files []disk.FileStat
+	// Clean says that nothing was written after Files was taken: the torrent
+	// is stopped, and pieces outside Bitfield need no check.
+	Clean bool
+	// Uploaded and Downloaded are totals in bytes.
+	Uploaded, Downloaded int64
+	// Extra is the caller's own, at most MaxExtra bytes.
+	Extra []byte
+}
+
+// Has reports whether a piece is in the bitfield.
+func (s *State) Has(piece int) bool {
+	return piece < s.Pieces && s.Bitfield[piece/8]&(0x80>>(piece%8)) != 0
+}
+
+// Encode appends the state's file form to dst.
+func (s *State) Encode(dst []byte) ([]byte, error) {
+	switch {
+	case len(s.Bitfield) != (s.Pieces+7)/8:
+		return dst, fmt.Errorf("encode resume state: bitfield of %d bytes for %d pieces", len(s.Bitfield), s.Pieces)
+	case len(s.Dir) > MaxDirLength || len(s.Extra) > MaxExtra || len(s.Files) > disk.MaxFiles:
+		return dst, errors.New("encode resume state: a field is too long")
+	}
+	from := len(dst)
+	dst = append(dst, magic...)
+	dst = append(dst, s.InfoHash[:]...)
+	flags := byte(0)
+	if s.Clean {
+		flags = 1
+	}
+	dst = append(dst, flags)
+	for _, n := range []uint64{
+		uint64(s.Uploaded), uint64(s.Downloaded), uint64(s.Pieces),
+		uint64(len(s.Files)), uint64(len(s.Dir)), uint64(len(s.Extra)),
+	} {
+		dst = binary.BigEndian.AppendUint64(dst, n)
+	}
+	dst = append(dst, s.Bitfield...)
+	for _, f := range s.Files {
+		present := byte(0)
+		stamp := int64(0)
+		if f.Exists {
+			present = 1
+			if !f.ModTime.IsZero() {
+				stamp = f.ModTime.UnixNano()
+			}
+		}
+		dst = append(dst, present)
+		dst = binary.BigEndian.AppendUint64(dst, uint64(f.Size))
+		dst = binary.BigEndian.AppendUint64(dst, uint64(stamp))
+	}
+	dst = append(dst, s.Dir...)
+	dst = append(dst, s.Extra...)
+	dst = binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[from:], castagnoli))
+	if len(dst)-from > MaxStateSize {
+		return dst[:from], errors.New("encode resume state: longer than the limit")
+	}
+	return dst, nil
+}
+
+// Decode reads a state file. Any deviation is ErrCorrupt.
+func Decode(b []byte) (*State, error) {
+	const head = len(magic) + 20 + 1 + 6*8
+	if len(b) < head+4 || len(b) > MaxStateSize || string(b[:len(magic)]) != magic {
+		return nil, ErrCorrupt
+	}
+	body := b[:len(b)-4]
+	if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(b[len(b)-4:]) {
+		return nil, ErrCorrupt
+	}
+	s := &State{}
+	copy(s.InfoHash[:], body[len(magic):])
+	flags := body[len(magic)+20]
+	s.Clean = flags == 1
+	var n [6]uint64
+	for i := range n {
+		n[i] = binary.BigEndian.Uint64(body[len(magic)+21+8*i:])
+	}
+	rest := body[head:]
+	if flags > 1 || n[2] > MaxStateSize*8 || n[3] > disk.MaxFiles || n[4] > MaxDirLength || n[5] > MaxExtra ||
+		int64(n[0]) < 0 || int64(n[1]) < 0 || uint64(len(rest)) != (n[2]+7)/8+n[3]*perFile+n[4]+n[5] {
+		return nil, ErrCorrupt
+	}
+	s.Uploaded, s.Downloaded, s.Pieces = int64(n[0]), int64(n[1]), int(n[2])
+	bits := (s.Pieces + 7) / 8
+	s.Bitfield, rest = append([]byte(nil), rest[:bits]...), rest[bits:]
+	s.Files = make([]disk.FileStat, n[3])
+	for i := range s.Files {
+		f := &s.Files[i]
+		stamp := int64(binary.BigEndian.Uint64(rest[9:]))
+		f.Size = int64(binary.BigEndian.Uint64(rest[1:]))
+		if rest[0] > 1 || f.Size < 0 || rest[0] == 0 && (f.Size|stamp) != 0 {
+			return nil, ErrCorrupt
+		}
+		if f.Exists = rest[0] == 1; f.Exists && stamp != 0 {
+			f.ModTime = time.Unix(0, stamp)
+		}
+		rest = rest[perFile:]
+	}
+	s.Dir = string(rest[:n[4]])
+	if n[5] > 0 {
+		s.Extra = append([]byte(nil), rest[n[4]:]...)
+	}
+	return s, nil
+}
+
+// Layout is the geometry of the torrent a state is checked against.
+type Layout struct {
+	PieceLength int64
+	Files       []disk.File
+}
+
+// Check compares a state with the files as they are now (disk.Store.Stat). It
+// returns the bitfield of the pieces that may be trusted and, in order, the
+// pieces to hash before they may be used. A nil state, or one of another
+// geometry, trusts nothing.
+//
+//   - A file that is missing, short, or of another size or time than in the
+//     state spoils the trust in its pieces.
+//   - A piece of which no byte can exist (a file is missing or ends before it)
+//     is neither trusted nor listed.
+//   - With Clean, a piece outside the bitfield is not listed as long as its
+//     files are unchanged.
+func Check(s *State, l Layout, now []disk.FileStat) (trusted []byte, list []int) {
+	var total int64
+	for _, f := range l.Files {
+		total += f.Length
+	}
+	pieces := int((total + l.PieceLength - 1) / l.PieceLength)
+	trusted = make([]byte, (pieces+7)/8)
+	if len(now) != len(l.Files) {
+		return trusted, nil
+	}
+	usable := s != nil && s.Pieces == pieces && len(s.Files) == len(l.Files)
+	changed := make([]bool, pieces) // touches a changed file
+	absent := make([]bool, pieces)  // lacks bytes on disk
+	var at int64
+	for i, f := range l.Files {
+		first, last := at/l.PieceLength, (at+f.Length-1)/l.PieceLength
+		from := at
+		at += f.Length
+		if f.Length == 0 || f.Pad {
+			continue
+		}
+		same := usable && now[i].Exists && s.Files[i].Exists && now[i].Size >= f.Length &&
+			now[i].Size == s.Files[i].Size && now[i].ModTime.Equal(s.Files[i].ModTime)
+		if same {
+			continue
+		}
+		for q := first; q <= last; q++ {
+			end := min((q+1)*l.PieceLength, at) - from // of the piece's share of the file
+			changed[q] = true
+			absent[q] = absent[q] || !now[i].Exists || now[i].Size < end
+		}
+	}
+	for q := range pieces {
+		had := usable && s.Has(q)
+		switch {
+		case absent[q]:
+		case had && !changed[q]:
+			trusted[q/8] |= 0x80 >> (q % 8)
+		case changed[q] || !s.Clean:
+			list = append(list, q)
+		}
+	}
+	return trusted, list
+}
