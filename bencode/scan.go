@@ -172,6 +172,15 @@ func (d *Doc) Root() Value {
 	return Value{d, 0}
 }
 
+// Reset forgets the document and its buffer and keeps the memory, unless it is for more
+// than maxTokens tokens: for callers that pool documents.
+func (d *Doc) Reset(maxTokens int) {
+	d.clear()
+	if cap(d.tokens) > maxTokens {
+		d.tokens = nil
+	}
+}
+
 func (d *Doc) clear() {
 	d.buf, d.tokens, d.stack = nil, d.tokens[:0], d.stack[:0]
 }
@@ -191,57 +200,55 @@ func orDefault(v, def int) int {
 }
 
 // scan fills d.tokens from the value at the start of buf. It returns the offset where
-// the value ends, or where and why it is wrong.
+// the value ends, or where and why it is wrong. What the loop needs lives in locals, and
+// the common string and key cases stay in line: this is the hot path.
 func (d *Doc) scan(buf []byte, o *Options) (int, error) {
 	var (
-		tokens    = d.tokens
-		stack     = d.stack
-		maxDepth  = orDefault(o.MaxDepth, DefaultMaxDepth)
-		maxItems  = orDefault(o.MaxItems, DefaultMaxItems)
-		maxString = orDefault(o.MaxString, len(buf))
-		cur       frame // the innermost open container
-		depth     int
-		wantKey   bool
-		pos       int
+		maxItems = orDefault(o.MaxItems, DefaultMaxItems)
+		tokens   = d.tokens[:min(cap(d.tokens), maxItems)]
+		n        = 0 // tokens used
+		maxDepth = orDefault(o.MaxDepth, DefaultMaxDepth)
+		cur      frame // the innermost open container
+		wantKey  bool
+		pos      int
 	)
-	defer func() { d.tokens, d.stack = tokens, stack }()
-	for {
-		if pos >= len(buf) {
-			return pos, ErrTruncated
-		}
-		c, start := buf[pos], pos
+	for pos < len(buf) {
+		c := buf[pos]
 		if c == 'e' {
 			// Ends of containers hold no token; a dictionary may end only where a key may stand.
-			if depth == 0 || (cur.dict && !wantKey) {
+			if len(d.stack) == 0 || (cur.dict && !wantKey) {
 				return pos, ErrSyntax
 			}
 			pos++
-			tokens[cur.tok].end, tokens[cur.tok].next = uint32(pos), uint32(len(tokens))
-			depth--
-			cur = stack[depth]
-			stack = stack[:depth]
-			wantKey = cur.dict
+			tokens[cur.tok].end, tokens[cur.tok].next = uint32(pos), uint32(n)
+			cur = d.pop()
 		} else {
-			if len(tokens) >= maxItems {
-				return pos, ErrTooManyItems
+			if n == len(tokens) {
+				if tokens = d.grow(n, maxItems); n == len(tokens) {
+					return pos, ErrTooManyItems
+				}
 			}
+			t := &tokens[n]
+			n++
+			t.start, t.next = uint32(pos), uint32(n)
 			switch {
 			case c-'0' <= 9:
-				end, content, err := scanString(buf, pos, maxString, o.Lenient)
+				content, end, err := scanString(buf, pos, o)
 				if err != nil {
 					return pos, err
 				}
-				pos = end
-				tokens = append(tokens, token{uint32(start), uint32(end), uint32(len(tokens) + 1), String, uint8(content - start)})
+				t.end, t.kind, t.head = uint32(end), String, uint8(content-pos)
 				if wantKey {
-					key := uint32(len(tokens) - 1)
 					if cur.lastKey != 0 && !o.Lenient {
-						if err := checkOrder(buf, &tokens[cur.lastKey], &tokens[key]); err != nil {
-							return start, err
+						if err := checkOrder(buf, &tokens[cur.lastKey], t); err != nil {
+							return pos, err
 						}
 					}
-					cur.lastKey = key
+					cur.lastKey = uint32(n - 1)
+					wantKey, pos = false, end
+					continue // a key is never the whole value
 				}
+				pos = end
 			case wantKey:
 				return pos, ErrKey
 			case c == 'i':
@@ -249,65 +256,76 @@ func (d *Doc) scan(buf []byte, o *Options) (int, error) {
 				if err != nil {
 					return pos, err
 				}
-				pos = end
-				tokens = append(tokens, token{uint32(start), uint32(end), uint32(len(tokens) + 1), Integer, 0})
+				t.end, t.kind, pos = uint32(end), Integer, end
 			case c == 'd' || c == 'l':
-				if depth >= maxDepth {
+				if len(d.stack) >= maxDepth {
 					return pos, ErrTooDeep
 				}
-				pos++
-				depth++
-				stack = append(stack, cur)
-				cur = frame{tok: uint32(len(tokens)), dict: c == 'd'}
-				kind := List
-				if cur.dict {
-					kind = Dictionary
+				d.stack = append(d.stack, cur)
+				wantKey = c == 'd'
+				cur = frame{tok: uint32(n - 1), dict: wantKey}
+				t.kind = List
+				if wantKey {
+					t.kind = Dictionary
 				}
-				tokens = append(tokens, token{uint32(start), 0, 0, kind, 0})
-				wantKey = cur.dict
+				pos++
 				continue
 			default:
 				return pos, ErrSyntax
 			}
-			wantKey = cur.dict && !wantKey
 		}
-		if depth == 0 {
+		if len(d.stack) == 0 {
+			d.tokens = tokens[:n]
 			return pos, nil
 		}
+		wantKey = cur.dict
 	}
+	return pos, ErrTruncated
 }
 
-// scanString reads the string at pos and gives where it ends and where its content starts.
-func scanString(buf []byte, pos, maxString int, lenient bool) (end, content int, err error) {
-	n, i := 0, pos
-	for ; i < len(buf); i++ {
-		c := buf[i] - '0'
-		if c > 9 {
-			break
-		}
-		if i-pos >= maxLengthDigits {
-			return 0, 0, ErrLength
-		}
-		n = n*10 + int(c)
+// pop closes the innermost container and gives the one around it.
+func (d *Doc) pop() frame {
+	last := len(d.stack) - 1
+	outer := d.stack[last]
+	d.stack = d.stack[:last]
+	return outer
+}
+
+// firstTokens is how many tokens a new Doc makes room for.
+const firstTokens = 64
+
+// grow makes room for more than n tokens but never for more than maxItems; the result is
+// as long as its capacity.
+func (d *Doc) grow(n, maxItems int) []token {
+	size := min(max(2*n, firstTokens), maxItems)
+	if size <= n {
+		return d.tokens[:n]
 	}
-	if i >= len(buf) {
-		return 0, 0, ErrTruncated
+	tokens := make([]token, size)
+	copy(tokens, d.tokens[:n])
+	d.tokens = tokens
+	return tokens
+}
+
+// scanString reads the string at pos and gives where its content starts and ends.
+func scanString(buf []byte, pos int, o *Options) (content, end int, err error) {
+	n, i := uint64(0), pos
+	for ; i < len(buf) && buf[i]-'0' <= 9; i++ {
+		n = n*10 + uint64(buf[i]-'0') // may wrap, then the number of digits refuses it
 	}
-	if buf[i] != ':' || (buf[pos] == '0' && i > pos+1 && !lenient) {
+	switch {
+	case i-pos > maxLengthDigits:
 		return 0, 0, ErrLength
-	}
-	if n > maxString {
-		// A length beyond the input is truncation unless the caller set a limit of its own.
-		if maxString == len(buf) {
-			return 0, 0, ErrTruncated
-		}
+	case i >= len(buf):
+		return 0, 0, ErrTruncated
+	case buf[i] != ':' || (buf[pos] == '0' && i > pos+1 && !o.Lenient):
+		return 0, 0, ErrLength
+	case o.MaxString > 0 && n > uint64(o.MaxString):
 		return 0, 0, ErrStringSize
-	}
-	content = i + 1
-	if n > len(buf)-content {
+	case n > uint64(len(buf)-i-1):
 		return 0, 0, ErrTruncated
 	}
-	return content + n, content, nil
+	return i + 1, i + 1 + int(n), nil
 }
 
 // maxLengthDigits bounds a length prefix: MaxSize has ten digits.
@@ -325,34 +343,35 @@ func scanInt(buf []byte, pos int, lenient bool) (int, error) {
 	}
 	first := i
 	var v uint64
-	for ; i < len(buf); i++ {
-		c := buf[i] - '0'
-		if c > 9 {
-			break
-		}
+	for ; i < len(buf) && buf[i]-'0' <= 9; i++ {
 		if i-first >= maxIntDigits || v > (1<<63)/10 {
 			return 0, ErrRange
 		}
-		v = v*10 + uint64(c)
+		v = v*10 + uint64(buf[i]-'0')
 	}
-	if i >= len(buf) {
+	switch {
+	case i >= len(buf):
 		return 0, ErrTruncated
-	}
-	if buf[i] != 'e' || i == first {
+	case buf[i] != 'e' || i == first:
 		return 0, ErrInteger
-	}
-	if !lenient && buf[first] == '0' && (i > first+1 || negative) {
+	case !lenient && buf[first] == '0' && (i > first+1 || negative):
 		return 0, ErrInteger
-	}
-	if v > 1<<63 || (v == 1<<63 && !negative) {
+	case v > 1<<63 || (v == 1<<63 && !negative):
 		return 0, ErrRange
 	}
 	return i + 1, nil
 }
 
+// checkOrder compares neighbouring keys; mostly their first bytes decide.
 func checkOrder(buf []byte, a, b *token) error {
-	c := bytes.Compare(buf[a.start+uint32(a.head):a.end], buf[b.start+uint32(b.head):b.end])
-	switch {
+	x, y := buf[a.start+uint32(a.head):a.end], buf[b.start+uint32(b.head):b.end]
+	if len(x) > 0 && len(y) > 0 && x[0] != y[0] {
+		if x[0] < y[0] {
+			return nil
+		}
+		return ErrKeyOrder
+	}
+	switch c := bytes.Compare(x, y); {
 	case c < 0:
 		return nil
 	case c == 0:
