@@ -29,6 +29,7 @@ type BTT struct {
 	config Config
 	args   []string // added to the command of Seed and Fetch
 	peers  []string
+	home   string // "" = a folder of its own
 	*process
 }
 
@@ -70,7 +71,11 @@ func (b *BTT) Name() string { return "btt" }
 func (b *BTT) Addr() netip.AddrPort { return netip.AddrPortFrom(b.config.Host.Addr, peerPort) }
 
 func (b *BTT) common() []string {
-	args := append([]string{"--listen", b.Addr().String(), "--home", filepath.Join(b.config.Dir, "home")}, b.args...)
+	home := b.home
+	if home == "" {
+		home = filepath.Join(b.config.Dir, "home")
+	}
+	args := append([]string{"--listen", b.Addr().String(), "--home", home}, b.args...)
 	if b.config.LimitUp > 0 {
 		args = append(args, "--limit-up", fmt.Sprintf("%dKiB", b.config.LimitUp/1024))
 	}

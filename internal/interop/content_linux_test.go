@@ -28,7 +28,9 @@ var multiFile = Content{
 // shared is a torrent with its data, ready to be seeded.
 type shared struct {
 	*Torrent
-	dir string
+	dir      string
+	bytes    int64
+	trackers []string
 }
 
 // share writes content and makes its torrent with mktorrent.
@@ -42,7 +44,11 @@ func (b *bench) share(content Content, trackers ...string) shared {
 	b.check(WriteContent(dir, content, b.T.Name()))
 	t, err := MakeTorrent(filepath.Join(dir, name), filepath.Join(b.dir, name+".torrent"), trackers...)
 	b.check(err)
-	return shared{t, dir}
+	s := shared{Torrent: t, dir: dir, trackers: trackers}
+	for _, size := range content {
+		s.bytes += size
+	}
+	return s
 }
 
 // shareTracked does the same over an own opentracker. announce picks its URL.

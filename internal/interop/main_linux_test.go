@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"maps"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -230,15 +229,4 @@ func tree(dir, name string) (map[string]string, error) {
 	all, err := HashTree(dir)
 	maps.DeleteFunc(all, func(path, _ string) bool { return path != name })
 	return all, err
-}
-
-// tell passes addr to p if p can be told, and says whether it could.
-func (b *bench) tell(ctx context.Context, p Peer, addr netip.AddrPort) bool {
-	b.Helper()
-	err := p.AddPeer(ctx, addr)
-	if errors.Is(err, ErrNoAddPeer) {
-		return false
-	}
-	b.check(err)
-	return true
 }
