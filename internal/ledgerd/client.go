@@ -1,0 +1,69 @@
+package ledgerd
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/bttnet/btt/ledger"
+)
+
+// Client returns the ledger as its users see it, in process. It stays valid until
+// Close; later calls that need the server return ErrClosed.
+func (s *Server) Client() ledger.Client { return local{s} }
+
+// Beat asks for a block now, even an empty one, and waits until it is durable.
+// Tests and tools use it to carry the ledger time on.
+func (s *Server) Beat(ctx context.Context) error {
+	_, err := s.submit(ctx, &request{})
+	return err
+}
+
+// local is the in-process client.
+type local struct{ s *Server }
+
+func (l local) Status(context.Context) (ledger.Status, error) {
+	if err := l.s.failure(); err != nil {
+		return ledger.Status{}, err
+	}
+	return l.s.index.head(), nil
+}
+
+func (l local) Submit(ctx context.Context, raw []byte) (ledger.Receipt, error) {
+	tx, err := ledger.DecodeTx(raw)
+	if err != nil {
+		return ledger.Receipt{}, err
+	}
+	id := tx.ID(l.s.network)
+	if receipt, ok := l.s.index.receipt(id); ok {
+		return receipt, nil
+	}
+	if rej := ledger.CheckShape(tx, &l.s.params); rej != nil {
+		return ledger.Receipt{}, rej
+	}
+	return l.s.submit(ctx, &request{raw: slices.Clone(raw), tx: tx, id: id})
+}
+
+func (l local) Transaction(_ context.Context, id ledger.TxID) (ledger.Record, error) {
+	r, ok := l.s.index.lookup(id)
+	if !ok {
+		return ledger.Record{}, ledger.ErrNotFound
+	}
+	raw := make([]byte, r.size)
+	if _, err := l.s.log.ReadAt(raw, r.offset); err != nil {
+		return ledger.Record{}, fmt.Errorf("read transaction %s: %w", id, err)
+	}
+	return ledger.Record{Receipt: r.receipt(), Raw: raw, LedgerTime: r.ledgerTime}, nil
+}
+
+func (l local) Outpoint(_ context.Context, o ledger.OutPoint) (ledger.OutpointState, error) {
+	return l.s.index.outpoint(o), nil
+}
+
+func (l local) Unspent(_ context.Context, a ledger.Address, after ledger.OutPoint, limit int) ([]ledger.Coin, error) {
+	return l.s.index.unspent(a, after, limit), nil
+}
+
+func (l local) Watch(ctx context.Context, f ledger.Filter, from uint64) (<-chan ledger.Event, error) {
+	return l.s.watch(ctx, f, from)
+}

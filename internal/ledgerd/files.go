@@ -1,0 +1,77 @@
+package ledgerd
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// Files of a ledger directory; all are readable by their owner alone.
+const (
+	genesisFile = "genesis.json" // the network's first state; its hash names the network
+	blocksFile  = "blocks.log"   // every block since; the truth
+	lockFile    = "lock"         // held while a server runs
+)
+
+// logFile is what the block log needs of a file: the seam where tests inject
+// disk failures.
+type logFile interface {
+	io.Writer
+	io.ReaderAt
+	Sync() error // data and size are on the disk when it returns nil
+	Truncate(size int64) error
+	Size() (int64, error)
+	Close() error
+}
+
+// osFile is a logFile on the operating system.
+type osFile struct{ *os.File }
+
+func (f osFile) Size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+func (f osFile) Sync() error { return dataSync(f.File) }
+
+// openLogFile opens the block log for reading and appending, and makes its
+// directory entry durable.
+func openLogFile(dir string) (logFile, error) {
+	f, err := os.OpenFile(filepath.Join(dir, blocksFile), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open block log: %w", err)
+	}
+	if err := syncDir(dir); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+// writeFile replaces a file by new content: after a crash it holds the old or
+// the new content, never a part.
+func writeFile(dir, name string, data []byte) error {
+	temporary := filepath.Join(dir, name+".new")
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(temporary, filepath.Join(dir, name))
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return syncDir(dir)
+}

@@ -1,0 +1,241 @@
+// Package ledgerd is the ledger as a service: the state machine of package
+// ledger behind a durable block log, with an interface in process and over HTTP
+// (R3.7, R3.8, R3.10, R3.13; one operator who cannot forge, hide or count twice:
+// A31). cmd/btt and the tests run it; everyone else sees a ledger.Client.
+//
+// # Life of a transaction
+//
+// Submit decodes and queues it. The executor goroutine takes all that waits,
+// verifies the signatures in one batch and executes them as one block. The writer
+// goroutine signs the block, appends it to the log, waits for the disk,
+// publishes the block to readers, and only then answers. The two work on
+// neighbouring blocks at the same time; the length of the queue makes the blocks
+// as large as the load needs. An empty block every few seconds carries the
+// ledger time on (LR6).
+//
+// # Failure
+//
+// A write or sync that fails ends the server: nothing is retried, since after a
+// failed sync nobody knows what the disk holds. Config.Fatal hears of it and
+// should end the process. The next Open replays the log, cuts an unfinished last
+// record and refuses to start on anything else that is damaged.
+//
+// # Files
+//
+// The directory holds genesis.json, blocks.log, operator.key (unless the key is
+// given) and lock; all are readable by their owner alone.
+//
+// Open starts the two goroutines of a Server; Close ends them.
+package ledgerd
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bttnet/btt/ledger"
+)
+
+// DefaultHeartbeat is the longest time between two blocks (LR6).
+const DefaultHeartbeat = 5 * time.Second
+
+// queueLength is how many transactions wait for the executor before Submit
+// itself waits.
+const queueLength = 2 * MaxBlockTransactions
+
+var (
+	// ErrLocked says that another server uses the directory.
+	ErrLocked = errors.New("another server runs on this directory; stop it first")
+	// ErrClosed says that the server was closed.
+	ErrClosed = errors.New("the ledger server is closed")
+	// ErrFailed says that the server stopped itself; what it last wrote is
+	// decided by the log at the next start.
+	ErrFailed = errors.New("the ledger server stopped after a failure; start it again")
+	// ErrAnchor says that the log ends before, or differs at, a block that is
+	// known to exist: an old copy was put back.
+	ErrAnchor = errors.New("the block log is older than a block known to exist; restore the newest copy")
+	// ErrOperator says that blocks are signed by a key that is not the operator's.
+	ErrOperator = errors.New("the block log is signed by another operator")
+)
+
+// Config says where a server lives and how it runs.
+type Config struct {
+	Dir         string
+	Genesis     ledger.Genesis   // needed for a new directory; else zero or the same
+	OperatorKey ledger.Signer    // signs blocks; nil = operator.key in Dir, made when missing
+	Now         func() time.Time // nil = time.Now
+	Heartbeat   time.Duration    // 0 = DefaultHeartbeat; negative = none, blocks come from Submit and Beat only
+	Entropy     io.Reader        // for batch verification and a new key; nil = the operating system's
+	EventsKept  int              // 0 = DefaultEventsKept
+	Anchor      Anchor           // the newest block known from outside
+	// Fatal is called once, from a goroutine of the server, when it stops after
+	// a failure. A program should log the error and exit.
+	Fatal func(error)
+
+	openLog func(dir string) (logFile, error) // tests inject failures here
+}
+
+// Anchor is a block known from outside the directory, such as a signed header a
+// client kept. A server refuses to start below it. The zero Anchor is none.
+type Anchor struct {
+	Height uint64
+	Hash   [32]byte
+}
+
+// Server is a running ledger. Its methods are safe for concurrent use.
+type Server struct {
+	cfg     Config
+	lock    *os.File
+	log     logFile
+	index   *index
+	network ledger.Network
+	params  ledger.Params
+
+	queue    chan *request
+	quit     chan struct{} // closed by Close
+	stopped  chan struct{} // closed when both goroutines have ended
+	closing  sync.Once
+	failed   atomic.Pointer[error]
+	executor executor
+	writer   writer
+}
+
+// Open opens or makes the ledger in cfg.Dir, replays its log, and starts serving.
+func Open(cfg Config) (*Server, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Entropy == nil {
+		cfg.Entropy = rand.Reader
+	}
+	if cfg.Heartbeat == 0 {
+		cfg.Heartbeat = DefaultHeartbeat
+	}
+	if cfg.openLog == nil {
+		cfg.openLog = openLogFile
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open ledger: %w", err)
+	}
+	lock, err := lockDir(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open ledger %s: %w", cfg.Dir, err)
+	}
+	s, err := open(cfg)
+	if err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("open ledger %s: %w", cfg.Dir, err)
+	}
+	s.lock = lock
+	go s.execute()
+	go s.write()
+	return s, nil
+}
+
+// open loads the directory, whose lock is held.
+func open(cfg Config) (*Server, error) {
+	g, err := placeGenesis(cfg.Dir, cfg.Genesis)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.OperatorKey == nil {
+		if cfg.OperatorKey, err = placeKey(cfg.Dir, cfg.Entropy); err != nil {
+			return nil, err
+		}
+	}
+	state, err := ledger.NewState(g)
+	if err != nil {
+		return nil, err
+	}
+	log, err := cfg.openLog(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg: cfg, log: log, network: state.Network(), params: state.Params(),
+		index: newIndex(g, state.Status(), cfg.EventsKept),
+		queue: make(chan *request, queueLength),
+		quit:  make(chan struct{}), stopped: make(chan struct{}),
+	}
+	state.SetVerifier(parallelVerifier(cfg.Entropy))
+	s.executor = executor{state: state, sealed: make(chan *sealed, 1)}
+	s.writer = writer{previous: s.network}
+	if err := s.replay(); err != nil {
+		log.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// operatorKeyFile holds the block signing key of a server that was given none.
+const operatorKeyFile = "operator.key"
+
+// placeKey reads the operator's key, or makes one.
+func placeKey(dir string, entropy io.Reader) (*ledger.PrivateKey, error) {
+	text, err := os.ReadFile(filepath.Join(dir, operatorKeyFile))
+	var scalar [32]byte
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if _, err := io.ReadFull(entropy, scalar[:]); err != nil {
+			return nil, fmt.Errorf("read entropy for operator key: %w", err)
+		}
+		if err := writeFile(dir, operatorKeyFile, []byte(hex.EncodeToString(scalar[:])+"\n")); err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, fmt.Errorf("read operator key: %w", err)
+	default:
+		if len(text) < 64 {
+			return nil, errors.New("read operator key: the file is cut short; restore it from a copy")
+		}
+		if _, err := hex.Decode(scalar[:], text[:64]); err != nil {
+			return nil, fmt.Errorf("read operator key: %w", err)
+		}
+	}
+	return ledger.NewPrivateKey(scalar)
+}
+
+// Close stops taking transactions, answers those that are durable, and releases
+// the directory. It returns the failure that stopped the server earlier, if any.
+func (s *Server) Close() error {
+	s.closing.Do(func() { close(s.quit) })
+	<-s.stopped
+	if err := s.failure(); err != nil {
+		return err
+	}
+	return nil
+}
+
+// Network returns the genesis hash.
+func (s *Server) Network() ledger.Network { return s.network }
+
+// Operator returns the key that signs blocks.
+func (s *Server) Operator() ledger.PublicKey { return s.cfg.OperatorKey.PublicKey() }
+
+// failure returns why the server stopped by itself, or nil.
+func (s *Server) failure() error {
+	if p := s.failed.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// fail poisons the server. The first call wins and tells Config.Fatal.
+func (s *Server) fail(err error) {
+	err = fmt.Errorf("%w: %w", ErrFailed, err)
+	if !s.failed.CompareAndSwap(nil, &err) {
+		return
+	}
+	s.closing.Do(func() { close(s.quit) })
+	if s.cfg.Fatal != nil {
+		s.cfg.Fatal(err)
+	}
+}
