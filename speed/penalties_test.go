@@ -1,0 +1,101 @@
+package speed
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/bttnet/btt/ledger"
+)
+
+func TestPenalties(t *testing.T) {
+	var p Penalties
+	now := time.Unix(1_000_000, 0)
+	alice, home := ledger.Address{1}, netip.MustParseAddr("192.0.2.1")
+	if !p.Eligible(now, alice, home) || p.Banned(now, alice, home) {
+		t.Fatal("a stranger is judged")
+	}
+	for i, want := range []struct {
+		length time.Duration
+		ban    bool
+	}{{time.Minute, false}, {2 * time.Minute, false}, {4 * time.Minute, true}, {8 * time.Minute, true}} {
+		v := p.Fail(now, alice, home)
+		if v.Failures != i+1 || v.Until.Sub(now) != want.length || v.Ban != want.ban {
+			t.Errorf("failure %d: %+v", i+1, v)
+		}
+		if p.Eligible(now, alice, home) || p.Banned(now, alice, home) != want.ban {
+			t.Errorf("failure %d: eligible %v, banned %v", i+1, p.Eligible(now, alice, home), p.Banned(now, alice, home))
+		}
+		if p.Eligible(v.Until.Add(-1), alice, home) || !p.Eligible(v.Until, alice, home) || p.Banned(v.Until, alice, home) {
+			t.Errorf("failure %d does not end at its end", i+1)
+		}
+		now = v.Until
+	}
+	// The same address under a new account, the same account elsewhere.
+	now = now.Add(-time.Second)
+	if p.Eligible(now, ledger.Address{2}, home) || p.Eligible(now, alice, netip.MustParseAddr("198.51.100.7")) {
+		t.Error("a change of account or address clears the record")
+	}
+	if !p.Eligible(now, ledger.Address{2}, netip.MustParseAddr("198.51.100.7")) {
+		t.Error("an innocent peer is judged")
+	}
+	p.Paid(alice, home)
+	if !p.Eligible(now, alice, home) || p.Len() != 0 {
+		t.Error("a payment does not clear the record")
+	}
+}
+
+func TestPenaltiesAddresses(t *testing.T) {
+	var p Penalties
+	now := time.Unix(1_000_000, 0)
+	p.Fail(now, ledger.Address{}, netip.MustParseAddr("2001:db8:1:2::5"))
+	p.Fail(now, ledger.Address{}, netip.MustParseAddr("::ffff:192.0.2.9"))
+	for addr, want := range map[string]bool{
+		"2001:db8:1:2:ffff::1": false, "2001:db8:1:3::5": true, "192.0.2.9": false, "192.0.2.8": true,
+	} {
+		if got := p.Eligible(now, ledger.Address{}, netip.MustParseAddr(addr)); got != want {
+			t.Errorf("%s: eligible %v", addr, got)
+		}
+	}
+	if !p.Eligible(now, ledger.Address{}, netip.Addr{}) || p.Len() != 2 {
+		t.Error("the zero account or address is judged")
+	}
+}
+
+func TestPenaltiesForgetAndCap(t *testing.T) {
+	var p Penalties
+	now := time.Unix(1_000_000, 0)
+	alice := ledger.Address{1}
+	for range 40 { // the penalty stops doubling
+		if v := p.Fail(now, alice, netip.Addr{}); v.Until.Sub(now) > PenaltyMax {
+			t.Fatalf("penalty of %v", v.Until.Sub(now))
+		}
+	}
+	later := now.Add(PenaltyMax + PenaltyForget)
+	if v := p.Fail(later, alice, netip.Addr{}); v.Failures != 1 || v.Until.Sub(later) != PenaltyBase {
+		t.Errorf("an old record was not forgotten: %+v", v)
+	}
+}
+
+func TestPenaltiesLimit(t *testing.T) {
+	var p Penalties
+	now := time.Unix(1_000_000, 0)
+	worst := ledger.Address{0xff}
+	for range BanAfter {
+		p.Fail(now, worst, netip.Addr{})
+	}
+	for i := range MaxPenalties + 500 {
+		p.Fail(now.Add(time.Duration(i)), ledger.Address{1, byte(i >> 8), byte(i)}, netip.Addr{})
+	}
+	if p.Len() > MaxPenalties {
+		t.Errorf("%d records", p.Len())
+	}
+	if !p.Banned(now, worst, netip.Addr{}) {
+		t.Error("a flood of new accounts washed the longest penalty away")
+	}
+	later := now.Add(PenaltyMax + PenaltyForget)
+	p.Fail(later, ledger.Address{7}, netip.Addr{})
+	if p.Len() != 1 {
+		t.Errorf("%d records after all were forgotten", p.Len())
+	}
+}
