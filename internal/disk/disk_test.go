@@ -27,7 +27,6 @@ type torrent struct {
 	hashes []byte
 	dir    string
 	pool   *Pool
-	store  *Store
 
 	mu     sync.Mutex
 	events []Event

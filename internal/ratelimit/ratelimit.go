@@ -24,6 +24,8 @@ const (
 	MinBurst = 32 << 10
 	// MaxTake bounds one Take in bytes; larger ones are cut to it.
 	MaxTake = 1 << 20
+	// MaxWait bounds the wait one Take tells, and so the debt of a Limiter.
+	MaxWait = time.Hour
 	// MaxRate bounds a rate in bytes a second (about 1 TB/s); more is no limit.
 	MaxRate = 1 << 40
 )
@@ -78,7 +80,7 @@ func (l *Limiter) SetRate(bytesPerSecond int64, now time.Time) {
 	case rate == 0 || l.rate == 0:
 		l.paced = false
 	case l.paced && debt > 0:
-		l.free = now.Add(span(bytes(debt, l.rate), rate))
+		l.free = now.Add(min(span(bytes(debt, l.rate), rate), MaxWait))
 	}
 	l.rate = rate
 }
@@ -101,6 +103,9 @@ func (l *Limiter) Take(n int, now time.Time) time.Duration {
 		l.paced = true
 	}
 	l.free = l.free.Add(span(int64(min(n, MaxTake)), l.rate))
+	if latest := now.Add(MaxWait); l.free.After(latest) {
+		l.free = latest
+	}
 	return max(l.free.Sub(now), 0)
 }
 
@@ -137,9 +142,9 @@ func (l *Limiter) Wait(ctx context.Context, n int) error {
 	}
 }
 
-// span returns the time n bytes take, n <= 2^40, rate > 0.
+// span returns the time n bytes take, rate > 0, at most about 200 years.
 func span(n, rate int64) time.Duration {
-	whole, rest := n/rate, n%rate
+	whole, rest := min(n/rate, 200*365*24*3600), n%rate
 	return time.Duration(whole)*time.Second + time.Duration(float64(rest)/float64(rate)*float64(time.Second))
 }
 
