@@ -3,6 +3,7 @@ package metainfo
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/bttnet/btt/bencode"
 )
@@ -118,8 +119,9 @@ func ParseInfo(raw []byte) (*Info, error) {
 	if len(raw) > MaxTorrentSize {
 		return nil, fmt.Errorf("parse info: %w", ErrSize)
 	}
-	doc, err := bencode.Parse(raw, parseOptions)
-	if err != nil {
+	doc := getDoc()
+	defer putDoc(doc)
+	if err := doc.Parse(raw, parseOptions); err != nil {
 		return nil, fmt.Errorf("parse info: %w", err)
 	}
 	in := new(Info)
@@ -136,6 +138,19 @@ var parseOptions = bencode.Options{
 	MaxSize:  MaxTorrentSize,
 	MaxDepth: maxDepth,
 	MaxItems: maxItems,
+}
+
+// docs saves the tokens from one torrent to the next: a session loads thousands at start.
+var docs = sync.Pool{New: func() any { return new(bencode.Doc) }}
+
+// maxPooledTokens is the largest document that is kept, 8 MiB of tokens.
+const maxPooledTokens = 1 << 19
+
+func getDoc() *bencode.Doc { return docs.Get().(*bencode.Doc) }
+
+func putDoc(doc *bencode.Doc) {
+	doc.Reset(maxPooledTokens)
+	docs.Put(doc)
 }
 
 // infoFields are the values of an info dictionary before they are checked.

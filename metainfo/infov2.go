@@ -15,9 +15,9 @@ func (in *Info) parseV2(f *infoFields) error {
 	if in.PieceLength < MinCreatedPieceLength || bits.OnesCount64(uint64(in.PieceLength)) != 1 {
 		return fmt.Errorf("%w: %d: version 2 wants a power of two of at least 16 KiB", ErrPieceLength, in.PieceLength)
 	}
-	tree := treeReader{}
+	tree := treeReader{files: make([]File, 0, f.fileTree.Items()/itemsPerTreeFile+1)}
 	tree.names.grow(f.fileTree.Items()/4, len(f.fileTree.Raw())/4) // typical, not bounds
-	if err := tree.folder(f.fileTree, nil); err != nil {
+	if err := tree.folder(f.fileTree, make([]string, 0, 16)); err != nil {
 		return err
 	}
 	if len(tree.files) == 0 {
@@ -76,13 +76,13 @@ func (in *Info) joinHybrid(v2 []File, single bool) error {
 func padFiles(files []File, pieceLength int64) (padded []File, source []int) {
 	padded = make([]File, 0, 2*len(files))
 	source = make([]int, 0, 2*len(files))
+	var names arena
+	names.grow(2*len(files), 8*len(files))
 	var over int64 // bytes of the last piece so far
 	for i, f := range files {
 		if over > 0 && f.Length > 0 {
 			n := pieceLength - over
-			padded = append(padded, File{
-				Path: []string{".pad", strconv.FormatInt(n, 10)}, Length: n, Pad: true, Attr: AttrPad,
-			})
+			padded = append(padded, File{Path: names.padPath(n), Length: n, Pad: true, Attr: AttrPad})
 			source = append(source, -1)
 			over = 0
 		}
@@ -94,6 +94,18 @@ func padFiles(files []File, pieceLength int64) (padded []File, source []int) {
 	}
 	return padded, source
 }
+
+// padPath is the usual path of a pad file of n bytes (BEP 47).
+func (a *arena) padPath(n int64) []string {
+	var digits [20]byte
+	start := len(a.parts)
+	a.parts = append(a.parts, ".pad", a.intern(strconv.AppendInt(digits[:0], n, 10)))
+	return a.parts[start:len(a.parts):len(a.parts)]
+}
+
+// itemsPerTreeFile are the tokens of a file of a tree: name, entry, empty name, properties
+// and two keys with their values.
+const itemsPerTreeFile = 8
 
 // treeReader flattens a file tree.
 type treeReader struct {
@@ -127,6 +139,9 @@ func (t *treeReader) folder(v bencode.Value, path []string) error {
 			}
 			continue
 		}
+		if child.Len() != 1 {
+			return fmt.Errorf("%w: %q is a file and a folder", ErrFileTree, childPath)
+		}
 		if err := t.file(props, childPath); err != nil {
 			return fmt.Errorf("file %q: %w", childPath, err)
 		}
@@ -137,7 +152,7 @@ func (t *treeReader) folder(v bencode.Value, path []string) error {
 // fileProperties are what the empty name holds in the entry of a file; false for folders.
 func fileProperties(v bencode.Value) (bencode.Value, bool) {
 	for key, props := range v.Dict() {
-		return props, len(key) == 0 // sorted first; elsewhere folder refuses it
+		return props, len(key) == 0 // sorts first; elsewhere it is refused as a name
 	}
 	return bencode.Value{}, false
 }
@@ -182,37 +197,34 @@ func (t *Torrent) parsePieceLayers(v bencode.Value) error {
 	if !t.Info.HasV2() {
 		return nil
 	}
-	layers := make(map[[32]byte][]byte)
-	for i := range t.Info.Files {
-		if f := &t.Info.Files[i]; t.Info.needsLayer(f) {
-			layers[*f.PiecesRoot] = nil
+	in := t.Info
+	wanted := make(map[[32]byte]int, len(in.Files)) // root to a file that has it
+	for i := range in.Files {
+		if f := &in.Files[i]; in.needsLayer(f) {
+			wanted[*f.PiecesRoot] = i
 		}
 	}
-	for key, layer := range v.Dict() {
+	layers := make(map[[32]byte][]byte, len(wanted))
+	var scratch []byte
+	for key, v := range v.Dict() {
 		if len(key) != hashSize {
 			return fmt.Errorf("%w: a key has %d bytes", ErrPieceLayers, len(key))
 		}
-		if have, wanted := layers[[32]byte(key)]; wanted && have == nil {
-			layers[[32]byte(key)] = layer.Bytes()
-		}
-	}
-	checked := make(map[[32]byte]bool, len(layers))
-	for i := range t.Info.Files {
-		f := &t.Info.Files[i]
-		if !t.Info.needsLayer(f) {
+		root, layer := [32]byte(key), v.Bytes()
+		i, ok := wanted[root]
+		if _, have := layers[root]; have || !ok {
 			continue
 		}
-		layer := layers[*f.PiecesRoot]
-		if layer == nil {
-			return fmt.Errorf("%w: file %d has none", ErrPieceLayers, i)
-		}
-		if checked[*f.PiecesRoot] && len(layer) == t.Info.layerSize(f) {
-			continue
-		}
-		if err := checkLayer(*f.PiecesRoot, layer, f.Length, t.Info.PieceLength); err != nil {
+		if err := checkLayer(root, layer, in.layerSize(&in.Files[i]), in.PieceLength, &scratch); err != nil {
 			return fmt.Errorf("file %d: %w", i, err)
 		}
-		checked[*f.PiecesRoot] = true
+		layers[root] = layer
+	}
+	for i := range in.Files {
+		f := &in.Files[i]
+		if in.needsLayer(f) && len(layers[*f.PiecesRoot]) != in.layerSize(f) {
+			return fmt.Errorf("%w: file %d has none, or one of another length", ErrPieceLayers, i)
+		}
 	}
 	t.PieceLayers = layers
 	return nil
@@ -243,7 +255,7 @@ func (t *Torrent) SetPieceLayer(file int, layer []byte) error {
 		return fmt.Errorf("set piece layer: %w: file %d takes none", ErrPieceLayers, file)
 	}
 	f := &t.Info.Files[file]
-	if err := checkLayer(*f.PiecesRoot, layer, f.Length, t.Info.PieceLength); err != nil {
+	if err := checkLayer(*f.PiecesRoot, layer, t.Info.layerSize(f), t.Info.PieceLength, new([]byte)); err != nil {
 		return fmt.Errorf("set piece layer: %w", err)
 	}
 	if t.PieceLayers == nil {

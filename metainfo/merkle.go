@@ -104,13 +104,14 @@ func LayerRoot(layer []byte, pieceLength int64) [32]byte {
 	return TreeRoot(append([]byte(nil), layer...), PieceLevel(pieceLength))
 }
 
-// checkLayer fails with ErrPieceLayers unless layer holds the piece hashes of a file of
-// the given length and leads to its root.
-func checkLayer(root [32]byte, layer []byte, fileLength, pieceLength int64) error {
-	if want := numPieces(fileLength, pieceLength) * hashSize; len(layer) != want {
-		return fmt.Errorf("%w: %d bytes of hashes, want %d", ErrPieceLayers, len(layer), want)
+// checkLayer fails with ErrPieceLayers unless layer holds size bytes of piece hashes and
+// leads to its root. It works in scratch.
+func checkLayer(root [32]byte, layer []byte, size int, pieceLength int64, scratch *[]byte) error {
+	if len(layer) != size {
+		return fmt.Errorf("%w: %d bytes of hashes, want %d", ErrPieceLayers, len(layer), size)
 	}
-	if LayerRoot(layer, pieceLength) != root {
+	*scratch = append((*scratch)[:0], layer...)
+	if TreeRoot(*scratch, PieceLevel(pieceLength)) != root {
 		return fmt.Errorf("%w: hashes do not lead to root %x", ErrPieceLayers, root)
 	}
 	return nil

@@ -51,8 +51,9 @@ func Parse(data []byte) (*Torrent, error) {
 	}
 	options := parseOptions
 	options.AllowTrailing = true // some editors add a line end
-	doc, err := bencode.Parse(data, options)
-	if err != nil {
+	doc := getDoc()
+	defer putDoc(doc)
+	if err := doc.Parse(data, options); err != nil {
 		return nil, fmt.Errorf("parse torrent: %w", err)
 	}
 	root := doc.Root()

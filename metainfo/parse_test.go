@@ -1,0 +1,391 @@
+package metainfo
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/bttnet/btt/bencode"
+)
+
+// edit is a torrent as Go values, changed by one test case.
+type edit = map[string]any
+
+const twoFiles = 5 + 16384 // bytes, in two pieces
+
+func goodV1() edit {
+	return edit{"announce": "http://a.example/", "info": edit{
+		"name": "n", "piece length": 16384, "pieces": strings.Repeat("h", 40),
+		"files": []any{
+			edit{"length": 5, "path": []any{"a"}},
+			edit{"length": 16384, "path": []any{"d", "b"}, "attr": "x"},
+		},
+	}}
+}
+
+func goodSingle() edit {
+	return edit{"info": edit{"name": "n", "piece length": 16384, "pieces": strings.Repeat("h", 40), "length": 20000}}
+}
+
+// goodV2 has one file of two pieces and one of one byte.
+func goodV2() edit {
+	layer, root := layerOf(2)
+	return edit{
+		"info": edit{"name": "n", "piece length": 16384, "meta version": 2, "file tree": edit{
+			"a": edit{"": edit{"length": 16385, "pieces root": root}},
+			"d": edit{"b": edit{"": edit{"length": 1, "pieces root": strings.Repeat("r", 32)}}},
+		}},
+		"piece layers": edit{root: layer},
+	}
+}
+
+func goodHybrid() edit {
+	e := goodV2()
+	in := e["info"].(edit)
+	in["pieces"] = strings.Repeat("h", 60)
+	in["files"] = []any{
+		edit{"length": 16385, "path": []any{"a"}},
+		edit{"length": 16383, "path": []any{".pad", "16383"}, "attr": "p"},
+		edit{"length": 1, "path": []any{"d", "b"}},
+	}
+	return e
+}
+
+func layerOf(n int) (layer, root string) {
+	for i := range n {
+		layer += strings.Repeat(string(rune('a'+i)), 32)
+	}
+	sum := LayerRoot([]byte(layer), 16384)
+	return layer, string(sum[:])
+}
+
+func info(e edit) edit { return e["info"].(edit) }
+
+func file(e edit, i int) edit { return info(e)["files"].([]any)[i].(edit) }
+
+func tree(e edit, path ...string) edit {
+	node := info(e)["file tree"].(edit)
+	for _, name := range path {
+		node = node[name].(edit)
+	}
+	return node
+}
+
+func TestParseErrors(t *testing.T) {
+	long := make([]any, MaxPathDepth+1)
+	for i := range long {
+		long[i] = "x"
+	}
+	manyTiers := make([]any, MaxTrackers+1)
+	for i := range manyTiers {
+		manyTiers[i] = []any{fmt.Sprintf("http://t%d.example/", i)}
+	}
+	for _, c := range []struct {
+		name string
+		good func() edit
+		edit func(edit)
+		want error
+	}{
+		{"version 1", goodV1, func(edit) {}, nil},
+		{"single", goodSingle, func(edit) {}, nil},
+		{"version 2", goodV2, func(edit) {}, nil},
+		{"hybrid", goodHybrid, func(edit) {}, nil},
+		{"no info", goodV1, func(e edit) { delete(e, "info") }, ErrInfo},
+		{"info is a list", goodV1, func(e edit) { e["info"] = []any{} }, ErrInfo},
+		{"no name", goodV1, func(e edit) { delete(info(e), "name") }, ErrName},
+		{"empty name", goodV1, func(e edit) { info(e)["name"] = "" }, ErrName},
+		{"name is a number", goodV1, func(e edit) { info(e)["name"] = 1 }, ErrName},
+		{"long name", goodV1, func(e edit) { info(e)["name"] = strings.Repeat("n", MaxNameLength+1) }, ErrName},
+		{"no piece length", goodV1, func(e edit) { delete(info(e), "piece length") }, ErrPieceLength},
+		{"zero piece length", goodV1, func(e edit) { info(e)["piece length"] = 0 }, ErrPieceLength},
+		{"negative piece length", goodV1, func(e edit) { info(e)["piece length"] = -16384 }, ErrPieceLength},
+		{"small piece length", goodV1, func(e edit) { info(e)["piece length"] = 1023 }, ErrPieceLength},
+		{"large piece length", goodV1, func(e edit) { info(e)["piece length"] = MaxPieceLength + 1 }, ErrPieceLength},
+		{"odd piece length of version 1", goodV1, func(e edit) { info(e)["piece length"] = 16389 }, ErrPieces},
+		{"odd piece length fits", goodV1, func(e edit) { info(e)["piece length"] = 10001 }, nil},
+		{"odd piece length of version 2", goodV2, func(e edit) { info(e)["piece length"] = 16385 }, ErrPieceLength},
+		{"small piece length of version 2", goodV2, func(e edit) { info(e)["piece length"] = 8192 }, ErrPieceLength},
+		{"no pieces", goodV1, func(e edit) { delete(info(e), "pieces") }, ErrPieces},
+		{"piece missing", goodV1, func(e edit) { info(e)["pieces"] = strings.Repeat("h", 20) }, ErrPieces},
+		{"piece too many", goodV1, func(e edit) { info(e)["pieces"] = strings.Repeat("h", 60) }, ErrPieces},
+		{"half a piece", goodV1, func(e edit) { info(e)["pieces"] = strings.Repeat("h", 39) }, ErrPieces},
+		{"pieces are a list", goodV1, func(e edit) { info(e)["pieces"] = []any{} }, ErrPieces},
+		{"no files", goodV1, func(e edit) { delete(info(e), "files") }, ErrFiles},
+		{"empty files", goodV1, func(e edit) { info(e)["files"] = []any{} }, ErrFiles},
+		{"files and length", goodV1, func(e edit) { info(e)["length"] = 1 }, ErrFiles},
+		{"file is a string", goodV1, func(e edit) { info(e)["files"].([]any)[0] = "f" }, ErrPath},
+		{"no length", goodV1, func(e edit) { delete(file(e, 0), "length") }, ErrFileLength},
+		{"negative length", goodV1, func(e edit) { file(e, 0)["length"] = -1 }, ErrFileLength},
+		{"huge length", goodV1, func(e edit) { file(e, 0)["length"] = MaxTotalLength + 1 }, ErrFileLength},
+		{"huge sum", goodV1, func(e edit) { file(e, 0)["length"] = MaxTotalLength }, ErrFileLength},
+		{"too many pieces", goodV1, func(e edit) { file(e, 0)["length"] = MaxTotalLength / 2 }, ErrTooMany},
+		{"negative single length", goodSingle, func(e edit) { info(e)["length"] = -1 }, ErrFileLength},
+		{"single length is a string", goodSingle, func(e edit) { info(e)["length"] = "1" }, ErrFileLength},
+		{"nothing in it", goodSingle, func(e edit) { info(e)["length"] = 0; info(e)["pieces"] = "" }, ErrEmpty},
+		{"no path", goodV1, func(e edit) { delete(file(e, 0), "path") }, ErrPath},
+		{"empty path", goodV1, func(e edit) { file(e, 0)["path"] = []any{} }, ErrPath},
+		{"path is a string", goodV1, func(e edit) { file(e, 0)["path"] = "a" }, ErrPath},
+		{"path of numbers", goodV1, func(e edit) { file(e, 0)["path"] = []any{1} }, ErrPath},
+		{"deep path", goodV1, func(e edit) { file(e, 0)["path"] = long }, ErrPath},
+		{"long component", goodV1, func(e edit) { file(e, 0)["path"] = []any{strings.Repeat("x", MaxNameLength+1)} }, ErrPath},
+		{"link without target", goodV1, func(e edit) { file(e, 0)["attr"] = "l" }, ErrPath},
+		{"too many trackers", goodV1, func(e edit) { e["announce-list"] = manyTiers }, ErrTooMany},
+		{"trackers are passed over", goodV1, func(e edit) { e["announce-list"] = []any{1, []any{2, "nonsense"}, edit{}} }, nil},
+		{"odd outer values are passed over", goodV1, func(e edit) {
+			e["announce"], e["nodes"], e["url-list"], e["comment"], e["creation date"] = 1, []any{"x", []any{"h", 0}}, edit{}, []any{}, "now"
+		}, nil},
+		{"unknown version", goodV2, func(e edit) { info(e)["meta version"] = 3 }, ErrVersion},
+		{"version is a string", goodV2, func(e edit) { info(e)["meta version"] = "2" }, ErrVersion},
+		{"no tree", goodV2, func(e edit) { delete(info(e), "file tree") }, ErrFileTree},
+		{"empty tree", goodV2, func(e edit) { info(e)["file tree"] = edit{} }, ErrFileTree},
+		{"empty folder", goodV2, func(e edit) { tree(e)["z"] = edit{} }, ErrFileTree},
+		{"entry is a number", goodV2, func(e edit) { tree(e)["z"] = 1 }, ErrFileTree},
+		{"file and folder", goodV2, func(e edit) { tree(e, "d")[""] = edit{"length": 0} }, ErrFileTree},
+		{"root is a file", goodV2, func(e edit) { tree(e)[""] = edit{"length": 0} }, ErrFileTree},
+		{"properties are a string", goodV2, func(e edit) { tree(e, "a")[""] = "x" }, ErrFileTree},
+		{"no length in the tree", goodV2, func(e edit) { delete(tree(e, "a", ""), "length") }, ErrFileLength},
+		{"no root", goodV2, func(e edit) { delete(tree(e, "a", ""), "pieces root") }, ErrFileTree},
+		{"short root", goodV2, func(e edit) { tree(e, "a", "")["pieces root"] = "x" }, ErrFileTree},
+		{"empty file", goodV2, func(e edit) { tree(e)["z"] = edit{"": edit{"length": 0}} }, nil},
+		{"empty files alone", goodV2, func(e edit) { info(e)["file tree"] = edit{"z": edit{"": edit{"length": 0}}} }, ErrEmpty},
+		{"link", goodV2, func(e edit) { tree(e)["z"] = edit{"": edit{"attr": "l", "symlink path": []any{"a"}}} }, nil},
+		{"link without target in the tree", goodV2, func(e edit) { tree(e)["z"] = edit{"": edit{"attr": "l"}} }, ErrPath},
+		{"no layers", goodV2, func(e edit) { delete(e, "piece layers") }, ErrPieceLayers},
+		{"layer missing", goodV2, func(e edit) { e["piece layers"] = edit{} }, ErrPieceLayers},
+		{"layers of others", goodV2, func(e edit) { e["piece layers"].(edit)[strings.Repeat("q", 32)] = "" }, nil},
+		{"layer of a short key", goodV2, func(e edit) { e["piece layers"].(edit)["q"] = "" }, ErrPieceLayers},
+		{"wrong layer", goodV2, func(e edit) {
+			layer, root := layerOf(2)
+			e["piece layers"] = edit{root: "x" + layer[1:]}
+		}, ErrPieceLayers},
+		{"short layer", goodV2, func(e edit) {
+			layer, root := layerOf(2)
+			e["piece layers"] = edit{root: layer[:32]}
+		}, ErrPieceLayers},
+		{"one root, two lengths", goodV2, func(e edit) {
+			_, root := layerOf(2)
+			tree(e)["z"] = edit{"": edit{"length": 40000, "pieces root": root}}
+		}, ErrPieceLayers},
+		{"one root, two files", goodV2, func(e edit) {
+			_, root := layerOf(2)
+			tree(e)["z"] = edit{"": edit{"length": 16385, "pieces root": root}}
+		}, nil},
+		{"hybrid: other length", goodHybrid, func(e edit) { tree(e, "d", "b", "")["length"] = 2 }, ErrHybrid},
+		{"hybrid: other name", goodHybrid, func(e edit) { file(e, 2)["path"] = []any{"d", "c"} }, ErrHybrid},
+		{"hybrid: no padding", goodHybrid, func(e edit) { delete(file(e, 1), "attr") }, ErrHybrid},
+		{"hybrid: misaligned", goodHybrid, func(e edit) {
+			file(e, 1)["length"] = 16382
+			info(e)["pieces"] = strings.Repeat("h", 40)
+		}, ErrHybrid},
+		{"hybrid: file only in version 1", goodHybrid, func(e edit) { delete(tree(e), "d") }, ErrHybrid},
+		{"hybrid: file only in version 2", goodHybrid, func(e edit) { tree(e)["z"] = edit{"": edit{"length": 0}} }, ErrHybrid},
+		{"hybrid: single and tree", goodHybrid, func(e edit) {
+			delete(info(e), "files")
+			info(e)["length"] = 40000
+		}, ErrHybrid},
+		{"hybrid: wrong pieces", goodHybrid, func(e edit) { info(e)["pieces"] = strings.Repeat("h", 20) }, ErrPieces},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := c.good()
+			c.edit(e)
+			data, err := bencode.Marshal(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			torrent, err := Parse(data)
+			if !errors.Is(err, c.want) || (torrent == nil) != (err != nil) {
+				t.Errorf("%v, want %v", err, c.want)
+			}
+		})
+	}
+}
+
+func TestParseRawErrors(t *testing.T) {
+	for in, want := range map[string]error{
+		"":           bencode.ErrTruncated,
+		"i1e":        ErrInfo,
+		"de":         ErrInfo,
+		"not at all": bencode.ErrSyntax,
+		// File trees whose names are not sorted have no order of files.
+		"d4:infod9:file treed1:bd0:d6:lengthi0eee1:ad0:d6:lengthi0eeee12:meta versioni2e4:name1:n12:piece lengthi16384eee": ErrFileTree,
+		"d4:infod9:file treed1:ad0:d6:lengthi0eee1:ad0:d6:lengthi0eeee12:meta versioni2e4:name1:n12:piece lengthi16384eee": ErrFileTree,
+	} {
+		if _, err := Parse([]byte(in)); !errors.Is(err, want) {
+			t.Errorf("%q: %v, want %v", in, err, want)
+		}
+	}
+	if _, err := Parse(make([]byte, MaxTorrentSize+1)); !errors.Is(err, ErrSize) {
+		t.Errorf("too large: %v", err)
+	}
+	if _, err := ParseInfo(make([]byte, MaxTorrentSize+1)); !errors.Is(err, ErrSize) {
+		t.Errorf("too large: %v", err)
+	}
+}
+
+func parseEdit(t *testing.T, e edit) *Torrent {
+	t.Helper()
+	data, err := bencode.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	torrent, err := Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return torrent
+}
+
+func TestParseV1(t *testing.T) {
+	e := goodV1()
+	in := info(e)
+	in["private"], in["source"] = 1, "S"
+	in["name.utf-8"] = "ñ"
+	file(e, 1)["path.utf-8"] = []any{"d", "β"}
+	in["files"] = append(in["files"].([]any),
+		edit{"length": 7, "attr": "l", "path": []any{"link"}, "symlink path": []any{"d", "b"}},
+		edit{"length": 11, "path": []any{"_____padding_file_0_if you see this"}},
+		edit{"length": 0, "path": []any{"p"}, "attr": "hx"})
+	e["url-list"] = "http://seed.example/"
+	e["httpseeds"] = []any{"https://h.example/", "ftp://no.example/"}
+	e["nodes"] = []any{[]any{"1.2.3.4", 6881}, []any{"::1", 1}, []any{"bad host", 1}}
+	torrent := parseEdit(t, e)
+	got := torrent.Info
+	want := []File{
+		{Path: []string{"a"}, Length: 5},
+		{Path: []string{"d", "β"}, Length: 16384, Attr: AttrExecutable},
+		{Path: []string{"link"}, Attr: AttrSymlink, Symlink: []string{"d", "b"}},
+		{Path: []string{"_____padding_file_0_if you see this"}, Length: 11, Pad: true, Attr: AttrPad},
+		{Path: []string{"p"}, Attr: AttrExecutable | AttrHidden},
+	}
+	if !reflect.DeepEqual(got.Files, want) {
+		t.Errorf("files\n%+v, want\n%+v", got.Files, want)
+	}
+	if got.Name != "ñ" || !got.Private || got.Source != "S" || got.TotalLength != twoFiles+11 || got.ContentLength() != twoFiles ||
+		got.NumPieces() != 2 || got.PieceSize(0) != 16384 || got.PieceSize(1) != 16 || got.PieceSize(2) != 0 || got.PieceSize(-1) != 0 ||
+		got.SingleFile || !got.HasV1() || got.HasV2() {
+		t.Errorf("%+v", got)
+	}
+	if h, ok := got.PieceHash(1); !ok || string(h[:]) != strings.Repeat("h", 20) {
+		t.Errorf("hash of piece 1: %x", h)
+	}
+	if _, ok := got.PieceHash(2); ok {
+		t.Error("there is no piece 2")
+	}
+	if !reflect.DeepEqual(torrent.WebSeeds, []string{"http://seed.example/"}) || !reflect.DeepEqual(torrent.HTTPSeeds, []string{"https://h.example/"}) ||
+		!reflect.DeepEqual(torrent.Nodes, []HostPort{{"1.2.3.4", 6881}, {"::1", 1}}) {
+		t.Errorf("%+v", torrent)
+	}
+	if torrent.PiecesV2() != nil || torrent.MissingLayers() != nil {
+		t.Error("version 1 has version 2 pieces")
+	}
+	wantDisk := []DiskFile{
+		{"ñ/a", 5, false}, {"ñ/d/β", 16384, false}, {"ñ/.pad/2", 0, true}, {"ñ/.pad/3", 11, true}, {"ñ/p", 0, false},
+	}
+	if disk := got.DiskFiles(); !reflect.DeepEqual(disk, wantDisk) {
+		t.Errorf("disk files %v, want %v", disk, wantDisk)
+	}
+}
+
+func TestParseV2(t *testing.T) {
+	for name, e := range map[string]edit{"version 2": goodV2(), "hybrid": goodHybrid()} {
+		torrent := parseEdit(t, e)
+		in := torrent.Info
+		if len(in.Files) != 3 || !in.Files[1].Pad || in.Files[1].Length != 16383 || in.Files[0].PiecesRoot == nil ||
+			in.Files[2].PiecesRoot == nil || in.TotalLength != 32769 || in.NumPieces() != 3 || !in.HasV2() {
+			t.Errorf("%s: %+v", name, in)
+		}
+		if in.HasV1() != (name == "hybrid") || torrent.InfoHash == torrent.InfoHashV2.Truncated() != (name == "version 2") {
+			t.Errorf("%s: hashes %v %v", name, torrent.InfoHash, torrent.InfoHashV2)
+		}
+		layer, _ := layerOf(2)
+		pieces := torrent.PiecesV2()
+		for i, want := range []PieceV2{
+			{[32]byte([]byte(layer[:32])), 0, 16384, true}, {[32]byte([]byte(layer[32:])), 0, 1, true},
+			{[32]byte(bytes.Repeat([]byte("r"), 32)), 2, 1, true},
+		} {
+			if pieces[i] != want {
+				t.Errorf("%s: piece %d is %+v, want %+v", name, i, pieces[i], want)
+			}
+		}
+	}
+}
+
+// A torrent from a magnet link has no piece layers until peers send them.
+func TestSetPieceLayer(t *testing.T) {
+	in, err := ParseInfo(parseEdit(t, goodV2()).Info.Raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	torrent := NewTorrent(in, &Magnet{Trackers: []string{"http://a.example/", "http://b.example/"}, WebSeeds: []string{"http://w.example/"}})
+	if len(torrent.AnnounceList) != 2 || len(torrent.WebSeeds) != 1 {
+		t.Errorf("%+v", torrent)
+	}
+	if missing := torrent.MissingLayers(); !reflect.DeepEqual(missing, []int{0}) {
+		t.Errorf("missing %v", missing)
+	}
+	if p := torrent.PiecesV2(); p[0].Known || p[1].Known || !p[2].Known || p[1].Bytes != 1 {
+		t.Errorf("%+v", p)
+	}
+	layer, _ := layerOf(2)
+	for _, bad := range []struct {
+		file  int
+		layer string
+	}{{0, layer[:32]}, {0, "x" + layer[1:]}, {0, ""}, {1, layer}, {2, layer}, {-1, layer}, {3, layer}} {
+		if err := torrent.SetPieceLayer(bad.file, []byte(bad.layer)); !errors.Is(err, ErrPieceLayers) {
+			t.Errorf("file %d takes layer %q: %v", bad.file, bad.layer, err)
+		}
+	}
+	if err := torrent.SetPieceLayer(0, []byte(layer)); err != nil {
+		t.Fatal(err)
+	}
+	if torrent.MissingLayers() != nil || !torrent.PiecesV2()[1].Known {
+		t.Error("the layer is not kept")
+	}
+	again, err := Parse(torrent.Encode())
+	if err != nil || again.InfoHash != torrent.InfoHash {
+		t.Errorf("encoded anew: %v", err)
+	}
+}
+
+func TestAnnounceList(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		announce, list any
+		want           [][]string
+	}{
+		{"nothing", nil, nil, nil},
+		{"announce", "http://a.example/x", nil, [][]string{{"http://a.example/x"}}},
+		{"list wins", "http://a.example/", []any{[]any{"udp://b.example:1/", " wss://c.example "}, []any{}, []any{"https://d.example/"}},
+			[][]string{{"udp://b.example:1/", "wss://c.example"}, {"https://d.example/"}}},
+		{"empty list", "http://a.example/", []any{[]any{}}, [][]string{{"http://a.example/"}}},
+		{"flat list", nil, []any{"http://a.example/", "http://b.example/"}, [][]string{{"http://a.example/"}, {"http://b.example/"}}},
+		{"bad URLs", "file:///etc/passwd", []any{[]any{"http://", "x", "", "javascript:1", "http://" + strings.Repeat("a", MaxURLLength)}}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := goodV1()
+			delete(e, "announce")
+			if c.announce != nil {
+				e["announce"] = c.announce
+			}
+			if c.list != nil {
+				e["announce-list"] = c.list
+			}
+			if got := parseEdit(t, e).AnnounceList; !reflect.DeepEqual(got, c.want) {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestParseAllocatesLittle(t *testing.T) {
+	data := bigTorrent(t, V1)
+	if _, err := Parse(data); err != nil { // warms the pool
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(5, func() { _, _ = Parse(data) }); n > 30 {
+		t.Errorf("%v allocations for 20,000 files", n)
+	}
+}
