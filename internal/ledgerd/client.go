@@ -22,7 +22,10 @@ func (s *Server) Beat(ctx context.Context) error {
 // local is the in-process client.
 type local struct{ s *Server }
 
-func (l local) Status(context.Context) (ledger.Status, error) {
+func (l local) Status(ctx context.Context) (ledger.Status, error) {
+	if ctx.Err() != nil {
+		return ledger.Status{}, context.Cause(ctx)
+	}
 	if err := l.s.failure(); err != nil {
 		return ledger.Status{}, err
 	}
@@ -30,6 +33,9 @@ func (l local) Status(context.Context) (ledger.Status, error) {
 }
 
 func (l local) Submit(ctx context.Context, raw []byte) (ledger.Receipt, error) {
+	if ctx.Err() != nil {
+		return ledger.Receipt{}, context.Cause(ctx)
+	}
 	tx, err := ledger.DecodeTx(raw)
 	if err != nil {
 		return ledger.Receipt{}, err
@@ -44,7 +50,10 @@ func (l local) Submit(ctx context.Context, raw []byte) (ledger.Receipt, error) {
 	return l.s.submit(ctx, &request{raw: slices.Clone(raw), tx: tx, id: id})
 }
 
-func (l local) Transaction(_ context.Context, id ledger.TxID) (ledger.Record, error) {
+func (l local) Transaction(ctx context.Context, id ledger.TxID) (ledger.Record, error) {
+	if ctx.Err() != nil {
+		return ledger.Record{}, context.Cause(ctx)
+	}
 	r, ok := l.s.index.lookup(id)
 	if !ok {
 		return ledger.Record{}, ledger.ErrNotFound
@@ -56,11 +65,17 @@ func (l local) Transaction(_ context.Context, id ledger.TxID) (ledger.Record, er
 	return ledger.Record{Receipt: r.receipt(), Raw: raw, LedgerTime: r.ledgerTime}, nil
 }
 
-func (l local) Outpoint(_ context.Context, o ledger.OutPoint) (ledger.OutpointState, error) {
+func (l local) Outpoint(ctx context.Context, o ledger.OutPoint) (ledger.OutpointState, error) {
+	if ctx.Err() != nil {
+		return ledger.OutpointState{}, context.Cause(ctx)
+	}
 	return l.s.index.outpoint(o), nil
 }
 
-func (l local) Unspent(_ context.Context, a ledger.Address, after ledger.OutPoint, limit int) ([]ledger.Coin, error) {
+func (l local) Unspent(ctx context.Context, a ledger.Address, after ledger.OutPoint, limit int) ([]ledger.Coin, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	return l.s.index.unspent(a, after, limit), nil
 }
 

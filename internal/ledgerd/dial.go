@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -64,10 +63,11 @@ func (r *remote) Status(ctx context.Context) (ledger.Status, error) {
 	if err := r.call(ctx, http.MethodGet, pathStatus, nil, &a); err != nil {
 		return ledger.Status{}, fmt.Errorf("ask ledger status: %w", err)
 	}
-	if n, err := hex.Decode(a.Status.AppHash[:], []byte(a.AppHash)); a.AppHash != "" && (err != nil || n != 32) {
-		return ledger.Status{}, errors.New("ask ledger status: the answer holds a bad hash")
+	s, err := a.status()
+	if err != nil {
+		return ledger.Status{}, fmt.Errorf("ask ledger status: %w", err)
 	}
-	return a.Status, nil
+	return s, nil
 }
 
 func (r *remote) Submit(ctx context.Context, raw []byte) (ledger.Receipt, error) {
