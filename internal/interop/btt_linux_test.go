@@ -3,6 +3,7 @@ package interop
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +14,9 @@ func needBTT(t *testing.T, programs ...string) *bench {
 	t.Helper()
 	t.Parallel()
 	b := newBench(t, append(programs, "mktorrent")...)
+	if why := os.Getenv(buildErrorEnv); why != "" {
+		t.Fatal(why)
+	}
 	missing(t, BTTMissing())
 	return b
 }

@@ -20,6 +20,9 @@ var (
 	refused string // why nothing can run on this machine
 )
 
+// buildErrorEnv tells the namespaced run why there is no btt.
+const buildErrorEnv = "BTT_INTEROP_BUILD_ERROR"
+
 // required says whether what is missing is a failure.
 func required() bool { return os.Getenv("BTT_INTEROP") == "1" }
 
@@ -41,12 +44,12 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	env := []string{"TMPDIR=" + dir}
 	binary, err := buildBTT(dir)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		env = append(env, buildErrorEnv+"="+err.Error())
 	}
-	code, err := Enter(bttBinaryEnv+"="+binary, "TMPDIR="+dir)
+	code, err := Enter(append(env, bttBinaryEnv+"="+binary)...)
 	if err != nil {
 		refused = err.Error()
 		code = m.Run()
@@ -148,7 +151,6 @@ func (b *bench) start(ctx context.Context, d Driver, change ...func(*Config)) Pe
 // btt returns a btt peer that is stopped, and must exit 0, at the end of the test.
 func (b *bench) btt(args ...string) *BTT {
 	b.Helper()
-	missing(b.T, BTTMissing())
 	p := NewBTT(b.config("btt"), args...)
 	b.stopAtEnd(p)
 	return p
@@ -157,7 +159,6 @@ func (b *bench) btt(args ...string) *BTT {
 // startBTT runs another command of btt until the end of the test.
 func (b *bench) startBTT(c Config, args ...string) *BTT {
 	b.Helper()
-	missing(b.T, BTTMissing())
 	p, err := StartBTT(c, args...)
 	b.check(err)
 	b.stopAtEnd(p)
@@ -187,15 +188,37 @@ func (b *bench) openTracker(ctx context.Context, c Config, infoHashes ...string)
 	return t
 }
 
+// flushMax is how long a client may take to write what it has called complete:
+// libtorrent, and with it qBittorrent, reports a piece before it is in its file.
+const flushMax = 10 * time.Second
+
 // same compares what arrived below got with what is below want, file by file.
-// by is the client that fetched: some are known not to create empty files.
+// by is the client that fetched. btt must have it on disk when it says so.
 func (b *bench) same(want, got, name string, by Peer) {
+	b.Helper()
+	end := time.Now().Add(flushMax)
+	for {
+		diff := b.differences(want, got, name, by)
+		if len(diff) == 0 {
+			return
+		}
+		if by.Name() == "btt" || time.Now().After(end) {
+			b.Errorf("%s: %s", by.Name(), strings.Join(diff, "; "))
+			return
+		}
+		time.Sleep(pollInterval)
+	}
+}
+
+func (b *bench) differences(want, got, name string, by Peer) (diff []string) {
 	b.Helper()
 	a, err := tree(want, name)
 	b.check(err)
 	g, err := tree(got, name)
-	b.check(err)
-	if by.Name() == "transmission" {
+	if err != nil {
+		return []string{err.Error()}
+	}
+	if by.Name() == "transmission" { // does not create empty files
 		maps.DeleteFunc(a, func(_, sum string) bool { return sum == emptySum })
 		maps.DeleteFunc(g, func(_, sum string) bool { return sum == emptySum })
 	}
@@ -205,13 +228,14 @@ func (b *bench) same(want, got, name string, by Peer) {
 	}
 	for path, sum := range a {
 		if g[path] != sum {
-			b.Errorf("%s: %q arrived with SHA-256 %q, sent %q", by.Name(), path, g[path], sum)
+			diff = append(diff, fmt.Sprintf("%q arrived with SHA-256 %q, sent %q", path, g[path], sum))
 		}
 		delete(g, path)
 	}
 	for path := range g {
-		b.Errorf("%s: %q arrived and was not sent", by.Name(), path)
+		diff = append(diff, fmt.Sprintf("%q arrived and was not sent", path))
 	}
+	return diff
 }
 
 // emptySum is the SHA-256 of an empty file.

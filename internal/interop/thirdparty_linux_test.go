@@ -12,10 +12,12 @@ func TestThirdPartySwarm(t *testing.T) {
 		content  Content
 		announce func(*Tracker) string
 		seed     int // index into Drivers
+		change   func(*Config)
 	}{
-		"single file over HTTP, libtorrent seeds": {singleFile, overHTTP, 0},
-		"multi file over UDP, transmission seeds": {multiFile, overUDP, 1},
-		"multi file over HTTP, aria2 seeds":       {multiFile, overHTTP, 2},
+		"single file over HTTP, libtorrent seeds": {singleFile, overHTTP, 0, func(*Config) {}},
+		"multi file over UDP, transmission seeds": {multiFile, overUDP, 1, func(*Config) {}},
+		"multi file over HTTP, aria2 seeds":       {multiFile, overHTTP, 2, func(c *Config) { c.PEX = true }},
+		"encrypted, libtorrent seeds":             {multiFile, overHTTP, 0, func(c *Config) { c.Encrypt = true }},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -23,14 +25,14 @@ func TestThirdPartySwarm(t *testing.T) {
 			b := newBench(t, "mktorrent")
 			ctx := b.within(transferMax)
 			s := b.shareTracked(c.content, c.announce)
-			seed := b.start(ctx, Drivers[c.seed])
+			seed := b.start(ctx, Drivers[c.seed], c.change)
 			b.check(seed.Seed(ctx, s.Torrent, s.dir))
 			fetchers, folders := []Peer{}, []string{}
 			for i, d := range Drivers {
 				if i == c.seed || (d.NoUDP && strings.HasPrefix(c.announce(&Tracker{UDP: "udp"}), "udp")) {
 					continue
 				}
-				p, dir := b.start(ctx, d), b.folder("got-"+d.Name)
+				p, dir := b.start(ctx, d, c.change), b.folder("got-"+d.Name)
 				b.check(p.Fetch(ctx, s.File, dir))
 				fetchers, folders = append(fetchers, p), append(folders, dir)
 			}
