@@ -52,7 +52,7 @@ func place(hash uint32, n int) int { return int(uint64(hash) * uint64(n) >> 32) 
 // Blocks of an arena hold 4, 6, 8, 12, 16, 24, … records, each a small hash
 // table with linear probing, at most seven eighths full.
 const (
-	chunkBits  = 11
+	chunkBits  = 10
 	chunkSize  = 1 << chunkBits // records
 	maxClass   = 42             // 8 M records
 	noFree     = ^uint32(0)
@@ -68,6 +68,8 @@ type arena[K key] struct {
 	cut     int                // records of it in use
 	free    [classCount]uint32 // first free block of each class, noFree for none
 	spare   []uint32           // chunk numbers without memory
+	live    int                // records in blocks handed out
+	unused  int                // records on the free lists
 }
 
 func (a *arena[K]) init() {
@@ -86,10 +88,12 @@ func (a *arena[K]) block(ref uint32, class uint8) []record[K] {
 // alloc returns an empty block.
 func (a *arena[K]) alloc(class uint8) uint32 {
 	size := classSize(class)
+	a.live += size
 	if size > chunkSize {
 		return a.newChunk(size)
 	}
 	if ref := a.free[class]; ref != noFree {
+		a.unused -= size
 		b := a.block(ref, class)
 		a.free[class] = nextFree(b)
 		clear(b)
@@ -111,7 +115,7 @@ func (a *arena[K]) recycleRest() {
 	}
 	for class := maxClass; class >= 0; class-- {
 		for size := classSize(uint8(class)); a.cut+size <= chunkSize; a.cut += size {
-			a.release(uint32(a.current)<<chunkBits|uint32(a.cut), uint8(class))
+			a.putFree(uint32(a.current)<<chunkBits|uint32(a.cut), uint8(class))
 		}
 	}
 }
@@ -130,14 +134,38 @@ func (a *arena[K]) newChunk(size int) uint32 {
 
 // release takes a block back.
 func (a *arena[K]) release(ref uint32, class uint8) {
+	a.live -= classSize(class)
 	if classSize(class) > chunkSize {
 		a.chunks[ref>>chunkBits] = nil
 		a.spare = append(a.spare, ref>>chunkBits)
 		return
 	}
+	a.putFree(ref, class)
+}
+
+func (a *arena[K]) putFree(ref uint32, class uint8) {
+	a.unused += classSize(class)
 	b := a.block(ref, class)
 	setNextFree(b, a.free[class])
 	a.free[class] = ref
+}
+
+// wasteful reports whether so much lies on the free lists, as when many swarms
+// grow alike, that moving all blocks together is worth its copying.
+func (a *arena[K]) wasteful() bool { return a.unused > a.live/4+chunkSize/4 }
+
+// adopt moves a block of another arena into this one. Places inside a block
+// stay, so that its hash table stays right.
+func (a *arena[K]) adopt(from *arena[K], ref uint32, class uint8) uint32 {
+	if classSize(class) > chunkSize {
+		moved := a.newChunk(0)
+		a.live += classSize(class)
+		a.chunks[moved>>chunkBits] = from.chunks[ref>>chunkBits]
+		return moved
+	}
+	moved := a.alloc(class)
+	copy(a.block(moved, class), from.block(ref, class))
+	return moved
 }
 
 // A free block keeps the next one's number in its first two records' bid,

@@ -66,16 +66,6 @@ func (t *topList[K]) remove(k *K) {
 	}
 }
 
-// has reports whether a key is among the first n entries.
-func (t *topList[K]) has(k *K, n int) bool {
-	for i := range n {
-		if t.entries[i].key == *k {
-			return true
-		}
-	}
-	return false
-}
-
 // updateBid applies a visit's bid to the peer's record: one change a minute
 // (R8.7), small changes only refresh the age.
 func (sh *shard[K]) updateBid(s *swarm[K], number uint32, r *record[K], v *visit[K]) {
@@ -124,34 +114,32 @@ func (sh *shard[K]) forgetTop(s *swarm[K], number uint32) {
 	}
 }
 
-// top returns the swarm's highest bids; scratch is used for swarms that keep
-// no list.
-func (sh *shard[K]) top(s *swarm[K], number uint32, scratch *topList[K]) *topList[K] {
+// top returns the swarm's highest bids. Large swarms keep their list; of
+// others the result is valid until the next call.
+func (sh *shard[K]) top(s *swarm[K], number uint32) *topList[K] {
 	if s.flags&swarmBids != 0 {
 		return sh.tops[number]
 	}
-	keep := s.class != noBlock && s.class >= listClass
-	if keep {
-		scratch = new(topList[K])
+	list := &sh.scratch
+	if s.class != noBlock && s.class >= listClass && s.bidders > 0 {
+		if sh.tops == nil {
+			sh.tops = make(map[uint32]*topList[K])
+		}
+		list = new(topList[K])
+		sh.tops[number] = list
+		s.flags |= swarmBids
 	}
-	*scratch = topList[K]{}
+	*list = topList[K]{}
 	if s.bidders == 0 {
-		return scratch
+		return list
 	}
 	records := sh.arena.records(s)
 	for i := range records {
 		if r := &records[i]; r.flags != 0 && r.bid != 0 {
-			scratch.add(topEntry[K]{r.key, r.bid, r.told})
+			list.add(topEntry[K]{r.key, r.bid, r.told})
 		}
 	}
-	if keep {
-		if sh.tops == nil {
-			sh.tops = make(map[uint32]*topList[K])
-		}
-		sh.tops[number] = scratch
-		s.flags |= swarmBids
-	}
-	return scratch
+	return list
 }
 
 // give appends up to v.want peers to b: the top bidders if the visitor asked
@@ -160,33 +148,17 @@ func (sh *shard[K]) top(s *swarm[K], number uint32, scratch *topList[K]) *topLis
 // seeds, and nobody to himself. The walk is bounded, so that an announce to a
 // huge swarm of seeds stays cheap.
 func (sh *shard[K]) give(b []byte, s *swarm[K], number uint32, v *visit[K], random uint32) []byte {
-	want, first := v.want, 0
-	var none, scratch topList[K]
-	best := &none
-	countAt := len(b)
-	if v.price == priceTop {
-		b = append(b, 0, 0)
-	}
+	want := v.want
+	var best []topEntry[K]
 	if v.top > 0 && s.bidders > 0 {
-		best = sh.top(s, number, &scratch)
-		first = min(v.top, (want+1)/2, best.n)
-		given := 0
-		for i := range first {
-			e := &best.entries[i]
-			if e.key == v.peer {
-				continue
-			}
-			r := record[K]{key: e.key, bid: e.code, told: e.told}
-			b = append(b, r.bytes()...)
-			if v.price != priceNone {
-				b = appendPrice(b, &r, v.clock.minute)
-			}
-			given++
-		}
-		want -= given
-		if v.price == priceTop {
-			binary.BigEndian.PutUint16(b[countAt:], uint16(given))
-		}
+		list := sh.top(s, number)
+		best = list.entries[:min(v.top, (want+1)/2, list.n)]
+	}
+	if v.top > 0 || v.price == priceTop {
+		start := len(b)
+		b = giveBest(b, best, v)
+		size := len(v.peer) + 3*b2i(v.price != priceNone)
+		want -= (len(b) - start) / size // the count's two bytes are less than an entry
 	}
 	avoid := uint8(0)
 	if v.flags&seed != 0 {
@@ -202,7 +174,7 @@ func (sh *shard[K]) give(b []byte, s *swarm[K], number uint32, v *visit[K], rand
 		if i++; i == len(records) {
 			i = 0
 		}
-		if r.flags == 0 || r.flags&avoid != 0 || r.key == v.peer || r.bid != 0 && best.has(&r.key, first) {
+		if r.flags == 0 || r.flags&avoid != 0 || r.key == v.peer || r.bid != 0 && among(best, &r.key) {
 			continue
 		}
 		b = append(b, r.bytes()...)
@@ -214,6 +186,49 @@ func (sh *shard[K]) give(b []byte, s *swarm[K], number uint32, v *visit[K], rand
 		}
 	}
 	return b
+}
+
+// giveBest appends the top bidders but the visitor himself, with their number
+// before them for priceTop.
+func giveBest[K key](b []byte, best []topEntry[K], v *visit[K]) []byte {
+	start := len(b)
+	if v.price == priceTop {
+		b = append(b, 0, 0)
+	}
+	given := 0
+	for i := range best {
+		e := &best[i]
+		if e.key == v.peer {
+			continue
+		}
+		r := record[K]{key: e.key, bid: e.code, told: e.told}
+		b = append(b, r.bytes()...)
+		if v.price != priceNone {
+			b = appendPrice(b, &r, v.clock.minute)
+		}
+		given++
+	}
+	if v.price == priceTop {
+		binary.BigEndian.PutUint16(b[start:], uint16(given))
+	}
+	return b
+}
+
+// among reports whether a key is one of the entries.
+func among[K key](entries []topEntry[K], k *K) bool {
+	for i := range entries {
+		if entries[i].key == *k {
+			return true
+		}
+	}
+	return false
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // maxWalk is how many places one announce looks at.

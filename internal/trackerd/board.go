@@ -114,18 +114,17 @@ func joinRows(a, b row) row {
 func bidRows[K key](sh *shard[K], rows []row, at clock) []row {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	var scratch topList[K]
 	for number := range sh.next {
 		if s := sh.swarm(number); s.bidders > 0 {
-			rows = append(rows, sh.row(s, number, at, &scratch))
+			rows = append(rows, sh.row(s, number, at))
 		}
 	}
 	return rows
 }
 
-func (sh *shard[K]) row(s *swarm[K], number uint32, at clock, scratch *topList[K]) row {
+func (sh *shard[K]) row(s *swarm[K], number uint32, at clock) row {
 	r := row{hash: s.hash, bidders: int(s.bidders), counts: s.counts()}
-	if t := sh.top(s, number, scratch); t.n > 0 {
+	if t := sh.top(s, number); t.n > 0 {
 		r.bid, r.age = t.entries[0].code, at.minute-t.entries[0].told
 		if t.n >= enoughBids {
 			r.bid5 = t.entries[enoughBids-1].code
@@ -149,8 +148,7 @@ func bidRowOf[K key](st *store[K], h *tracker.InfoHash, at clock) row {
 	if s == nil {
 		return row{}
 	}
-	var scratch topList[K]
-	return sh.row(s, number, at, &scratch)
+	return sh.row(s, number, at)
 }
 
 // page returns up to n rows after a cursor with at least the bid, and the next

@@ -24,6 +24,7 @@ type Stats struct {
 	HTTPRequests uint64        `json:"http_requests"`
 	Errors       uint64        `json:"errors"`
 	Dropped      uint64        `json:"dropped"`
+	Batches      uint64        `json:"udp_batches"`
 	Expired      uint64        `json:"expired_peers"`
 	PeersGiven   uint64        `json:"peers_given"`
 	BytesIn      uint64        `json:"udp_bytes_in"`
@@ -45,6 +46,7 @@ func (s *Server) Stats() Stats {
 		st.HTTPRequests += c.httpRequests.Load()
 		st.Errors += c.errors.Load()
 		st.Dropped += c.dropped.Load()
+		st.Batches += c.batches.Load()
 		st.Expired += c.expired.Load()
 		st.PeersGiven += c.peersGiven.Load()
 		st.BytesIn += c.bytesIn.Load()
@@ -96,6 +98,7 @@ func (s *Server) writeMetrics(w http.ResponseWriter) {
 	}{
 		{"http_requests_total", "HTTP requests of any kind.", st.HTTPRequests},
 		{"dropped_datagrams_total", "Datagrams not answered.", st.Dropped},
+		{"udp_batches_total", "System calls that brought datagrams.", st.Batches},
 		{"expired_peers_total", "Peers that fell silent.", st.Expired},
 		{"peers_given_total", "Peers in answers.", st.PeersGiven},
 		{"udp_received_bytes_total", "Bytes of datagrams received.", st.BytesIn},

@@ -22,18 +22,19 @@ type store[K key] struct {
 // shard holds the swarms whose infohash starts alike. Its lock is held for one
 // announce, one scrape entry or one sweep.
 type shard[K key] struct {
-	mu     sync.Mutex
-	arena  arena[K]
-	table  []tableEntry // open addressing with linear probing
-	count  int          // entries of table
-	slabs  [][]swarm[K]
-	next   uint32   // first swarm number never used
-	idle   []uint32 // swarm numbers given back
-	seeds  [2]uint64
-	random uint64
-	peers  int
-	seeded int
-	tops   map[uint32]*topList[K] // of large swarms with bids, by swarm number
+	mu      sync.Mutex
+	arena   arena[K]
+	table   []tableEntry // open addressing with linear probing
+	count   int          // entries of table
+	slabs   [][]swarm[K]
+	next    uint32   // first swarm number never used
+	idle    []uint32 // swarm numbers given back
+	seeds   [2]uint64
+	random  uint64
+	peers   int
+	seeded  int
+	tops    map[uint32]*topList[K] // of large swarms with bids, by swarm number
+	scratch topList[K]             // of the small swarm looked at
 }
 
 // tableEntry finds a swarm: ref is its number plus one, 0 for an empty entry;
@@ -74,7 +75,7 @@ func (sh *shard[K]) lookup(h *tracker.InfoHash) (*swarm[K], uint32) {
 	tag := sh.tag(h)
 	for i := place(tag, len(sh.table)); sh.table[i].ref != 0; {
 		if e := sh.table[i]; e.tag == tag {
-			if s := sh.swarm(e.ref - 1); s.hash == *h {
+			if s := sh.swarm(e.ref - 1); sameHash(&s.hash, h) {
 				return s, e.ref - 1
 			}
 		}
@@ -83,6 +84,13 @@ func (sh *shard[K]) lookup(h *tracker.InfoHash) (*swarm[K], uint32) {
 		}
 	}
 	return nil, 0
+}
+
+// sameHash compares in three words; == would call the runtime.
+func sameHash(a, b *tracker.InfoHash) bool {
+	return binary.LittleEndian.Uint64(a[:8]) == binary.LittleEndian.Uint64(b[:8]) &&
+		binary.LittleEndian.Uint64(a[8:16]) == binary.LittleEndian.Uint64(b[8:16]) &&
+		binary.LittleEndian.Uint32(a[16:]) == binary.LittleEndian.Uint32(b[16:])
 }
 
 // create adds an empty swarm.

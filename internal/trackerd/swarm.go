@@ -115,6 +115,22 @@ func (sh *shard[K]) resize(s *swarm[K], class uint8) {
 	}
 	if oldClass != noBlock {
 		sh.arena.release(oldBlock, oldClass)
+		if sh.arena.wasteful() {
+			sh.compact()
+		}
+	}
+}
+
+// compact moves all blocks into a fresh arena. It runs after at least a
+// quarter of the arena was given back, so each record pays for a few copies.
+func (sh *shard[K]) compact() {
+	old := sh.arena
+	sh.arena = arena[K]{}
+	sh.arena.init()
+	for number := range sh.next {
+		if s := sh.swarm(number); s.flags&swarmLive != 0 && s.class != noBlock {
+			s.block = sh.arena.adopt(&old, s.block, s.class)
+		}
 	}
 }
 

@@ -13,11 +13,12 @@ type counters struct {
 	connects, announces, scrapes, bidScrapes atomic.Uint64
 	errors                                   atomic.Uint64 // answered with an error
 	dropped                                  atomic.Uint64 // not answered
+	batches                                  atomic.Uint64 // system calls that brought datagrams
 	httpRequests                             atomic.Uint64
 	bytesIn, bytesOut                        atomic.Uint64
 	peersGiven                               atomic.Uint64
 	expired                                  atomic.Uint64
-	_                                        [6]uint64 // keeps workers' cache lines apart
+	_                                        [5]uint64 // keeps workers' cache lines apart
 }
 
 // worker answers datagrams; it is used by one goroutine.
@@ -41,6 +42,7 @@ func newWorker(s *Server) *worker {
 
 // tick takes the time for the datagrams that follow, once a batch.
 func (w *worker) tick() {
+	w.batches.Add(1)
 	s := w.server
 	w.now = s.config.Now()
 	w.clock = s.clock(w.now)
