@@ -123,6 +123,12 @@ func (m *model) leaseTo(t *rapid.T, mp *modelPeer, blocks int) int {
 	reachable := m.freeBlocks(func(i uint32) bool {
 		return slices.ContainsFunc(m.peers, func(o *modelPeer) bool { return !o.gone && o.has(i) })
 	})
+	exclusive := map[uint32]int64{}
+	for _, v := range m.p.slots {
+		if v.piece >= 0 && v.exclusive != nobody {
+			exclusive[uint32(v.piece)] = v.exclusive
+		}
+	}
 	runs := m.p.Lease(nil, mp.peer(), blocks)
 	got := 0
 	duplicates := false
@@ -132,6 +138,9 @@ func (m *model) leaseTo(t *rapid.T, mp *modelPeer, blocks int) int {
 		}
 		if !mp.has(r.Piece) || m.have[r.Piece] || m.prio[r.Piece] == 0 {
 			t.Fatalf("run %+v of a piece not had by the peer or not wanted", r)
+		}
+		if by, ok := exclusive[r.Piece]; ok && by != int64(mp.id) {
+			t.Fatalf("run %+v of a piece leased to %d alone", r, by)
 		}
 		for b := r.Block; b < r.Block+r.Count; b++ {
 			k := [2]uint32{r.Piece, b}
