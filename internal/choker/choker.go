@@ -68,6 +68,9 @@ type Candidate struct {
 	ID uint64
 	// Torrent names the torrent; informative, the decision does not use it.
 	Torrent uint32
+	// Owner is the same for peers that count as one buyer, say by ledger
+	// account; at most one of them buys a slot (R5.6). 0 means nobody else's.
+	Owner uint64
 	// Interested: the peer wants data of us. Others are choked.
 	Interested bool
 	// Unchoked and Optimistic describe the present state.
@@ -99,6 +102,9 @@ type Candidate struct {
 func (c *Candidate) buyer() bool {
 	return c.Interested && c.Speed && c.Bid > 0 && c.Bid >= c.Reserve
 }
+
+// pays reports whether the peer holds a sold slot.
+func (c *Candidate) pays() bool { return c.Unchoked && c.Paid }
 
 // snubbed reports whether the peer fails as a barter partner; a seed barters
 // with nobody.

@@ -26,6 +26,7 @@ func waiting(id uint64, f ...func(*Candidate)) Candidate {
 func bid(p amount.Price) func(*Candidate) {
 	return func(c *Candidate) { c.Speed, c.Bid = true, p }
 }
+func owner(o uint64) func(*Candidate)         { return func(c *Candidate) { c.Owner = o } }
 func reserve(p amount.Price) func(*Candidate) { return func(c *Candidate) { c.Reserve = p } }
 func seeding(c *Candidate)                    { c.Seeding = true }
 func snubbed(c *Candidate)                    { c.Snubbed = true }
@@ -108,6 +109,12 @@ func TestRound(t *testing.T) {
 		{"optimistic: a bid below the reserve decides nothing", slots(1, 1), []Candidate{
 			waiting(1, waits(10), bid(7), reserve(8)), waiting(2, waits(200)),
 		}, "-o", nil},
+		{"one buyer under several connections buys one slot and sets no price against itself", slots(3, 0), []Candidate{
+			waiting(1, seeding, bid(7), owner(5)), waiting(2, seeding, bid(9), owner(5)), waiting(3, seeding, bid(5)), waiting(4, seeding, bid(2)),
+		}, "-$$$", []amount.Price{0, 0, 0, 0}},
+		{"of one buyer's equal bids the paying one stays", slots(1, 0), []Candidate{
+			waiting(1, seeding, bid(9), owner(5)), waiting(2, seeding, bid(9), owner(5), paying(0)), waiting(3, seeding, bid(9), owner(5)),
+		}, "-$-", nil},
 		{"optimistic slots are not sold", slots(2, 2), []Candidate{waiting(1, seeding, bid(7)), waiting(2, seeding, bid(5))}, "oo", nil},
 		{"no limit", slots(-1, 1), []Candidate{waiting(1, seeding, bid(7), reserve(2)), waiting(2), waiting(3)}, "$ff", []amount.Price{2, 0, 0}},
 		{"no slots", slots(0, 1), []Candidate{waiting(1), waiting(2, bid(5))}, "--", nil},
@@ -195,6 +202,9 @@ func TestFill(t *testing.T) {
 		{"at most half sold while leeching", 4, []Candidate{
 			waiting(1, bid(9), paying(4)), waiting(2, bid(8)), waiting(3, bid(7)), waiting(4, got(50), waits(1)), waiting(5, waits(0)),
 		}, map[uint64]string{2: "$", 4: "f", 3: "o"}, nil},
+		{"one slot per buyer", 4, []Candidate{
+			waiting(1, seeding, bid(9), owner(5), paying(4)), waiting(2, seeding, bid(99), owner(5)), waiting(3, seeding, bid(1), owner(6)), waiting(4, seeding, bid(2), owner(6)),
+		}, map[uint64]string{4: "$", 2: "f", 3: "o"}, nil},
 		{"uninterested peers get nothing", 4, []Candidate{{ID: 1, Speed: true, Bid: 9}}, map[uint64]string{}, nil},
 	}
 	for _, tt := range tests {

@@ -49,8 +49,14 @@ func Fill(dst []Decision, cfg Config, now time.Time, cands []Candidate) []Decisi
 // leeching of them in torrents we still leech.
 func (r *round) sellFree(leeching int) {
 	order := r.order[:0]
+	spokesmen := r.spokesmen()
 	for i := range r.cands {
-		if r.cands[i].buyer() && !r.out[i].Unchoke {
+		if c := &r.cands[i]; c.Owner != 0 && c.pays() && spokesmen != nil {
+			spokesmen[c.Owner] = -1 // has its slot
+		}
+	}
+	for i := range r.cands {
+		if r.cands[i].buyer() && !r.out[i].Unchoke && r.speaks(spokesmen, i) {
 			order = append(order, int32(i))
 		}
 	}

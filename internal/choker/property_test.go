@@ -26,6 +26,9 @@ func drawCands(t *rapid.T) []Candidate {
 		}
 		before := func() time.Time { return now.Add(-time.Duration(rapid.IntRange(0, 90).Draw(t, "s")) * time.Second) }
 		c.WaitingSince = before()
+		if rapid.IntRange(0, 3).Draw(t, "owned") == 0 {
+			c.Owner = rapid.Uint64Range(1, 4).Draw(t, "owner")
+		}
 		if rapid.Bool().Draw(t, "served") {
 			c.UnchokedAt = before()
 			switch rapid.IntRange(0, 4).Draw(t, "state") {
@@ -61,6 +64,7 @@ func TestRoundProperties(t *testing.T) {
 			t.Fatalf("%d decisions for %d candidates", len(got), len(cands))
 		}
 		unchoked, opt, soldLeeching, waiting := 0, 0, 0, 0
+		owners := map[uint64]bool{}
 		for i, d := range got {
 			c := cands[i]
 			if !d.Unchoke {
@@ -73,6 +77,12 @@ func TestRoundProperties(t *testing.T) {
 				continue
 			}
 			unchoked++
+			if d.Paid && c.Owner != 0 {
+				if owners[c.Owner] {
+					t.Fatalf("owner %d bought twice", c.Owner)
+				}
+				owners[c.Owner] = true
+			}
 			if d.Optimistic {
 				opt++
 			}
@@ -158,10 +168,16 @@ func TestBarterIsKept(t *testing.T) {
 }
 
 // TestHoldersStable: if nothing changes between two rounds, no paid slot
-// changes hands or price, whatever the random word.
+// changes hands or price, whatever the random word. (Weighted may take one
+// more round to choose between the connections of one owner.)
 func TestHoldersStable(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cfg, cands := drawConfig(t), drawCands(t)
+		if cfg.Strategy != (auction.Paper{}) {
+			for i := range cands {
+				cands[i].Owner = 0
+			}
+		}
 		first := Round(nil, cfg, now, rapid.Uint64().Draw(t, "first"), cands)
 		for i, d := range first {
 			c := &cands[i]

@@ -76,10 +76,12 @@ func (r *round) tie(c *Candidate) uint64 {
 func (r *round) sell() {
 	free := r.cfg.Strategy != nil && r.cfg.Strategy.FreePeers()
 	bidders := make([]auction.Bidder, 0, len(r.cands))
-	owner := r.order[:0] // bidders' positions among the candidates
+	from := r.order[:0] // bidders' positions among the candidates
+	spokesmen := r.spokesmen()
 	for i := range r.cands {
 		c := &r.cands[i]
-		if !c.buyer() && !(free && c.Interested && !c.Seeding && !c.snubbed()) {
+		buys := c.buyer() && r.speaks(spokesmen, i)
+		if !buys && !(free && c.Interested && !c.Seeding && !c.snubbed()) {
 			continue
 		}
 		b := auction.Bidder{
@@ -87,23 +89,23 @@ func (r *round) sell() {
 			Received: c.Received, Sent: c.Sent, Tie: r.tie(c) &^ (payerBit | holderBit),
 		}
 		switch {
-		case c.Unchoked && c.Paid:
+		case c.pays():
 			b.Tie |= payerBit
 		case c.Unchoked && !c.Optimistic:
 			b.Tie |= holderBit
 		}
-		if c.buyer() {
+		if buys {
 			b.Bid = c.Bid
 		}
 		bidders = append(bidders, b)
-		owner = append(owner, int32(i))
+		from = append(from, int32(i))
 	}
 	var scratch auction.Scratch
 	awards := auction.Run(nil, &scratch, auction.Rules{
 		Slots: r.regular, MaxCapped: r.cfg.PaidMaxLeeching, Strategy: r.cfg.Strategy,
 	}, bidders)
 	for _, a := range awards {
-		i := owner[a.Index]
+		i := from[a.Index]
 		d, c := &r.out[i], &r.cands[i]
 		d.Unchoke, d.Paid = true, a.Paid
 		if a.Paid {
@@ -113,9 +115,46 @@ func (r *round) sell() {
 	}
 }
 
+// spokesmen returns, for each Owner, the position of the one candidate that
+// bids for it: the best bid, among equals the one that pays. nil without
+// owners.
+func (r *round) spokesmen() map[uint64]int {
+	var best map[uint64]int
+	for i := range r.cands {
+		c := &r.cands[i]
+		if c.Owner == 0 || !c.buyer() {
+			continue
+		}
+		if best == nil {
+			best = make(map[uint64]int)
+		}
+		if j, ok := best[c.Owner]; !ok || r.before(i, j) {
+			best[c.Owner] = i
+		}
+	}
+	return best
+}
+
+// before orders the candidates of one owner. What decides the auction comes
+// before who pays now, so that the choice does not change once it lost a slot.
+func (r *round) before(i, j int) bool {
+	a, b := &r.cands[i], &r.cands[j]
+	c := cmp.Or(
+		cmp.Compare(b.Bid, a.Bid), compareBool(!a.Seeding, !b.Seeding), cmp.Compare(b.Received, a.Received),
+		compareBool(!a.pays(), !b.pays()), r.compareTie(a, b),
+	)
+	return c < 0
+}
+
+// speaks reports whether the candidate may bid for its owner.
+func (r *round) speaks(spokesmen map[uint64]int, i int) bool {
+	owner := r.cands[i].Owner
+	return owner == 0 || spokesmen[owner] == i
+}
+
 // settle keeps a running price that moved little (A19).
 func (r *round) settle(c *Candidate, price amount.Price) amount.Price {
-	if !c.Unchoked || !c.Paid || c.Price > c.Bid || c.Price < c.Reserve {
+	if !c.pays() || c.Price > c.Bid || c.Price < c.Reserve {
 		return price
 	}
 	diff := price - c.Price
