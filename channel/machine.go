@@ -143,3 +143,11 @@ func (c *core) settlementRaw(p Payment, k1, k2 ledger.Signature) []byte {
 // tagNumber is the lane number that a payer prefers for a tag: it survives a
 // restart without being stored.
 func tagNumber(t Tag) uint32 { return binary.BigEndian.Uint32(t[:4]) }
+
+// Look asks the ledger what became of T1's output, after a restart or when
+// the ledger reported a change.
+func (c *core) Look() {
+	if c.stage >= Funded && !c.stage.Final() {
+		c.task(TaskLookup, nil)
+	}
+}

@@ -78,7 +78,7 @@ func (p *Payee) LookedUp(s ledger.OutpointState, spender *ledger.Tx, err error) 
 		if p.sendRefundSig() == nil {
 			p.enter(Accepted, p.Snapshot, true)
 		}
-	case p.stage == Closing && s.Status == ledger.OutpointSpent:
+	case p.stage >= Funded && !p.stage.Final() && s.Status == ledger.OutpointSpent:
 		p.ended(s.By, spender)
 	case p.stage == Closing && s.Status == ledger.OutpointUnknown:
 		// T1 was never committed: nothing was earned, nothing is locked.

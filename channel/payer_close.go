@@ -77,6 +77,9 @@ func (p *Payer) LookedUp(s ledger.OutpointState, spender *ledger.Tx, err error) 
 			p.task(TaskFund, p.t1) // T1 was never submitted: make the refund possible
 		}
 	case ledger.OutpointUnspent, ledger.OutpointParked:
+		if p.stage == Funded {
+			p.open()
+		}
 		if p.now >= p.contract.LockTime {
 			p.task(TaskRefund, p.refundRaw())
 		}

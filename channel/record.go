@@ -210,3 +210,19 @@ func (s *Snapshot) Unsettled() amount.Amount {
 	}
 	return max(0, s.Contract.Deposit-s.Best.Amount)
 }
+
+// Account returns the other side's account.
+func (s *Snapshot) Account() ledger.PublicKey {
+	if s.Role == RolePayer {
+		return s.Contract.Payee
+	}
+	return s.Contract.Payer
+}
+
+// OwnKey returns this side's channel key.
+func (s *Snapshot) OwnKey() ledger.PublicKey {
+	if s.Role == RolePayer {
+		return s.Contract.K1
+	}
+	return s.Contract.K2
+}

@@ -1,0 +1,413 @@
+package payments
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/ledger"
+)
+
+// successorAt is the share of a deposit, in percent, at whose use the next
+// channel is opened.
+const successorAt = 75
+
+// fundRetry is how long a failed funding waits before the next try.
+const fundRetry = 5 * time.Second
+
+// quoteSlack bounds how far ahead of the verified bytes a provider may put a
+// lower price.
+const quoteSlack = 256 << 20
+
+// buyer is a pair's requester side.
+type buyer struct {
+	*pair
+	orders   map[*Link]*purchase
+	channels []*bought // in order of opening; the first usable one pays
+	terms    channel.Terms
+	fresh    bool // terms.K2 was not used by this pair yet
+	opening  bool // a funding is under way
+	retry    time.Time
+	carries  map[channel.Tag]carry
+	stopping bool
+}
+
+// purchase is one link's buying; positions count the link's stream.
+type purchase struct {
+	link   *Link
+	order  order
+	tariff channel.Tariff // as quoted
+	quoted bool
+	pos    int64 // paid or free up to here
+	ch     *bought
+	lane   uint32
+}
+
+// bought is one channel this node pays with.
+type bought struct {
+	m        *channel.Payer
+	via      *Link
+	since    time.Time // of the last step while opening
+	ceilings []pendingCeiling
+	bytes    int64
+}
+
+type pendingCeiling struct {
+	mark    int64
+	ceiling channel.Ceiling
+}
+
+// carry is what a closed link left unpaid on a channel's lane.
+type carry struct {
+	ch   *bought
+	lane uint32
+	to   int64
+}
+
+// funding is the outcome of Purse.Fund.
+type funding struct {
+	terms  channel.Terms
+	t1     *ledger.Tx
+	signer ledger.Signer
+	index  uint32
+	status ledger.Status
+	lock   uint64
+}
+
+func newBuyer(p *pair) *buyer {
+	return &buyer{pair: p, orders: make(map[*Link]*purchase), carries: make(map[channel.Tag]carry)}
+}
+
+func (b *buyer) bind(l *Link) {
+	b.orders[l] = &purchase{link: l}
+	for _, c := range b.channels {
+		if c.via == nil || c.via.closed.Load() {
+			c.via = l
+		}
+		c.m.Resend()
+		b.flush(c, l)
+	}
+}
+
+// unbind remembers what the link verified but did not pay.
+func (b *buyer) unbind(l *Link) {
+	o := b.orders[l]
+	if o == nil {
+		return
+	}
+	delete(b.orders, l)
+	if v := l.verified.Load(); o.ch != nil && v > o.pos && len(b.carries) < MaxDebts {
+		b.carries[l.cfg.Infohash] = carry{ch: o.ch, lane: o.lane, to: v}
+	}
+	for _, c := range b.channels {
+		if c.via == l {
+			c.via = b.anyLink()
+		}
+	}
+}
+
+func (b *buyer) anyLink() *Link {
+	for l := range b.orders {
+		if !l.closed.Load() {
+			return l
+		}
+	}
+	return nil
+}
+
+func (b *buyer) find(id channel.ID) *bought {
+	for _, c := range b.channels {
+		if c.m.ID() == id {
+			return c
+		}
+	}
+	return nil
+}
+
+func (b *buyer) message(l *Link, m channel.Message) {
+	c := b.find(m.Channel())
+	if c == nil {
+		return // a channel that ended; nothing is at stake
+	}
+	c.since = b.book.cfg.Now()
+	if m, ok := m.(*channel.Confirm); ok && m.Next != nil && b.trusts(m.Next) {
+		b.terms, b.fresh = *m.Next, true
+	}
+	if m, ok := m.(*channel.Refuse); ok && m.Terms != nil && b.trusts(m.Terms) {
+		b.terms, b.fresh = *m.Terms, true
+	}
+	if err := c.m.Step(m); err != nil {
+		b.refused(c, l, err)
+	}
+	b.flush(c, l)
+}
+
+// trusts accepts further terms of the same account and ledger.
+func (b *buyer) trusts(t *channel.Terms) bool {
+	return t.Account == b.key.account && t.Network == b.terms.Network
+}
+
+func (b *buyer) refused(c *bought, l *Link, err error) {
+	var r *channel.Refusal
+	if errors.As(err, &r) {
+		l.send(&channel.Refuse{ID: c.m.ID(), Code: r.Code, Reason: r.Reason})
+		b.publish(l, Event{Kind: EventRefused, Channel: c.m.ID(), Code: r.Code, Reason: r.Reason})
+	}
+}
+
+func (b *buyer) reprice(*Link, int64, amount.Price) {}
+
+// work pays whatever is verified, link by link.
+func (b *buyer) work() {
+	for _, o := range b.orders {
+		b.read(o)
+		b.pay(o)
+	}
+	b.provide()
+}
+
+// read takes new orders and quotes of a link.
+func (b *buyer) read(o *purchase) {
+	l := o.link
+	l.mu.Lock()
+	fresh := l.order
+	quotes := l.quotes
+	l.quotes = nil
+	l.mu.Unlock()
+	if fresh.terms.K2 != o.order.terms.K2 && fresh.terms.Account == b.key.account {
+		b.terms, b.fresh = fresh.terms, true
+	}
+	o.order = fresh
+	for i, q := range quotes {
+		if q.Price > o.order.price {
+			// Above the agreed price: it waits for a Buy that allows it.
+			l.mu.Lock()
+			l.quotes = append(append([]channel.Quote(nil), quotes[i:]...), l.quotes...)
+			l.mu.Unlock()
+			return
+		}
+		if err := b.quote(o, q); err != nil {
+			b.publish(l, Event{Kind: EventRefused, Code: channel.CodePrice, Reason: err.Error()})
+			l.send(&channel.Refuse{Code: channel.CodePrice, Reason: "price change out of order"})
+		}
+	}
+}
+
+func (b *buyer) quote(o *purchase, q channel.Quote) error {
+	if o.quoted && q.Price < o.tariff.Price() && q.From > o.link.verified.Load()+quoteSlack {
+		return channel.ErrTariff
+	}
+	if q.From < o.pos {
+		return channel.ErrTariff
+	}
+	tariff, err := o.tariff.Trim(o.pos).Set(q.From, q.Price)
+	if err != nil {
+		return err
+	}
+	o.tariff, o.quoted = tariff, true
+	if o.ch != nil {
+		if err := o.ch.m.Reprice(o.lane, q.From, q.Price); err != nil {
+			return err
+		}
+	}
+	o.pos = o.tariff.SkipFree(o.pos)
+	return nil
+}
+
+// free reports whether everything from pos on costs nothing.
+func (o *purchase) free() bool {
+	for _, s := range o.tariff.Trim(o.pos) {
+		if s.Price > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// pay pays one link up to what it verified, over as many channels as needed.
+func (b *buyer) pay(o *purchase) {
+	for tries := 0; tries <= MaxChannels && o.quoted && o.pos < o.link.verified.Load() && !o.free(); tries++ {
+		c := b.usable()
+		if c == nil {
+			return // provide opens one
+		}
+		if o.ch != c && !b.attach(o, c) {
+			return
+		}
+		if c.m.Awaits(o.lane) {
+			return
+		}
+		target := c.m.Fit(o.lane, o.link.verified.Load())
+		if target <= o.pos {
+			b.close(c)
+			continue
+		}
+		if err := c.m.Pay(o.lane, target); err != nil {
+			b.close(c)
+			continue
+		}
+		if !b.flush(c, o.link) {
+			return
+		}
+		o.pos = c.m.Position(o.lane)
+	}
+	if o.ch != nil && o.pos >= o.link.verified.Load() {
+		o.ch.m.Presign(o.lane, o.pos+o.link.last.Load())
+	}
+}
+
+// attach binds the link's lane to a channel, paying first what a former
+// connection left.
+func (b *buyer) attach(o *purchase, c *bought) bool {
+	tag := channel.Tag(o.link.cfg.Infohash)
+	if left, ok := b.carries[tag]; ok {
+		delete(b.carries, tag)
+		if left.ch == c && c.m.Pay(left.lane, c.m.Fit(left.lane, left.to)) == nil && !b.flush(c, o.link) {
+			return false
+		}
+	}
+	lane, err := c.m.Attach(tag, o.pos, o.tariff)
+	if err != nil {
+		b.refused(c, o.link, err)
+		b.close(c)
+		return false
+	}
+	o.ch, o.lane = c, lane
+	return b.flush(c, o.link)
+}
+
+// usable returns the first channel that can pay now. A restored channel gets
+// its payee's state by attaching, so it counts.
+func (b *buyer) usable() *bought {
+	for _, c := range b.channels {
+		if c.m.Usable() || c.m.NeedsState() && c.m.Stage() == channel.Opened && c.m.Live() {
+			return c
+		}
+	}
+	return nil
+}
+
+// close asks for settlement of a channel that is used up or failed.
+func (b *buyer) close(c *bought) {
+	c.m.Close()
+	b.flush(c, c.via)
+}
+
+// provide opens a channel when none is there or the last one is used up to
+// successorAt percent.
+func (b *buyer) provide() {
+	if b.opening || b.stopping || b.book.closing.Load() || len(b.orders) == 0 || b.book.cfg.Now().Before(b.retry) {
+		return
+	}
+	need, link := b.need()
+	if need <= 0 {
+		return
+	}
+	live := 0
+	for _, c := range b.channels {
+		if c.m.Stage().Final() {
+			continue
+		}
+		if live++; live >= MaxChannels {
+			return
+		}
+		if !c.m.Live() {
+			continue
+		}
+		capacity := c.m.Remaining() + c.m.Paid()
+		if c.m.Stage() < channel.Opened || c.m.NeedsState() || c.m.Paid() <= capacity/100*successorAt && c.m.Remaining() > 0 || c.m.Remaining() >= need {
+			return
+		}
+	}
+	b.fund(need, link)
+}
+
+// need returns what the orders will still cost, bounded by DepositBytes each.
+func (b *buyer) need() (total amount.Amount, link *Link) {
+	for l, o := range b.orders {
+		if o.order.price <= 0 || l.closed.Load() {
+			continue
+		}
+		left := max(o.order.left, l.verified.Load()-o.pos, l.cfg.Quantum)
+		sum, err := o.order.price.Owed(min(left, b.book.cfg.DepositBytes))
+		if err != nil {
+			continue
+		}
+		if sum, err = total.Add(sum); err == nil {
+			total, link = sum, l
+		}
+	}
+	return total, link
+}
+
+// fund makes T1 in a goroutine of its own, which ends with the purse's answer.
+func (b *buyer) fund(need amount.Amount, link *Link) {
+	status, ok := b.book.head.get()
+	if !ok || !b.fresh {
+		return
+	}
+	cfg := &b.book.cfg
+	deposit := min(max(need+status.Params.MinOutput, b.terms.MinDeposit, 2*status.Params.MinOutput), b.terms.MaxDeposit)
+	f := &funding{terms: b.terms, status: status, lock: b.lockTime(link)}
+	b.fresh, b.opening = false, true
+	b.book.start(func() {
+		ctx, cancel := context.WithTimeout(b.book.ctx, 2*ledgerWait)
+		defer cancel()
+		var err error
+		if f.index, f.signer, err = cfg.Purse.NewChannelKey(); err == nil {
+			f.t1, err = cfg.Purse.Fund(ctx, deposit, ledger.Joint(f.signer.PublicKey(), f.terms.K2))
+		}
+		b.postWait(op{kind: opFunded, funding: f, err: err})
+	})
+}
+
+// lockTime is several times the expected time plus some hours (R11.5), inside
+// what the payee accepts.
+func (b *buyer) lockTime(link *Link) uint64 {
+	cfg := &b.book.cfg
+	left := int64(0)
+	if o := b.orders[link]; o != nil {
+		left = min(o.order.left, cfg.DepositBytes)
+	}
+	lock := uint64(cfg.LockBase/time.Second) + uint64(cfg.LockFactor)*uint64(left/expectedRate)
+	// A minute of slack either way: the two sides' ledger times differ a little.
+	low, high := uint64(b.terms.MinLock)+60, uint64(b.terms.MaxLock)
+	if high > 60 {
+		high -= 60
+	}
+	return b.book.head.exact() + max(min(lock, high), min(low, high))
+}
+
+func (b *buyer) funded(f *funding, err error) {
+	b.opening = false
+	link := b.anyLink()
+	if err != nil {
+		b.fresh = b.fresh || b.terms.K2 == f.terms.K2
+		b.retry = b.book.cfg.Now().Add(fundRetry)
+		b.publish(link, Event{Kind: EventNoFunds, Reason: err.Error()})
+		return
+	}
+	m, err := channel.NewPayer(channel.PayerConfig{
+		Terms: f.terms, Account: b.book.cfg.Purse.Account(), Signer: f.signer, KeyIndex: f.index, T1: f.t1,
+		Network: f.status.Network, MinOutput: f.status.Params.MinOutput, Now: b.book.head.exact(), LockTime: f.lock,
+	})
+	if err != nil || link == nil || b.stopping {
+		b.book.cfg.Purse.Release(f.t1)
+		b.retry = b.book.cfg.Now().Add(fundRetry)
+		var r *channel.Refusal
+		if errors.As(err, &r) {
+			b.publish(link, Event{Kind: EventRefused, Code: r.Code, Reason: r.Reason})
+		}
+		return
+	}
+	c := &bought{m: m, via: link, since: b.book.cfg.Now()}
+	contract := m.Contract()
+	if !b.book.claim(&contract, b.pair) {
+		b.book.cfg.Purse.Release(f.t1)
+		return
+	}
+	b.channels = append(b.channels, c)
+	b.flush(c, link)
+}

@@ -1,0 +1,161 @@
+package payments
+
+import (
+	"slices"
+
+	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/ledger"
+)
+
+// flush does what a channel's machine wants, in the order that package
+// channel demands. It reports false when the journal failed.
+func (b *buyer) flush(c *bought, l *Link) bool {
+	rd := c.m.Ready()
+	if rd.Empty() {
+		return true
+	}
+	mark, ok := b.store(rd.Records, rd.Sync)
+	if !ok {
+		return false
+	}
+	b.ceilings(c, rd.Records, mark)
+	if l == nil || l.closed.Load() {
+		l = c.via
+	}
+	for _, m := range rd.Messages {
+		l.send(m)
+	}
+	for _, t := range rd.Tasks {
+		b.ask(c.m.ID(), t)
+	}
+	for _, e := range rd.Events {
+		c.bytes += e.Delta
+		if kind := eventKinds[e.Kind]; kind != 0 {
+			b.publish(l, Event{Kind: kind, Channel: c.m.ID(), Sum: e.Sum, Bytes: e.Delta, Amount: e.Amount, Code: e.Code, Reason: e.Reason})
+		}
+	}
+	b.report(c.m, c.bytes)
+	if c.m.Stage().Final() {
+		b.end(c)
+	}
+	return true
+}
+
+// ceilings tells the machine which recorded ceilings are durable by now.
+func (b *buyer) ceilings(c *bought, records []channel.Record, mark int64) {
+	for _, r := range records {
+		if r.Ceiling != nil && len(c.ceilings) < 8 {
+			c.ceilings = append(c.ceilings, pendingCeiling{mark: mark, ceiling: *r.Ceiling})
+		}
+	}
+	for len(c.ceilings) > 0 && b.book.journal.durable(c.ceilings[0].mark) {
+		c.m.Stable(c.ceilings[0].ceiling)
+		c.ceilings = slices.Delete(c.ceilings, 0, 1)
+	}
+}
+
+// end forgets a channel that is final.
+func (b *buyer) end(c *bought) {
+	if c.m.Stage() == channel.Abandoned {
+		if t1, err := c.m.T1(); err == nil {
+			b.book.cfg.Purse.Release(t1)
+		}
+		b.retry = b.book.cfg.Now().Add(fundRetry)
+		if b.fresh { // the payee sent other terms: try again at once
+			b.retry = b.book.cfg.Now()
+		}
+	}
+	b.channels = slices.DeleteFunc(b.channels, func(x *bought) bool { return x == c })
+	b.book.release(c.m.ID())
+	for _, o := range b.orders {
+		if o.ch == c {
+			o.ch = nil
+		}
+	}
+	for tag, left := range b.carries {
+		if left.ch == c {
+			delete(b.carries, tag)
+		}
+	}
+}
+
+func (b *buyer) answer(o *op) {
+	c := b.find(o.id)
+	if c == nil {
+		return
+	}
+	if o.task == channel.TaskLookup {
+		c.m.LookedUp(o.state, o.spender, o.err)
+	} else {
+		c.m.Submitted(o.task, o.err, rejected(o.err))
+	}
+	b.flush(c, c.via)
+}
+
+// ledger follows what the watcher saw: a spent output ends the channel.
+func (b *buyer) ledger(id channel.ID, parked bool) {
+	if c := b.find(id); c != nil && !parked && !c.m.Busy() {
+		c.m.Look()
+		b.flush(c, c.via)
+	}
+}
+
+func (b *buyer) restore(s *channel.Snapshot, signer ledger.Signer) {
+	c := &bought{m: channel.RestorePayer(s, signer, b.book.head.exact()), since: b.book.cfg.Now()}
+	contract := c.m.Contract()
+	if !b.book.claim(&contract, b.pair) {
+		return
+	}
+	b.channels = append(b.channels, c)
+	if c.m.Stage() == channel.Proposed {
+		c.m.Abandon(channel.CodeClosing, "restart") // T1 was never shown
+	} else {
+		c.m.Look()
+	}
+	b.flush(c, nil)
+	b.report(c.m, 0)
+}
+
+// clock gives up openings that hang, and lets machines look at the ledger's
+// time.
+func (b *buyer) clock(tick bool) {
+	now := b.book.cfg.Now()
+	for _, c := range slices.Clone(b.channels) {
+		if late := now.Sub(c.since) > openTimeout; late {
+			switch c.m.Stage() {
+			case channel.Proposed:
+				c.m.Abandon(channel.CodeTimeout, "no answer")
+			case channel.Funded:
+				c.m.Fund()
+			}
+		}
+		if tick || c.m.Stage() == channel.Closing && now.Sub(c.since) > statusEvery/5 {
+			c.since = now
+			c.m.Tick(b.book.head.exact())
+		}
+		b.flush(c, c.via)
+	}
+}
+
+func (b *buyer) shutdown() {
+	b.stopping = true
+	for _, o := range b.orders {
+		b.read(o)
+		b.pay(o)
+	}
+	for _, c := range slices.Clone(b.channels) {
+		b.close(c)
+	}
+}
+
+func (b *buyer) count() int { return len(b.channels) }
+
+// waiting counts channels whose payee can still answer our Close.
+func (b *buyer) waiting() (n int) {
+	for _, c := range b.channels {
+		if l := c.via; c.m.Stage() < channel.Closing && l != nil && !l.closed.Load() {
+			n++
+		}
+	}
+	return n
+}

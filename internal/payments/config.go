@@ -1,0 +1,166 @@
+package payments
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/ledger"
+)
+
+// Limits of a Book.
+const (
+	MaxPairs    = 4096 // pairs at once
+	MaxChannels = 8    // live channels of one pair and role
+	MaxMailbox  = 256  // waiting messages of a pair; more disconnect the peer
+	MaxLinks    = 65536
+	MaxQuotes   = 8    // unread price changes of a link
+	MaxHistory  = 4096 // ended channels kept for statements
+	MaxDebts    = 1024 // tags whose unpaid rest a pair remembers
+	maxOffers   = 16   // K2 keys on offer at once
+	maxBans     = 4096
+)
+
+// Defaults of Config.
+const (
+	DefaultQuantum        = 1 << 20
+	DefaultDepositBytes   = 64 << 20
+	DefaultPaymentTimeout = 10 * time.Second
+	DefaultLockBase       = 2 * time.Hour
+	DefaultLockFactor     = 4
+	DefaultIdleSettle     = 10 * time.Minute
+	DefaultMinLock        = time.Hour
+	DefaultMaxLock        = 7 * 24 * time.Hour
+	BanAfter              = 3                // failed payments (R12.2, A25)
+	BanTime               = 10 * time.Minute // the first ban; each further one doubles it
+	MaxBanTime            = 7 * 24 * time.Hour
+)
+
+// blockSize is the largest unit that a peer's writer sends at once.
+const blockSize = 16 << 10
+
+// openTimeout is how long a side waits for an answer while a channel opens.
+const openTimeout = 30 * time.Second
+
+// expectedRate is the rate in bytes a second that lock times assume.
+const expectedRate = 1 << 20
+
+// Purse is the wallet as channels see it. Fund reserves coins and returns a
+// signed T1 with one output of the given amount and lock (among change);
+// Release frees a T1 that was never shown to anybody. NewChannelKey never
+// returns a key twice, over restarts too.
+type Purse interface {
+	Fund(ctx context.Context, sum amount.Amount, lock ledger.Lock) (*ledger.Tx, error)
+	Release(t1 *ledger.Tx)
+	NewChannelKey() (uint32, ledger.Signer, error)
+	ChannelKey(index uint32) (ledger.Signer, error)
+	Address() ledger.Address
+	Account() ledger.PublicKey
+}
+
+// Config makes a Book. Zero values mean the defaults.
+type Config struct {
+	Dir     string // of the journal; made if missing
+	Purse   Purse
+	Ledger  ledger.Client
+	Quantum int64 // bytes served ahead of payment
+	// Credit is the greatest window in bytes; above Quantum the window grows
+	// by one quantum for each 16 paid quanta (A24). 0 means Quantum.
+	Credit         int64
+	DepositBytes   int64 // a channel's deposit covers at most this many bytes at the agreed price
+	MinDeposit     amount.Amount
+	MaxDeposit     amount.Amount
+	LockBase       time.Duration // lock time: base + factor x expected time
+	LockFactor     int
+	MinLock        time.Duration // accepted from payers
+	MaxLock        time.Duration
+	PaymentTimeout time.Duration // R12.1
+	IdleSettle     time.Duration // a payee settles when the payer is gone for so long
+	Now            func() time.Time
+	Entropy        io.Reader   // reserved for batched checks; may be nil
+	Notify         func(Event) // every change of any channel; must not block
+}
+
+func (c *Config) defaults() error {
+	if c.Dir == "" || c.Purse == nil || c.Ledger == nil {
+		return errors.New("payments: Dir, Purse and Ledger are required")
+	}
+	set := func(d *time.Duration, def time.Duration) {
+		if *d <= 0 {
+			*d = def
+		}
+	}
+	if c.Quantum <= 0 {
+		c.Quantum = DefaultQuantum
+	}
+	c.Quantum = min(c.Quantum, math.MaxUint32)
+	c.Credit = max(c.Credit, c.Quantum)
+	if c.DepositBytes <= 0 {
+		c.DepositBytes = DefaultDepositBytes
+	}
+	if c.MinDeposit <= 0 {
+		c.MinDeposit = 10 * ledger.DefaultMinOutput
+	}
+	if c.MaxDeposit <= 0 {
+		c.MaxDeposit = amount.Supply
+	}
+	set(&c.LockBase, DefaultLockBase)
+	set(&c.MinLock, DefaultMinLock)
+	set(&c.MaxLock, DefaultMaxLock)
+	set(&c.PaymentTimeout, DefaultPaymentTimeout)
+	set(&c.IdleSettle, DefaultIdleSettle)
+	if c.LockFactor <= 0 {
+		c.LockFactor = DefaultLockFactor
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Notify == nil {
+		c.Notify = func(Event) {}
+	}
+	return nil
+}
+
+// EventKind says what happened.
+type EventKind uint8
+
+// Events of a Book and its links.
+const (
+	EventOpened   EventKind = 1 // Amount: deposit
+	EventPaid     EventKind = 2 // requester: Sum, Bytes of this payment
+	EventEarned   EventKind = 3 // provider: Sum, Bytes of this payment
+	EventRefused  EventKind = 4 // Code, Reason
+	EventOverdue  EventKind = 5 // provider: no payment in time (R12.1): choke
+	EventNoFunds  EventKind = 6 // requester: no channel could be funded; Reason
+	EventSettled  EventKind = 7 // Amount: what the payee got
+	EventRefunded EventKind = 8 // T2 took everything back
+	EventClosing  EventKind = 9
+	EventResumed  EventKind = 10 // payer: the channel goes on after a restart
+	EventFault    EventKind = 11 // the journal failed: no more payments until a restart
+)
+
+func (k EventKind) String() string {
+	return [...]string{"none", "opened", "paid", "earned", "refused", "overdue", "nofunds", "settled", "refunded",
+		"closing", "resumed", "fault"}[min(k, 11)]
+}
+
+// Event reports a change of a channel or link.
+type Event struct {
+	Kind    EventKind
+	Role    channel.Role
+	Account ledger.PublicKey // of the other side, zero if unknown
+	Channel channel.ID
+	Tag     channel.Tag
+	Sum     amount.Amount // of this payment
+	Bytes   int64         // of this payment
+	Amount  amount.Amount // cumulative, or as the kind says
+	Code    channel.Code
+	Reason  string
+}
+
+// LinkEvent is the Event of one link.
+type LinkEvent = Event

@@ -1,0 +1,308 @@
+package payments
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/ledger"
+)
+
+// Errors of Link.Receive; the connection should be closed on any of them.
+var (
+	ErrOverflow = errors.New("peer sends payment messages faster than they can be handled")
+	ErrClosed   = errors.New("payments are closed")
+)
+
+// LinkConfig describes one peer connection and torrent.
+type LinkConfig struct {
+	Infohash [20]byte // the lane's tag
+	// Quantum is the unit in bytes that the requester can verify and pay,
+	// so the least window: the piece length of the torrent. 0 means
+	// Config.Quantum.
+	Quantum int64
+	Send    func(payload []byte) // sends a channel message to the peer; must not block
+	Notify  func(LinkEvent)      // may be nil; must not block
+	Wake    func()               // the allowance rose; may be nil; must not block
+}
+
+// Link is the payment side of one peer connection and torrent. No method
+// blocks. Receive, Buy and Sell come from the connection's owner, one at a
+// time; Verified, Served and Allowance from any goroutine.
+type Link struct {
+	book   *Book
+	cfg    LinkConfig
+	closed atomic.Bool
+
+	buyer    atomic.Pointer[pair] // set by Buy
+	verified atomic.Int64         // bytes of the stream
+	last     atomic.Int64         // newest increment, to guess the next payment
+
+	served    atomic.Int64
+	allowance atomic.Int64
+
+	mu     sync.Mutex // guards what follows; a leaf
+	quotes []channel.Quote
+	order  order
+	sale   sale
+}
+
+// order is what Buy asked for.
+type order struct {
+	terms channel.Terms
+	price amount.Price
+	left  int64
+}
+
+// sale is the provider's side of a link; positions count served bytes.
+type sale struct {
+	pair    *pair // set by the first message of the payer
+	tariff  channel.Tariff
+	paid    int64     // stream position paid or free
+	debt    int64     // unpaid rest of a former connection, off the window
+	history int64     // bytes paid on the account's channels before
+	since   time.Time // of the last payment, or of the first unpaid block seen
+	owing   bool      // since is meaningful
+	opened  bool      // Sell was called
+	account ledger.PublicKey
+}
+
+// Link makes the payment side of a connection. Close must be called.
+func (b *Book) Link(cfg LinkConfig) *Link {
+	l := &Link{book: b, cfg: cfg}
+	if l.cfg.Quantum <= 0 {
+		l.cfg.Quantum = b.cfg.Quantum
+	}
+	b.mu.Lock()
+	b.links[l] = struct{}{}
+	b.mu.Unlock()
+	return l
+}
+
+// Receive takes a channel message of the peer.
+func (l *Link) Receive(payload []byte) error {
+	if l.closed.Load() {
+		return ErrClosed
+	}
+	m, err := channel.Decode(payload)
+	if err != nil {
+		return err
+	}
+	switch m := m.(type) {
+	case *channel.Quote:
+		return l.receiveQuote(m)
+	case *channel.Open, *channel.Fund, *channel.Attach, *channel.Pay:
+		return l.toSeller(m)
+	case *channel.RefundSig, *channel.Confirm, *channel.State, *channel.Closed:
+		return l.toBuyer(m)
+	default: // Close and Refuse go to whoever has the channel
+		if p := l.buyer.Load(); p != nil && l.book.ownedBy(m.Channel(), p) {
+			return l.toBuyer(m)
+		}
+		return l.toSeller(m)
+	}
+}
+
+func (b *Book) ownedBy(id channel.ID, p *pair) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.channels[id].pair == p
+}
+
+func (l *Link) receiveQuote(m *channel.Quote) error {
+	l.mu.Lock()
+	n := len(l.quotes)
+	if n < MaxQuotes {
+		l.quotes = append(l.quotes, *m)
+	}
+	l.mu.Unlock()
+	if n >= MaxQuotes {
+		return fmt.Errorf("receive price: %w", ErrOverflow)
+	}
+	if p := l.buyer.Load(); p != nil {
+		p.wake()
+	}
+	return nil
+}
+
+func (l *Link) toBuyer(m channel.Message) error {
+	p := l.buyer.Load()
+	if p == nil {
+		return nil // about a channel of a purchase that is gone
+	}
+	return p.post(op{kind: opMessage, link: l, message: m})
+}
+
+// toSeller hands a payer's message to its pair, which the first message of a
+// connection names: Open by account, the others by channel.
+func (l *Link) toSeller(m channel.Message) error {
+	l.mu.Lock()
+	p := l.sale.pair
+	l.mu.Unlock()
+	if p == nil {
+		if open, ok := m.(*channel.Open); ok {
+			p = l.book.pair(open.Payer, channel.RolePayee)
+		} else {
+			p = l.book.owner(m.Channel(), channel.RolePayee)
+		}
+		if p == nil {
+			if m.Type() != channel.TypeRefuse {
+				l.send(&channel.Refuse{ID: m.Channel(), Code: channel.CodeUnknown, Reason: "no such channel here"})
+			}
+			return nil
+		}
+		l.mu.Lock()
+		l.sale.pair, l.sale.account = p, p.key.account
+		l.mu.Unlock()
+		if err := p.post(op{kind: opBind, link: l}); err != nil {
+			return err
+		}
+	}
+	return p.post(op{kind: opMessage, link: l, message: m})
+}
+
+// send encodes and sends unless the link is closed.
+func (l *Link) send(m channel.Message) {
+	if l != nil && !l.closed.Load() {
+		l.cfg.Send(channel.Encode(m))
+	}
+}
+
+func (l *Link) notify(e Event) {
+	if l != nil && l.cfg.Notify != nil && !l.closed.Load() {
+		e.Tag = l.cfg.Infohash
+		l.cfg.Notify(e)
+	}
+}
+
+// Close ends the link; what is unpaid is kept for the next connection of the
+// same peer and torrent. Channels stay open.
+func (l *Link) Close() {
+	if l.closed.Swap(true) {
+		return
+	}
+	l.book.mu.Lock()
+	delete(l.book.links, l)
+	l.book.mu.Unlock()
+	l.mu.Lock()
+	seller := l.sale.pair
+	l.mu.Unlock()
+	for _, p := range [...]*pair{l.buyer.Load(), seller} {
+		if p != nil {
+			p.unbind(l)
+		}
+	}
+}
+
+// Buy agrees to pay price for the stream of this link, as the bid response
+// said: it opens or reuses a channel to terms.Account. left is how many bytes
+// are still wanted from this torrent; it bounds the deposit. Later calls
+// change price and left. A price of 0 needs no channel.
+func (l *Link) Buy(terms channel.Terms, price amount.Price, left int64) {
+	if l.closed.Load() {
+		return
+	}
+	l.mu.Lock()
+	l.order = order{terms: terms, price: price, left: left}
+	l.mu.Unlock()
+	p := l.buyer.Load()
+	if p == nil {
+		p = l.book.pair(terms.Account, channel.RolePayer)
+		if p == nil {
+			l.notify(Event{Kind: EventRefused, Code: channel.CodeLimit, Reason: "too many payment partners"})
+			return
+		}
+		l.buyer.Store(p)
+		p.postWait(op{kind: opBind, link: l})
+	}
+	p.wake()
+}
+
+// Verified adds n verified bytes; they are paid at once. Calls that come
+// while a payment is being made are paid together.
+func (l *Link) Verified(n int64) {
+	if n <= 0 {
+		return
+	}
+	l.last.Store(n)
+	l.verified.Add(n)
+	if p := l.buyer.Load(); p != nil {
+		p.wake()
+	}
+}
+
+// Sell starts a price segment at the bytes served so far and quotes it to the
+// peer. At price 0 the allowance is unlimited. Call it before the unchoke and
+// while nothing is being served (R10.18).
+func (l *Link) Sell(price amount.Price) error {
+	if l.closed.Load() {
+		return ErrClosed
+	}
+	from := l.served.Load()
+	l.mu.Lock()
+	s := &l.sale
+	tariff, err := s.tariff.Trim(s.paid).Set(from, price)
+	if err != nil {
+		l.mu.Unlock()
+		return fmt.Errorf("change price: %w", err)
+	}
+	s.opened = true
+	s.tariff = tariff
+	s.paid = tariff.SkipFree(s.paid)
+	p := s.pair
+	l.allow()
+	l.mu.Unlock()
+	l.send(&channel.Quote{From: from, Price: price})
+	if p != nil {
+		return p.post(op{kind: opReprice, link: l, from: from, price: price})
+	}
+	return nil
+}
+
+// Served adds n bytes put on the wire.
+func (l *Link) Served(n int64) { l.served.Add(n) }
+
+// Allowance is the greatest cumulative count of served bytes permitted right
+// now; read it with one atomic load.
+func (l *Link) Allowance() *atomic.Int64 { return &l.allowance }
+
+// allow computes the allowance anew. The caller holds mu.
+func (l *Link) allow() bool {
+	s := &l.sale
+	next := int64(math.MaxInt64)
+	if s.tariff.Price() > 0 {
+		next = s.paid + max(0, l.window()-s.debt)
+	}
+	return l.allowance.Swap(next) < next
+}
+
+// window is the credit in bytes: one quantum, growing by one for each 16 paid
+// quanta up to the user's limit (A24).
+func (l *Link) window() int64 {
+	q := l.cfg.Quantum
+	if l.book.cfg.Credit <= q {
+		return q
+	}
+	grown := q * min(l.book.cfg.Credit/q, 1+(l.sale.history+l.sale.paid)/(16*q))
+	return min(l.book.cfg.Credit, max(q, grown))
+}
+
+// credit notes that the stream is paid up to position.
+func (l *Link) credit(position int64) {
+	l.mu.Lock()
+	s := &l.sale
+	if position > s.paid {
+		s.paid = s.tariff.SkipFree(position)
+		s.owing = false
+	}
+	rose := l.allow()
+	l.mu.Unlock()
+	if rose && l.cfg.Wake != nil && !l.closed.Load() {
+		l.cfg.Wake()
+	}
+}

@@ -1,0 +1,265 @@
+package payments
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/ledger"
+)
+
+type opKind uint8
+
+const (
+	opMessage opKind = iota + 1 // link, message
+	opBind                      // link
+	opUnbind                    // link
+	opReprice                   // link, from, price
+	opFunded                    // funding, err
+	opTask                      // id, task kind, err, outpoint state, spender
+	opLedger                    // id, parked
+	opRestore                   // snapshot, signer
+	opShutdown
+)
+
+// op is one entry of a pair's mailbox.
+type op struct {
+	kind     opKind
+	link     *Link
+	message  channel.Message
+	from     int64
+	price    amount.Price
+	id       channel.ID
+	parked   bool
+	task     channel.TaskKind
+	err      error
+	state    ledger.OutpointState
+	spender  *ledger.Tx
+	funding  *funding
+	snapshot *channel.Snapshot
+	signer   ledger.Signer
+}
+
+// side is what differs between the two roles. Its methods run in the pair's
+// goroutine.
+type side interface {
+	bind(l *Link)
+	unbind(l *Link)
+	message(l *Link, m channel.Message)
+	reprice(l *Link, from int64, price amount.Price)
+	funded(f *funding, err error)
+	answer(o *op)
+	ledger(id channel.ID, parked bool)
+	restore(s *channel.Snapshot, signer ledger.Signer)
+	work()             // after each batch of the mailbox
+	clock(tick bool)   // each second; tick: the ledger's time was looked at
+	shutdown()         // settle everything
+	count() (live int) // channels that are not final
+	waiting() int      // channels that a shutdown waits for
+}
+
+// pair is all business with one account in one role. Its goroutine owns side.
+type pair struct {
+	book    *Book
+	key     pairKey
+	refs    int // links; guarded by book.mu
+	mailbox chan op
+	kick    chan struct{}
+	tick    atomic.Bool
+	waiting atomic.Int32 // channels that Book.Close waits for
+	side    side
+}
+
+func newPair(b *Book, key pairKey) *pair {
+	p := &pair{book: b, key: key, mailbox: make(chan op, MaxMailbox), kick: make(chan struct{}, 1)}
+	p.waiting.Store(1) // until shutdown counted
+	if key.role == channel.RolePayer {
+		p.side = newBuyer(p)
+	} else {
+		p.side = newSeller(p)
+	}
+	return p
+}
+
+// post puts a peer's message into the mailbox.
+func (p *pair) post(o op) error {
+	select {
+	case p.mailbox <- o:
+		return nil
+	default:
+		return ErrOverflow
+	}
+}
+
+// postWait posts what must not be lost; it gives up when the Book ends.
+func (p *pair) postWait(o op) {
+	select {
+	case p.mailbox <- o:
+	case <-p.book.ctx.Done():
+	}
+}
+
+// wake makes the pair look at its links.
+func (p *pair) wake() {
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
+// unbind posts the end of a link without blocking its owner.
+func (p *pair) unbind(l *Link) {
+	if p.post(op{kind: opUnbind, link: l}) != nil {
+		p.book.start(func() { p.postWait(op{kind: opUnbind, link: l}) })
+	}
+}
+
+// run owns the pair's channels. It ends with the Book, or when nothing refers
+// to the pair and no channel is live.
+func (p *pair) run() {
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	for {
+		select {
+		case <-p.book.ctx.Done():
+			return
+		case o := <-p.mailbox:
+			p.handle(&o)
+		case <-p.kick:
+		case <-second.C:
+			p.side.clock(p.tick.Swap(false))
+			if p.side.count() == 0 && len(p.mailbox) == 0 && p.book.retire(p) {
+				return
+			}
+		}
+		for range len(p.mailbox) {
+			o := <-p.mailbox
+			p.handle(&o)
+		}
+		p.side.work()
+		if p.book.closing.Load() {
+			p.waiting.Store(int32(p.side.waiting()))
+		}
+	}
+}
+
+func (p *pair) handle(o *op) {
+	switch o.kind {
+	case opMessage:
+		p.side.message(o.link, o.message)
+	case opBind:
+		p.side.bind(o.link)
+	case opUnbind:
+		p.side.unbind(o.link)
+		p.book.drop(p)
+	case opReprice:
+		p.side.reprice(o.link, o.from, o.price)
+	case opFunded:
+		p.side.funded(o.funding, o.err)
+	case opTask:
+		p.side.answer(o)
+	case opLedger:
+		p.side.ledger(o.id, o.parked)
+	case opRestore:
+		p.side.restore(o.snapshot, o.signer)
+	case opShutdown:
+		p.side.shutdown()
+	}
+}
+
+// ask runs one ledger task and posts the answer.
+func (p *pair) ask(id channel.ID, t channel.Task) {
+	p.book.start(func() { // ends with the request, at most ledgerWait
+		ctx, cancel := context.WithTimeout(p.book.ctx, ledgerWait)
+		defer cancel()
+		o := op{kind: opTask, id: id, task: t.Kind}
+		if t.Kind == channel.TaskLookup {
+			o.state, o.spender, o.err = p.book.lookup(ctx, t.Outpoint)
+		} else {
+			var r ledger.Receipt
+			r, o.err = p.book.cfg.Ledger.Submit(ctx, t.Raw)
+			if o.err == nil && r.State != ledger.Committed {
+				o.err = fmt.Errorf("transaction %v is %v", r.TxID, r.State)
+			}
+		}
+		p.postWait(o)
+	})
+}
+
+func (b *Book) lookup(ctx context.Context, at ledger.OutPoint) (ledger.OutpointState, *ledger.Tx, error) {
+	state, err := b.cfg.Ledger.Outpoint(ctx, at)
+	if err != nil || state.Status != ledger.OutpointSpent {
+		return state, nil, err
+	}
+	rec, err := b.cfg.Ledger.Transaction(ctx, state.By)
+	if err != nil {
+		return state, nil, nil
+	}
+	spender, err := ledger.DecodeTx(rec.Raw)
+	if err != nil {
+		return state, nil, nil
+	}
+	return state, spender, nil
+}
+
+// rejected tells a verdict of the ledger from a failure to reach it.
+func rejected(err error) bool {
+	switch ledger.CodeOf(err) {
+	case "", ledger.CodeBusy, ledger.CodeNotFinal, ledger.CodeParkFull, ledger.CodeReplaced, ledger.CodeStale:
+		return false // another try may succeed
+	}
+	return true
+}
+
+// store appends records and waits for them if sync is set. After an error
+// nothing more may be sent.
+func (p *pair) store(records []channel.Record, sync bool) (int64, bool) {
+	if len(records) == 0 {
+		return 0, true
+	}
+	mark, err := p.book.journal.append(records...)
+	if err == nil && sync {
+		err = p.book.journal.wait(mark)
+	}
+	if err != nil {
+		p.book.cfg.Notify(Event{Kind: EventFault, Role: p.key.role, Account: p.key.account, Reason: err.Error()})
+		return 0, false
+	}
+	return mark, true
+}
+
+// publish turns a machine's event into the Book's and the link's.
+func (p *pair) publish(l *Link, e Event) {
+	e.Role, e.Account = p.key.role, p.key.account
+	if l != nil {
+		e.Tag = l.cfg.Infohash
+	}
+	p.book.cfg.Notify(e)
+	l.notify(e)
+}
+
+// machine is the common part of both machines, for statements.
+type machine interface {
+	ID() channel.ID
+	Contract() channel.Contract
+	Stage() channel.Stage
+	Paid() amount.Amount
+}
+
+func (p *pair) report(m machine, bytes int64) {
+	c := m.Contract()
+	p.book.statements.put(Summary{
+		Channel: m.ID(), Role: p.key.role, Account: p.key.account, Deposit: c.Deposit, Paid: m.Paid(), Bytes: bytes,
+		Stage: m.Stage(), LockTime: c.LockTime, Funding: c.Funding,
+	})
+}
+
+// eventKinds maps a machine's events to the Book's; 0 is not published.
+var eventKinds = [...]EventKind{
+	channel.EventOpened: EventOpened, channel.EventPaid: EventPaid, channel.EventEarned: EventEarned,
+	channel.EventRefused: EventRefused, channel.EventClosing: EventClosing, channel.EventSettled: EventSettled,
+	channel.EventRefunded: EventRefunded, channel.EventResumed: EventResumed,
+}

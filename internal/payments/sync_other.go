@@ -1,0 +1,8 @@
+//go:build !linux
+
+package payments
+
+import "os"
+
+// datasync makes written data durable.
+func datasync(f *os.File) error { return f.Sync() }
