@@ -11,6 +11,7 @@ import (
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/wire"
 )
 
 // drawMessage draws any valid message.
@@ -156,6 +157,21 @@ func TestCheckPeer(t *testing.T) {
 		if err := CheckPeer(ours, tt.version, tt.network); (err == nil) != tt.ok || err != nil && !errors.Is(err, ErrNetwork) {
 			t.Errorf("version %d, network %x: %v", tt.version, tt.network, err)
 		}
+	}
+}
+
+// TestHandshake: package wire writes what the specification and the vectors
+// say, and reads it back.
+func TestHandshake(t *testing.T) {
+	network := NetworkID(ledger.Network{1, 2, 3, 4, 5, 6, 7, 8, 9})
+	h := wire.ExtendedHandshake{Speed: wire.SubSpeed, SpeedVersion: Version, SpeedNetwork: network[:]}
+	p := h.Append(nil)
+	if want := append([]byte("3:btt"), unhex(makeSpeedVectors().Handshake)...); !bytes.Contains(p, want) || !bytes.Contains(p, []byte("1:md9:"+Name+"i9ee")) {
+		t.Errorf("handshake %q lacks %q", p, want)
+	}
+	got, err := wire.ParseExtendedHandshake(p)
+	if err != nil || got.Speed == 0 || CheckPeer(ledger.Network{1, 2, 3, 4, 5, 6, 7, 8}, got.SpeedVersion, got.SpeedNetwork) != nil {
+		t.Errorf("read back: %+v, %v", got, err)
 	}
 }
 

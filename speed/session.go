@@ -39,8 +39,9 @@ const (
 	UnknownBurst  = 100
 	UnknownRefill = 100 * time.Millisecond
 	// CrossingWindow is how long after a new bid a response to the one before
-	// it is still valid: both may have been on the way.
-	CrossingWindow = 30 * time.Second
+	// it is still valid: both may have been on the way. No third bid can be
+	// younger.
+	CrossingWindow = autobid.MinInterval
 )
 
 // Errors of the session. Those of Step end the connection.
