@@ -55,12 +55,12 @@ func TestHonestPair(t *testing.T) {
 			}
 		}
 		var proved [2]Reserve // the challenge each side answered last
-		for range rapid.IntRange(1, 80).Draw(t, "steps") {
-			now = now.Add(time.Duration(rapid.Int64Range(int64(time.Second), int64(20*time.Second)).Draw(t, "dt")))
+		for range rapid.IntRange(1, 120).Draw(t, "steps") {
+			now = now.Add(time.Duration(rapid.Int64Range(int64(5*time.Second), int64(30*time.Second)).Draw(t, "dt")))
 			deliver(false)
 			for i, e := range ends {
-				price := amount.Price(rapid.Int64Range(0, 1000).Draw(t, "price"))
-				switch rapid.IntRange(0, 5).Draw(t, "action") {
+				price := amount.Price(rapid.Int64Range(0, 1e6).Draw(t, "price"))
+				switch rapid.SampledFrom([]int{0, 0, 0, 1, 1, 2, 2, 3, 4}).Draw(t, "action") {
 				case 0:
 					post(1-i, e.s.SetBid(price, rapid.Bool().Draw(t, "user"), now))
 				case 1:
