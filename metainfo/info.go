@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/bttnet/btt/bencode"
 )
@@ -392,7 +393,12 @@ func (a Attr) String() string {
 // text is a string shown to people, cut to MaxTextLength.
 func text(v bencode.Value) string {
 	b := v.Bytes()
-	return strings.ToValidUTF8(string(b[:min(len(b), MaxTextLength)]), "\uFFFD")
+	s := strings.ToValidUTF8(string(b[:min(len(b), MaxTextLength)]), "\uFFFD")
+	n := min(len(s), MaxTextLength) // replacing may have made it longer
+	for n < len(s) && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 // arena holds the path components of all files in two allocations: a big torrent has

@@ -86,8 +86,8 @@ func (m *Magnet) set(key, value string) error {
 	case "xt":
 		return m.setTopic(value)
 	case "dn":
-		if m.Name == "" && len(value) <= MaxNameLength {
-			m.Name = strings.ToValidUTF8(value, "\uFFFD")
+		if name := strings.ToValidUTF8(value, "\uFFFD"); m.Name == "" && len(name) <= MaxNameLength {
+			m.Name = name
 		}
 	case "xl":
 		if n, err := strconv.ParseInt(value, 10, 64); err == nil && n > 0 && n <= MaxTotalLength {
