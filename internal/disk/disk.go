@@ -98,6 +98,9 @@ type Config struct {
 	Hashes []byte
 	// Pool serves this Store.
 	Pool *Pool
+	// Preallocate reserves a file's space when it is made (Linux); otherwise
+	// files are sparse.
+	Preallocate bool
 	// Notify gets Written and Failed events, from writer goroutines. It must
 	// not call Close. Nil drops events.
 	Notify func(Event)
@@ -217,7 +220,7 @@ func Open(c Config) (*Store, error) {
 		active: make(map[uint32]*partial),
 		done:   make([]uint64, (l.pieces+63)/64),
 		dirty:  make([]uint64, (len(c.Files)+63)/64),
-		tree:   &tree{dir: c.Dir},
+		tree:   &tree{dir: c.Dir, preallocate: c.Preallocate},
 	}
 	s.cond.L = &s.mu
 	if s.notify == nil {

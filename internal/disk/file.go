@@ -30,7 +30,8 @@ type opener func(path string, length int64, write bool) (file, error)
 // tree opens files below one folder. It goes through os.Root, so that no
 // symbolic link leads outside, whatever changes in the folder meanwhile.
 type tree struct {
-	dir string
+	dir         string
+	preallocate bool
 
 	mu    sync.Mutex
 	root  *os.Root
@@ -98,7 +99,9 @@ func (t *tree) open(path string, length int64, write bool) (file, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && info.Size() < length {
-		err = f.Truncate(length)
+		if err = f.Truncate(length); err == nil && t.preallocate {
+			err = allocate(f, length)
+		}
 	}
 	if err != nil {
 		f.Close()

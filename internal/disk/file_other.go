@@ -16,3 +16,6 @@ func syncDir(f *os.File) error {
 	}
 	return f.Sync()
 }
+
+// allocate leaves files sparse where Go has no call for it.
+func allocate(*os.File, int64) error { return nil }
