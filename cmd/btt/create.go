@@ -1,0 +1,53 @@
+package main
+
+import (
+	"encoding/hex"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bttnet/btt/internal/create"
+	"github.com/bttnet/btt/internal/terminal"
+)
+
+func newCreate(g *global) *cobra.Command {
+	var o create.Options
+	var out, pieceSize string
+	var trackers []string
+	cmd := &cobra.Command{
+		Use:     "create PATH",
+		Short:   "Make a torrent of a file or folder",
+		Example: `  btt create film.mkv --tracker http://tracker.example/announce`,
+		Args:    exactArgs(1, "one file or folder"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			size, err := rate("--piece-size", pieceSize)
+			if err != nil {
+				return err
+			}
+			o.PieceLength = size
+			for _, t := range trackers {
+				o.Trackers = append(o.Trackers, []string{t})
+			}
+			if out == "" {
+				out = args[0] + ".torrent"
+			}
+			t, err := create.File(cmd.Context(), args[0], out, o)
+			if err != nil {
+				return err
+			}
+			r := g.reporter(cmd.OutOrStdout())
+			defer r.Close()
+			magnet := t.Magnet().String()
+			r.Event("created", fmt.Sprintf("%s\n%s", out, magnet), terminal.Fields{"path": out, "magnet": magnet,
+				"infohash": hex.EncodeToString(t.InfoHash[:]), "bytes": t.Info.TotalLength, "pieces": t.Info.NumPieces()})
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&out, "output", "o", "", "torrent file to write (default PATH.torrent)")
+	f.StringArrayVar(&trackers, "tracker", nil, "tracker's announce URL (may be repeated)")
+	f.StringVar(&pieceSize, "piece-size", "", "piece size, a power of two such as 256KiB (default by total size)")
+	f.BoolVar(&o.Private, "private", false, "peers only from the trackers (BEP 27)")
+	f.StringVar(&o.Comment, "comment", "", "comment to put into the torrent")
+	return cmd
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bttnet/btt/internal/purse"
+	"github.com/bttnet/btt/internal/terminal"
+	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/wallet"
+)
+
+// Exit codes: documented in README.md, only ever added to.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitPartly      = 3
+	exitNoDaemon    = 10
+	exitNotFound    = 11
+	exitLocked      = 12
+	exitNoFunds     = 13
+	exitLimit       = 14
+	exitInterrupted = 130
+)
+
+var (
+	errUsage       = errors.New("usage")
+	errInterrupted = errors.New("interrupted")
+)
+
+// usage marks an error of the command line itself.
+func usage(format string, a ...any) error {
+	return fmt.Errorf("%w: %s", errUsage, fmt.Sprintf(format, a...))
+}
+
+func exitCode(err error) int {
+	var limit *wallet.LimitError
+	switch {
+	case errors.Is(err, errUsage), strings.HasPrefix(err.Error(), "unknown "), strings.HasPrefix(err.Error(), "required flag"),
+		strings.HasPrefix(err.Error(), "invalid argument"):
+		return exitUsage
+	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
+		return exitInterrupted
+	case errors.Is(err, wallet.ErrPassword), errors.Is(err, purse.ErrPasswordNeeded):
+		return exitLocked
+	case errors.Is(err, purse.ErrFunds):
+		return exitNoFunds
+	case errors.As(err, &limit):
+		return exitLimit
+	case errors.Is(err, ledger.ErrNotFound), errors.Is(err, os.ErrNotExist):
+		return exitNotFound
+	}
+	return exitFailed
+}
+
+// hintFor names the next step where there is an obvious one.
+func hintFor(err error) string {
+	switch {
+	case errors.Is(err, errUsage):
+		return "see: btt help"
+	case errors.Is(err, purse.ErrFunds):
+		return "see what the wallet holds: btt wallet balance"
+	}
+	return ""
+}
+
+// global are the flags every command has.
+type global struct {
+	home    string
+	json    bool
+	verbose bool
+}
+
+func newRoot() *cobra.Command {
+	var g global
+	cmd := &cobra.Command{
+		Use:   "btt",
+		Short: "A BitTorrent client in which peers can pay for upload slots",
+		Long: `btt downloads and shares torrents like any BitTorrent client, and with --speed
+takes part in BitTorrent Speed: peers bid BTT for upload slots and pay for what
+they received and verified. Nothing is ever spent without --speed.
+
+Start with:   btt demo     a whole economy on this machine, in under a minute
+              btt get      download a torrent or magnet link
+              btt seed     share a file or folder`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		CompletionOptions: cobra.CompletionOptions{
+			HiddenDefaultCmd: true,
+		},
+	}
+	f := cmd.PersistentFlags()
+	f.StringVar(&g.home, "home", "", "folder of wallet, channels and resume data (default $XDG_STATE_HOME/btt)")
+	f.BoolVar(&g.json, "json", false, "write JSON lines")
+	f.BoolVar(&g.verbose, "verbose", false, "log what happens to stderr")
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
+	cmd.AddCommand(newDemo(&g), newGet(&g), newSeed(&g), newCreate(&g), newTracker(&g), newLedger(&g), newWallet(&g), newVersion())
+	return cmd
+}
+
+func asJSON(cmd *cobra.Command) bool {
+	v, err := cmd.PersistentFlags().GetBool("json")
+	return err == nil && v
+}
+
+// exactArgs is cobra's, with an error that says what is wanted.
+func exactArgs(n int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usage("%s needs %s", cmd.CommandPath(), what)
+		}
+		return nil
+	}
+}
+
+// dir is the folder of the program's state.
+func (g *global) dir() (string, error) {
+	if g.home != "" {
+		return filepath.Abs(g.home)
+	}
+	if d := os.Getenv("XDG_STATE_HOME"); d != "" {
+		return filepath.Join(d, "btt"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("find home folder (or name one with --home): %w", err)
+	}
+	return filepath.Join(home, ".local", "state", "btt"), nil
+}
+
+func (g *global) reporter(out io.Writer) *terminal.Reporter {
+	f, ok := out.(*os.File)
+	if !ok {
+		f = os.Stdout
+	}
+	return terminal.New(terminal.ModeFor(f, g.json), out)
+}
+
+func (g *global) log() *slog.Logger {
+	if !g.verbose {
+		return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/bttnet/btt"
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/choker"
+	"github.com/bttnet/btt/internal/ledgerd"
+	"github.com/bttnet/btt/internal/terminal"
+	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/metainfo"
+)
+
+// transfer are the flags that get and seed share.
+type transfer struct {
+	listen    string
+	up, down  string
+	slots     int
+	optim     int
+	speed     bool
+	ledger    string
+	reserve   string
+	priceCap  string
+	budget    string
+	credit    string
+	earnOnly  bool
+	choke     time.Duration
+	trackers  []string
+	peers     []string
+	stateless bool
+}
+
+func (t *transfer) register(f *pflag.FlagSet) {
+	f.StringVar(&t.listen, "listen", "", "HOST:PORT to accept peers on (default any free port; \"off\" = none)")
+	f.StringVar(&t.up, "limit-up", "", "upload limit per second, such as 2MiB")
+	f.StringVar(&t.down, "limit-down", "", "download limit per second, such as 10MiB")
+	f.IntVar(&t.slots, "slots", btt.DefaultSlots, "upload slots; -1 = no limit")
+	f.IntVar(&t.optim, "optimistic", btt.DefaultOptimistic, "how many of the slots are optimistic: never sold")
+	f.StringArrayVar(&t.trackers, "tracker", nil, "another tracker's announce URL (may be repeated)")
+	f.StringArrayVar(&t.peers, "peer", nil, "HOST:PORT of a peer (may be repeated)")
+	f.BoolVar(&t.speed, "speed", false, "take part in BitTorrent Speed: bid, pay and earn BTT")
+	f.StringVar(&t.ledger, "ledger", "", "URL of the ledger, http://HOST:PORT or unix:/PATH (needed with --speed)")
+	f.StringVar(&t.reserve, "reserve", "", "least price of a paid slot while seeding, such as \"2 BTT/GiB\"")
+	f.StringVar(&t.priceCap, "price-cap", "", "highest price ever bid, such as \"50 BTT/GiB\"")
+	f.StringVar(&t.budget, "budget", "", "most spent on one torrent, such as \"5 BTT\"")
+	f.StringVar(&t.credit, "credit", "", "most bytes a payer with a history may owe (default one piece)")
+	f.BoolVar(&t.earnOnly, "earn-only", false, "with --speed: earn, but never bid")
+	f.DurationVar(&t.choke, "choke-interval", choker.Period, "time between two choke rounds")
+	f.BoolVar(&t.stateless, "no-resume", false, "keep no resume data: check everything at the start")
+}
+
+// config turns the flags into a node's configuration.
+func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
+	cfg := btt.Config{Listen: t.listen, ChokeEvery: t.choke, Log: g.log()}
+	cfg.Choker = choker.Default(t.slots)
+	cfg.Choker.Optimistic = t.optim
+	var err error
+	if !t.stateless || t.speed {
+		if cfg.Home, err = g.dir(); err != nil {
+			return cfg, err
+		}
+	}
+	cfg.NoResume = t.stateless
+	if cfg.UploadRate, err = rate("--limit-up", t.up); err != nil {
+		return cfg, err
+	}
+	if cfg.DownloadRate, err = rate("--limit-down", t.down); err != nil {
+		return cfg, err
+	}
+	if !t.speed {
+		return cfg, nil
+	}
+	cfg.Speed, err = t.speedConfig(ctx)
+	return cfg, err
+}
+
+func (t *transfer) speedConfig(ctx context.Context) (*btt.SpeedConfig, error) {
+	c := &btt.SpeedConfig{EarnOnly: t.earnOnly, Password: os.Getenv("BTT_WALLET_PASSWORD")}
+	if t.ledger == "" {
+		return nil, usage("--speed needs --ledger: the URL of the ledger that holds the BTT")
+	}
+	client, err := dialLedger(ctx, t.ledger)
+	if err != nil {
+		return nil, err
+	}
+	c.Ledger = client
+	if c.Reserve, err = price("--reserve", t.reserve); err != nil {
+		return nil, err
+	}
+	if c.PriceCap, err = price("--price-cap", t.priceCap); err != nil {
+		return nil, err
+	}
+	if t.budget != "" {
+		if c.TorrentBudget, err = amount.Parse(t.budget); err != nil {
+			return nil, usage("--budget: %v", err)
+		}
+	}
+	c.Credit, err = rate("--credit", t.credit)
+	return c, err
+}
+
+// dialLedger connects to a ledger and checks that it answers.
+func dialLedger(ctx context.Context, url string) (ledger.Client, error) {
+	if url == "" {
+		return nil, usage("--ledger is needed: the URL of the ledger, http://HOST:PORT or unix:/PATH")
+	}
+	c, err := ledgerd.Dial(url)
+	if err != nil {
+		return nil, fmt.Errorf("use ledger %s: %w", url, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if _, err := c.Status(ctx); err != nil {
+		return nil, fmt.Errorf("reach ledger %s (is \"btt ledger serve\" running there?): %w", url, err)
+	}
+	return c, nil
+}
+
+func rate(flag, s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	n, err := terminal.ParseBytes(s)
+	if err != nil {
+		return 0, usage("%s: %v", flag, err)
+	}
+	return n, nil
+}
+
+func price(flag, s string) (amount.Price, error) {
+	if s == "" {
+		return 0, nil
+	}
+	p, err := amount.ParsePrice(s)
+	if err != nil {
+		return 0, usage("%s: %v", flag, err)
+	}
+	return p, nil
+}
+
+func (t *transfer) tiers() [][]string {
+	var tiers [][]string
+	for _, u := range t.trackers {
+		tiers = append(tiers, []string{u})
+	}
+	return tiers
+}
+
+func parsePeers(list []string) ([]netip.AddrPort, error) {
+	var out []netip.AddrPort
+	for _, p := range list {
+		a, err := netip.ParseAddrPort(p)
+		if err != nil {
+			return nil, usage("--peer %q is not IP:PORT", p)
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// source reads what is to be downloaded: a file, a magnet link or a URL.
+func source(ctx context.Context, s string) (*metainfo.Torrent, *metainfo.Magnet, error) {
+	switch {
+	case strings.HasPrefix(s, "magnet:"):
+		m, err := metainfo.ParseMagnet(s)
+		return nil, m, err
+	case strings.HasPrefix(s, "http://"), strings.HasPrefix(s, "https://"):
+		t, err := fetchTorrent(ctx, s)
+		return t, nil, err
+	}
+	t, err := readTorrent(s)
+	return t, nil, err
+}
+
+func readTorrent(path string) (*metainfo.Torrent, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("read torrent: %w", err)
+	}
+	if st.Size() > metainfo.MaxTorrentSize {
+		return nil, fmt.Errorf("read torrent %s: %w", path, metainfo.ErrSize)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read torrent: %w", err)
+	}
+	t, err := metainfo.Parse(b)
+	if err != nil {
+		return nil, fmt.Errorf("read torrent %s: %w", filepath.Base(path), err)
+	}
+	return t, nil
+}
+
+func fetchTorrent(ctx context.Context, url string) (*metainfo.Torrent, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, usage("%v", err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("fetch torrent: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("fetch torrent %s: server answered %s", url, resp.Status)
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, metainfo.MaxTorrentSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("fetch torrent: %w", err)
+	}
+	t, err := metainfo.Parse(b)
+	if err != nil {
+		return nil, fmt.Errorf("read torrent from %s: %w", url, err)
+	}
+	return t, nil
+}

@@ -1,0 +1,68 @@
+package btt
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/announce"
+	"github.com/bttnet/btt/internal/choker"
+	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/wallet"
+)
+
+// Config is what a node is made of. The zero value of a field means its
+// default.
+type Config struct {
+	// Home holds the wallet, the channels' journal and resume data; "" keeps
+	// nothing and allows no wallet.
+	Home string
+	// NoResume keeps no resume data, even with a Home.
+	NoResume bool
+	// Listen is host:port to accept peers on: "" any free port, "off" none.
+	Listen string
+	// Choker decides the upload slots, every ChokeEvery (15 s, R10.2).
+	Choker     choker.Config
+	ChokeEvery time.Duration
+	// UploadRate and DownloadRate are bytes per second; 0 = unlimited.
+	UploadRate, DownloadRate int64
+	Announce                 announce.Config
+	// Speed switches BitTorrent Speed on; nil = a plain client.
+	Speed  *SpeedConfig
+	Notify func(Event)
+	Log    *slog.Logger
+}
+
+// SpeedConfig is a node's part in BitTorrent Speed.
+type SpeedConfig struct {
+	// Ledger is where the money is.
+	Ledger   ledger.Client
+	Password string // of the wallet; "" = a key file
+	Phrase   string // restores a wallet into an empty Home
+	// EarnOnly never bids (the second of the three first-run choices).
+	EarnOnly bool
+	// SpendRate is the paper's aggressiveness in parts per million (R8.4);
+	// 0 = the default.
+	SpendRate uint32
+	// PriceCap is the highest price ever bid; 0 = none.
+	PriceCap amount.Price
+	// TorrentBudget is the most spent on one torrent; 0 = no limit of its own.
+	TorrentBudget amount.Amount
+	// Budget bounds what channels may lock; nil = the wallet's own.
+	Budget *wallet.Budget
+	// Reserve is the least price for paid slots of torrents we seed (R7.19).
+	Reserve amount.Price
+	// Credit is the greatest number of unpaid bytes that a payer with a
+	// history may reach; 0 = one piece, whatever the history (A24).
+	Credit int64
+	// PaymentTimeout is how long a provider waits for a payment (R12.1); 0 =
+	// the default.
+	PaymentTimeout time.Duration
+}
+
+// DefaultSlots are the upload slots of a node and how many of them are
+// optimistic.
+const (
+	DefaultSlots      = 8
+	DefaultOptimistic = 1
+)

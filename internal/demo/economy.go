@@ -1,0 +1,227 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/bttnet/btt"
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/announce"
+	"github.com/bttnet/btt/internal/choker"
+	"github.com/bttnet/btt/internal/create"
+	"github.com/bttnet/btt/internal/ledgerd"
+	"github.com/bttnet/btt/internal/purse"
+	"github.com/bttnet/btt/internal/terminal"
+	"github.com/bttnet/btt/internal/trackerd"
+	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/metainfo"
+)
+
+// economy is all parts of a running demonstration.
+type economy struct {
+	dir     string
+	o       Options
+	report  *terminal.Reporter
+	ledger  *ledgerd.Server
+	actors  []*actor
+	torrent *metainfo.Torrent
+	sum     [32]byte
+	began   time.Time
+	stop    context.CancelFunc
+	tracked chan struct{}
+	view    *view
+}
+
+// actor is one node.
+type actor struct {
+	name    string
+	role    role
+	start   amount.Amount
+	address ledger.Address
+	node    *btt.Node
+	torrent *btt.Torrent
+	files   string
+	done    time.Duration // when its download was complete
+	highest amount.Price  // highest price it was sold a slot for
+	status  btt.Status
+	closed  bool
+}
+
+const announceEvery = 2 * time.Second
+
+func newEconomy(ctx context.Context, dir string, o Options, r *terminal.Reporter) (*economy, error) {
+	e := &economy{dir: dir, o: o, report: r, began: time.Now(), view: newView(r)}
+	for _, step := range []func(context.Context) error{e.openLedger, e.openTracker, e.makeTorrent, e.openNodes} {
+		if err := step(ctx); err != nil {
+			e.close()
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+// openLedger makes the wallets, and a ledger whose genesis gives each of them
+// its balance; the rest of the supply belongs to a treasury.
+func (e *economy) openLedger(context.Context) error {
+	rest := amount.Supply
+	var grants []ledger.Grant
+	for _, c := range cast {
+		a := &actor{name: c.name, role: c.role, start: c.balance, files: filepath.Join(home(e.dir, c.name), "files")}
+		if err := os.MkdirAll(a.files, 0o755); err != nil {
+			return fmt.Errorf("make folder: %w", err)
+		}
+		e.actors = append(e.actors, a)
+		if a.role == plain {
+			continue
+		}
+		addr, err := walletAddress(home(e.dir, c.name))
+		if err != nil {
+			return err
+		}
+		a.address = addr
+		if c.balance > 0 {
+			grants = append(grants, ledger.Grant{Address: addr, Amount: c.balance})
+			if rest, err = rest.Sub(c.balance); err != nil {
+				return err
+			}
+		}
+	}
+	treasury, err := walletAddress(home(e.dir, "treasury"))
+	if err != nil {
+		return err
+	}
+	s, err := ledgerd.Open(ledgerd.Config{Dir: home(e.dir, "ledger"), Genesis: ledger.Genesis{
+		Name: "btt-demo", Time: uint64(time.Now().Unix()), Params: ledger.DefaultParams(),
+		Shares: []ledger.Share{{Name: "actors", Grants: grants}, {Name: "treasury", Grants: []ledger.Grant{{Address: treasury, Amount: rest}}}},
+	}})
+	if err != nil {
+		return fmt.Errorf("open ledger: %w", err)
+	}
+	e.ledger = s
+	e.report.Event("ledger", fmt.Sprintf("ledger %.8s… holds the supply of %s", s.Network(), amount.Supply),
+		terminal.Fields{"network": s.Network(), "supply": amount.Supply})
+	return nil
+}
+
+func walletAddress(home string) (ledger.Address, error) {
+	p, err := purse.Open(purse.Config{Dir: filepath.Join(home, "wallet")})
+	if err != nil {
+		return ledger.Address{}, fmt.Errorf("make wallet: %w", err)
+	}
+	a := p.Address()
+	return a, p.Close()
+}
+
+func (e *economy) openTracker(context.Context) error {
+	s, err := trackerd.New(trackerd.Config{Listen: "127.0.0.1:0", Interval: announceEvery})
+	if err != nil {
+		return fmt.Errorf("open tracker: %w", err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	e.stop, e.tracked = stop, make(chan struct{})
+	go func() { // ends with stop
+		defer close(e.tracked)
+		if err := s.Serve(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			e.o.Log.Error("tracker", "err", err)
+		}
+	}()
+	url := fmt.Sprintf("http://%s/announce", s.Addr())
+	e.report.Event("tracker", "tracker on "+url, terminal.Fields{"announce": url})
+	e.o.announce = url
+	return nil
+}
+
+func (e *economy) makeTorrent(ctx context.Context) error {
+	path := filepath.Join(e.actors[0].files, fileName)
+	var err error
+	if e.sum, err = makeFile(path, e.o.Size); err != nil {
+		return err
+	}
+	e.torrent, err = create.File(ctx, path, filepath.Join(e.dir, fileName+".torrent"), torrentOptions(e.o.announce))
+	if err != nil {
+		return err
+	}
+	e.report.Event("torrent", fmt.Sprintf("%s: %s in pieces of %s", fileName, terminal.Bytes(e.o.Size), terminal.Bytes(pieceLength)),
+		terminal.Fields{"name": fileName, "bytes": e.o.Size, "infohash": e.torrent.InfoHash})
+	return nil
+}
+
+func (e *economy) openNodes(ctx context.Context) error {
+	for _, a := range e.actors {
+		if err := e.openNode(ctx, a); err != nil {
+			return fmt.Errorf("start %s: %w", a.name, err)
+		}
+	}
+	e.report.Event("start", fmt.Sprintf("the seed uploads at most %s and sells %d slots; one more is optimistic and free",
+		terminal.Rate(e.o.Upload), e.o.Slots), nil)
+	return nil
+}
+
+func (e *economy) openNode(ctx context.Context, a *actor) error {
+	cfg := btt.Config{Home: home(e.dir, a.name), NoResume: true, Listen: "127.0.0.1:0", ChokeEvery: e.o.ChokeEach, Log: e.o.Log.With("node", a.name)}
+	cfg.Announce = announce.Config{Floor: announceEvery}
+	cfg.Choker = choker.Default(e.o.Slots + 1)
+	cfg.UploadRate = e.o.Upload / 4 // a home's uplink
+	if a.role == provider {
+		cfg.UploadRate = e.o.Upload
+	}
+	if a.role != plain {
+		cfg.Speed = &btt.SpeedConfig{Ledger: e.ledger.Client(), EarnOnly: a.role == provider}
+	}
+	node, err := btt.Open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	a.node = node
+	a.torrent, err = node.Add(btt.Add{Torrent: e.torrent, Dir: a.files})
+	return err
+}
+
+// close stops what still runs.
+func (e *economy) close() {
+	e.view.close()
+	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
+	defer cancel()
+	if err := e.closeNodes(ctx); err != nil {
+		e.o.Log.Warn("close nodes", "err", err)
+	}
+	if e.stop != nil {
+		e.stop()
+		<-e.tracked
+	}
+	e.stopLedger()
+}
+
+func (e *economy) stopLedger() {
+	if e.ledger == nil {
+		return
+	}
+	if err := e.ledger.Close(); err != nil {
+		e.o.Log.Warn("close ledger", "err", err)
+	}
+	e.ledger = nil
+}
+
+const settleTime = 15 * time.Second
+
+// closeNodes stops the requesters first, so that the providers settle the last
+// payments.
+func (e *economy) closeNodes(ctx context.Context) error {
+	var errs []error
+	for i := len(e.actors) - 1; i >= 0; i-- {
+		a := e.actors[i]
+		if a.node == nil || a.closed {
+			continue
+		}
+		a.closed = true
+		a.status = a.torrent.Status()
+		if err := a.node.Close(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("close %s: %w", a.name, err))
+		}
+	}
+	return errors.Join(errs...)
+}

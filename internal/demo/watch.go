@@ -1,0 +1,94 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/bttnet/btt"
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/terminal"
+)
+
+const watchEvery = 250 * time.Millisecond
+
+// watch shows the economy until every download is complete.
+func (e *economy) watch(ctx context.Context) error {
+	t := time.NewTicker(watchEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("demonstration not finished in time (is the machine very busy?): %w", ctx.Err())
+		case <-t.C:
+		}
+		left := 0
+		for _, a := range e.actors {
+			a.status = a.torrent.Status()
+			if a.status.State == btt.Failed {
+				return fmt.Errorf("%s: %w", a.name, a.status.Err)
+			}
+			if a.role != provider && a.done == 0 {
+				left++
+				if a.status.State == btt.Seeding {
+					e.finished(a)
+				}
+			}
+		}
+		e.noteSales()
+		e.view.show(e)
+		if left == 0 {
+			return nil
+		}
+	}
+}
+
+func (e *economy) finished(a *actor) {
+	a.done = time.Since(e.began)
+	e.report.Event("complete", fmt.Sprintf("%-6s has the whole file after %.1f s, paid %s", a.name, a.done.Seconds(), a.status.Paid),
+		terminal.Fields{"name": a.name, "seconds": a.done.Seconds(), "paid": a.status.Paid})
+}
+
+// noteSales remembers the prices at which the seed sold its slots.
+func (e *economy) noteSales() {
+	for _, p := range e.actors[0].status.Peers {
+		if p.SoldAt == 0 {
+			continue
+		}
+		if a := e.byAddress(p.Account); a != nil {
+			a.highest = max(a.highest, p.SoldAt)
+		}
+	}
+}
+
+func (e *economy) byAddress(s string) *actor {
+	for _, a := range e.actors {
+		if a.role != plain && a.address.String() == s {
+			return a
+		}
+	}
+	return nil
+}
+
+// slot says how the seed treats an actor now.
+func (e *economy) slot(a *actor) (text string, price amount.Price) {
+	for _, p := range e.actors[0].status.Peers {
+		same := p.Account != "" && p.Account == a.address.String()
+		if a.role == plain {
+			same = p.Account == "" && p.Client != ""
+		}
+		if !same {
+			continue
+		}
+		switch {
+		case p.Unchoked && p.Optimistic:
+			return "optimistic", 0
+		case p.SoldAt > 0:
+			return "paid", p.SoldAt
+		case p.Unchoked:
+			return "free", 0
+		}
+		return "waits", 0
+	}
+	return "-", 0
+}

@@ -1,0 +1,197 @@
+package peer
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/bttnet/btt/internal/disk"
+	"github.com/bttnet/btt/wire"
+)
+
+// Reasons for ending a connection that the owner may punish.
+var (
+	// ErrHostile marks what no honest client does.
+	ErrHostile = errors.New("peer broke the protocol")
+	// ErrSlow marks a peer that does not read what it is sent.
+	ErrSlow = errors.New("peer does not read what it is sent")
+)
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
+
+func (c *Conn) readLoop() {
+	err := c.read()
+	c.Close(err)
+	c.mu.Lock()
+	c.events = append(c.events, Event{Kind: Closed, Err: c.err})
+	c.mu.Unlock()
+	c.signal()
+}
+
+// read reads until the connection fails. The buffer goes back to the pool
+// when it ends.
+func (c *Conn) read() error {
+	bp := buffers.Get().(*[]byte)
+	defer buffers.Put(bp)
+	buf := *bp
+	r, w := 0, 0
+	for {
+		n, err := c.Net.Read(buf[w:])
+		if err != nil {
+			return fmt.Errorf("read from peer: %w", err)
+		}
+		w += n
+		if r, err = c.batch(buf, r, w); err != nil {
+			return err
+		}
+		if r == w {
+			r, w = 0, 0
+		} else if bufferSize-w < bufferSize/2 {
+			w = copy(buf, buf[r:w])
+			r = 0
+		}
+		c.throttle(n)
+	}
+}
+
+// throttle waits until every download limiter granted n bytes.
+func (c *Conn) throttle(n int) {
+	for _, l := range c.Down {
+		if l == nil {
+			continue
+		}
+		if d := l.Take(n, time.Now()); d > 0 {
+			c.pause(d)
+		}
+	}
+}
+
+// batch handles the complete messages of buf[r:w] and returns the new r.
+func (c *Conn) batch(buf []byte, r, w int) (int, error) {
+	var failure error
+	for failure == nil {
+		m, n, err := wire.Next(buf[r:w])
+		if err != nil {
+			failure = fmt.Errorf("%w: %w", ErrHostile, err)
+			break
+		}
+		if n == 0 {
+			break
+		}
+		r += n
+		failure = c.handle(&m)
+	}
+	c.mu.Lock()
+	if c.fill() && !slices.ContainsFunc(c.events, func(e Event) bool { return e.Kind == Hungry }) {
+		c.events = append(c.events, Event{Kind: Hungry})
+	}
+	tell := !c.signaled && len(c.events) > 0
+	c.signaled = c.signaled || tell
+	c.mu.Unlock()
+	if tell {
+		c.Owner.Ready(c)
+	}
+	if failure == nil {
+		c.backpressure()
+	}
+	return r, failure
+}
+
+// backpressure waits while the owner is far behind.
+func (c *Conn) backpressure() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.events) > maxEvents && !c.closed {
+		c.room.Wait()
+	}
+}
+
+func (c *Conn) handle(m *wire.Message) error {
+	switch m.ID {
+	case wire.Piece:
+		return c.block(m)
+	case wire.Request:
+		return c.request(m)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch m.ID {
+	case wire.Choke:
+		c.choked = true
+		c.dropRequests()
+		c.events = append(c.events, Event{Kind: Choked})
+	case wire.Unchoke:
+		c.choked = false
+		c.events = append(c.events, Event{Kind: Unchoked})
+	case wire.Interested:
+		c.events = append(c.events, Event{Kind: Interested})
+	case wire.NotInterested:
+		c.events = append(c.events, Event{Kind: NotInterested})
+	case wire.Have:
+		c.events = append(c.events, Event{Kind: Have, Piece: m.Index})
+	case wire.HaveAll:
+		c.events = append(c.events, Event{Kind: HaveAll})
+	case wire.HaveNone:
+		c.events = append(c.events, Event{Kind: HaveNone})
+	case wire.Bitfield:
+		c.events = append(c.events, Event{Kind: Bitfield, Data: slices.Clone(m.Payload)})
+	case wire.Extended:
+		c.events = append(c.events, Event{Kind: Extended, Sub: m.Sub, Data: slices.Clone(m.Payload)})
+	case wire.Cancel:
+		c.cancelUpload(request{m.Index, m.Begin, m.Length})
+	case wire.Reject:
+		c.rejected(request{m.Index, m.Begin, m.Length})
+	}
+	return nil
+}
+
+// block stores a block that arrived; the hash runs here, while it is hot.
+func (c *Conn) block(m *wire.Message) error {
+	q := request{m.Index, m.Begin, m.Length}
+	c.mu.Lock()
+	asked, store := c.arrived(q), c.store
+	if !asked {
+		c.unasked++
+	}
+	unasked := c.unasked
+	c.mu.Unlock()
+	if !asked || store == nil {
+		if unasked > maxUnasked {
+			return fmt.Errorf("%w: sent %d blocks nobody asked for", ErrHostile, unasked)
+		}
+		return nil
+	}
+	c.Received.Add(int64(len(m.Payload)))
+	c.lastBlock.Store(time.Now().UnixNano())
+	res, err := store.Block(m.Index, m.Begin, m.Payload)
+	if err != nil {
+		return fmt.Errorf("store block: %w", err)
+	}
+	c.mu.Lock()
+	c.events = append(c.events, Event{Kind: Block, Piece: q.piece, Begin: q.begin, Length: q.length, Result: res})
+	c.mu.Unlock()
+	if res == disk.Verified || res == disk.Failed {
+		c.signal()
+	}
+	return nil
+}
+
+// maxPause is the longest sleep before a closed connection is noticed.
+const maxPause = 50 * time.Millisecond
+
+// pause waits for d or until the connection is closed, whichever is first.
+func (c *Conn) pause(d time.Duration) {
+	for d > 0 {
+		step := min(d, maxPause)
+		time.Sleep(step)
+		d -= step
+		c.mu.Lock()
+		closed := c.closed
+		c.mu.Unlock()
+		if closed {
+			return
+		}
+	}
+}

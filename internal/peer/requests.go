@@ -1,0 +1,203 @@
+package peer
+
+import (
+	"github.com/bttnet/btt/internal/picker"
+	"github.com/bttnet/btt/wire"
+)
+
+// SetReqq sets how many requests the peer accepts (BEP 10).
+func (c *Conn) SetReqq(n int) {
+	c.mu.Lock()
+	c.reqq = min(max(n, 1), MaxQueued)
+	c.mu.Unlock()
+}
+
+// Grant leases runs of blocks to the connection, which asks for them in order
+// as its pipeline allows. Leases granted while the peer chokes us are kept for
+// the owner to return.
+func (c *Conn) Grant(leases []picker.Lease) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range leases {
+		c.leases = append(c.leases, l)
+		c.queued += int(l.Count)
+	}
+	c.fill()
+	if len(c.out) > 0 {
+		c.wake.Signal()
+	}
+}
+
+// Want returns how many more blocks the connection could use now; 0 while
+// the peer chokes us.
+func (c *Conn) Want() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.choked || c.closed {
+		return 0
+	}
+	return max(0, 2*c.depth-c.queued-c.inFlight())
+}
+
+// SetDepth sets how many requests are kept in flight, between a small minimum
+// and what the peer accepts.
+func (c *Conn) SetDepth(n int) {
+	c.mu.Lock()
+	c.depth = min(max(n, minDepth), c.reqq)
+	c.mu.Unlock()
+}
+
+// Outstanding returns the number of blocks leased to the peer that have not
+// arrived.
+func (c *Conn) Outstanding() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.queued + c.inFlight()
+}
+
+func (c *Conn) inFlight() int { return len(c.pending) - c.head }
+
+// fill sends requests until the pipeline is full; it says whether the lease
+// runs out. The caller holds the lock.
+func (c *Conn) fill() (hungry bool) {
+	if c.choked || c.closed {
+		return false
+	}
+	for c.inFlight() < c.depth && len(c.leases) > 0 {
+		l := &c.leases[0]
+		q := c.blockAt(l.Piece, l.Block)
+		c.pending = append(c.pending, q)
+		c.out = wire.AppendBlock(c.out, wire.Request, q.piece, q.begin, q.length)
+		l.Block++
+		l.Count--
+		c.queued--
+		if l.Count == 0 {
+			c.leases = c.leases[:copy(c.leases, c.leases[1:])]
+		}
+	}
+	if len(c.out) > 0 {
+		c.wake.Signal()
+	}
+	return c.store != nil && c.queued < c.depth
+}
+
+// blockAt returns the request for a block, which is short at the torrent's end
+// and at the end of odd pieces.
+func (c *Conn) blockAt(piece, block uint32) request {
+	begin := int64(block) * wire.BlockSize
+	size := min(c.pieceLen, c.total-int64(piece)*c.pieceLen)
+	return request{piece, uint32(begin), uint32(min(wire.BlockSize, size-begin))}
+}
+
+// arrived takes a request off the books and says whether it was on them.
+func (c *Conn) arrived(q request) bool {
+	for i := c.head; i < len(c.pending); i++ {
+		if c.pending[i] != q {
+			continue
+		}
+		copy(c.pending[c.head+1:i+1], c.pending[c.head:i])
+		c.head++
+		if c.head == len(c.pending) {
+			c.pending, c.head = c.pending[:0], 0
+		} else if c.head >= MaxQueued {
+			c.pending = c.pending[:copy(c.pending, c.pending[c.head:])]
+			c.head = 0
+		}
+		if c.depth < c.reqq {
+			c.depth++ // slow start; the owner bounds it by the rate
+		}
+		return true
+	}
+	for i, s := range c.stale {
+		if s == q {
+			c.stale = append(c.stale[:i], c.stale[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// dropRequests forgets leases and in-flight requests; blocks that arrive all
+// the same are still taken. The caller holds the lock.
+func (c *Conn) dropRequests() {
+	for _, q := range c.pending[c.head:] {
+		c.addStale(q)
+	}
+	c.pending, c.head = c.pending[:0], 0
+	c.leases, c.queued = c.leases[:0], 0
+	c.depth = minDepth
+}
+
+func (c *Conn) addStale(q request) {
+	if len(c.stale) >= maxStale {
+		c.stale = c.stale[:copy(c.stale, c.stale[1:])]
+	}
+	c.stale = append(c.stale, q)
+}
+
+// DropRequests gives up everything leased to the peer, in flight or not.
+func (c *Conn) DropRequests() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, q := range c.pending[c.head:] {
+		c.out = wire.AppendBlock(c.out, wire.Cancel, q.piece, q.begin, q.length)
+	}
+	c.dropRequests()
+	c.wake.Signal()
+}
+
+// Cancel gives up one block, because another peer sent it.
+func (c *Conn) Cancel(piece, block uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	q := c.blockAt(piece, block)
+	for i := c.head; i < len(c.pending); i++ {
+		if c.pending[i] == q {
+			copy(c.pending[c.head+1:i+1], c.pending[c.head:i])
+			c.head++
+			c.addStale(q)
+			c.out = wire.AppendBlock(c.out, wire.Cancel, q.piece, q.begin, q.length)
+			c.wake.Signal()
+			return
+		}
+	}
+	c.cancelLeased(piece, block)
+}
+
+// cancelLeased takes a block that was not asked for yet out of the leases.
+func (c *Conn) cancelLeased(piece, block uint32) {
+	for i, l := range c.leases {
+		if l.Piece != piece || block < l.Block || block >= l.Block+l.Count {
+			continue
+		}
+		c.queued--
+		before, after := block-l.Block, l.Block+l.Count-block-1
+		repl := make([]picker.Lease, 0, 2)
+		if before > 0 {
+			repl = append(repl, picker.Lease{Piece: piece, Block: l.Block, Count: before})
+		}
+		if after > 0 {
+			repl = append(repl, picker.Lease{Piece: piece, Block: block + 1, Count: after})
+		}
+		c.leases = append(c.leases[:i], append(repl, c.leases[i+1:]...)...)
+		return
+	}
+}
+
+// rejected handles BEP 6's reject. The caller holds the lock.
+func (c *Conn) rejected(q request) {
+	for i := c.head; i < len(c.pending); i++ {
+		if c.pending[i] == q {
+			copy(c.pending[c.head+1:i+1], c.pending[c.head:i])
+			c.head++
+			c.events = append(c.events, Event{Kind: Rejected, Piece: q.piece, Begin: q.begin})
+			return
+		}
+	}
+	for i, s := range c.stale {
+		if s == q {
+			c.stale = append(c.stale[:i], c.stale[i+1:]...)
+			return
+		}
+	}
+}

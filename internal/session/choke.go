@@ -1,0 +1,58 @@
+package session
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"time"
+
+	"github.com/bttnet/btt/internal/choker"
+)
+
+// run is the session's goroutine: a choke round every 15 s (R10.2), and free
+// slots given at once in between.
+func (s *Session) run() {
+	round := time.NewTicker(s.cfg.ChokeEvery)
+	defer round.Stop()
+	var fill <-chan time.Time
+	var c choke
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.free:
+			if fill == nil {
+				fill = time.After(fillDelay)
+			}
+		case now := <-fill:
+			fill = nil
+			s.choke(&c, now, false)
+		case now := <-round.C:
+			s.choke(&c, now, true)
+		}
+	}
+}
+
+// choke is the memory that rounds reuse.
+type choke struct {
+	candidates []choker.Candidate
+	decisions  []choker.Decision
+}
+
+// choke ranks the peers of all torrents and carries the decisions out.
+func (s *Session) choke(c *choke, now time.Time, round bool) {
+	swarms := s.Swarms()
+	c.candidates = c.candidates[:0]
+	for _, sw := range swarms {
+		c.candidates = sw.Candidates(c.candidates, round)
+	}
+	if round {
+		var b [8]byte
+		_, _ = rand.Read(b[:]) // never fails (crypto/rand ends the process)
+		c.decisions = choker.Round(c.decisions[:0], s.cfg.Choker, now, binary.LittleEndian.Uint64(b[:]), c.candidates)
+	} else {
+		c.decisions = choker.Fill(c.decisions[:0], s.cfg.Choker, now, c.candidates)
+	}
+	for _, sw := range swarms {
+		sw.Decide(c.decisions)
+	}
+}

@@ -1,0 +1,122 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/bttnet/btt/internal/peer"
+	"github.com/bttnet/btt/internal/swarm"
+	"github.com/bttnet/btt/wire"
+)
+
+const (
+	// maxIncoming is the greatest number of incoming handshakes under way.
+	maxIncoming = 128
+	dialTimeout = 10 * time.Second
+	// acceptPause follows an accept error, such as too many open files.
+	acceptPause = 100 * time.Millisecond
+)
+
+func (s *Session) listen() error {
+	if s.cfg.Listen == "off" {
+		return nil
+	}
+	addr := s.cfg.Listen
+	if addr == "" {
+		addr = ":0"
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("listen for peers on %s: %w", addr, err)
+	}
+	s.listener = l
+	s.port = uint16(l.Addr().(*net.TCPAddr).Port)
+	return nil
+}
+
+func (s *Session) closeListener() {
+	if s.listener != nil {
+		s.listener.Close()
+	}
+}
+
+// accept takes incoming connections until the listener is closed.
+func (s *Session) accept() {
+	slots := make(chan struct{}, maxIncoming)
+	for {
+		nc, err := s.listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			s.cfg.Log.Warn("accept peer", "err", err)
+			time.Sleep(acceptPause)
+			continue
+		}
+		select {
+		case slots <- struct{}{}:
+			go func() { // ends within the handshake's timeout
+				defer func() { <-slots }()
+				s.incoming(nc)
+			}()
+		default:
+			nc.Close()
+		}
+	}
+}
+
+// incoming does the handshake of a peer that called us.
+func (s *Session) incoming(nc net.Conn) {
+	theirs, err := peer.ReadHandshake(nc)
+	if err != nil {
+		s.cfg.Log.Debug("incoming handshake", "addr", nc.RemoteAddr(), "err", err)
+		nc.Close()
+		return
+	}
+	sw := s.Get(theirs.InfoHash)
+	if sw == nil {
+		nc.Close()
+		return
+	}
+	ours := wire.Handshake{Reserved: wire.OurReserved(), InfoHash: theirs.InfoHash, PeerID: s.peerID}
+	if err := peer.Answer(nc, ours); err != nil {
+		nc.Close()
+		return
+	}
+	sw.Accept(&swarm.Incoming{Net: nc, Handshake: theirs, Addr: remote(nc)})
+}
+
+func remote(nc net.Conn) netip.AddrPort {
+	a, _ := nc.RemoteAddr().(*net.TCPAddr)
+	if a == nil {
+		return netip.AddrPort{}
+	}
+	ap := a.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// dialer makes outgoing connections for swarms.
+type dialer Session
+
+// Dial implements [swarm.Dialer]: it connects from the listening address, so
+// that peers know us by one address, and does the handshake.
+func (d *dialer) Dial(ctx context.Context, addr netip.AddrPort, ours wire.Handshake) (*swarm.Incoming, error) {
+	nd := net.Dialer{Timeout: dialTimeout}
+	if l := (*Session)(d).Addr(); l.IsValid() && !l.Addr().IsUnspecified() && l.Addr().Is4() == addr.Addr().Is4() {
+		nd.LocalAddr = &net.TCPAddr{IP: l.Addr().AsSlice()}
+	}
+	nc, err := nd.DialContext(ctx, "tcp", addr.String())
+	if err != nil {
+		return nil, fmt.Errorf("dial peer: %w", err)
+	}
+	theirs, err := peer.Initiate(nc, ours)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return &swarm.Incoming{Net: nc, Handshake: theirs, Addr: addr, Outgoing: true}, nil
+}

@@ -1,0 +1,215 @@
+package swarm
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/bttnet/btt/internal/disk"
+	"github.com/bttnet/btt/internal/peer"
+	"github.com/bttnet/btt/internal/picker"
+	"github.com/bttnet/btt/metainfo"
+	"github.com/bttnet/btt/wire"
+)
+
+// begin runs first on the swarm's goroutine.
+func (s *Swarm) begin() {
+	if s.cfg.Torrent != nil {
+		if err := s.adopt(s.cfg.Torrent.Info); err != nil {
+			s.fail(err)
+			return
+		}
+	}
+	s.startAnnouncing()
+}
+
+// adopt makes the torrent ready once its info is known: files, picker and a
+// check of what is on disk already.
+func (s *Swarm) adopt(info *metainfo.Info) error {
+	s.info = info
+	store, err := disk.Open(disk.Config{Dir: s.cfg.Dir, Files: s.files(), PieceLength: info.PieceLength,
+		Hashes: info.Pieces, Pool: s.cfg.Pool, Notify: s.diskEvent})
+	if err != nil {
+		return fmt.Errorf("open files of %q: %w", info.Name, err)
+	}
+	s.store = store
+	s.picker = picker.New(picker.Config{PieceLength: info.PieceLength, TotalLength: info.TotalLength,
+		Seed: s.entropy()})
+	s.pieces = peer.NewPieces(info.NumPieces())
+	s.check(false)
+	return nil
+}
+
+func (s *Swarm) diskEvent(e disk.Event) {
+	select {
+	case s.disk <- e:
+	case <-s.ctx.Done():
+	}
+}
+
+// check verifies in the background what is on disk and not known to be good;
+// all = everything.
+func (s *Swarm) check(all bool) {
+	s.state = Checking
+	certain, doubtful := s.restore(all)
+	for _, p := range certain {
+		s.pieces.Set(p)
+		s.picker.SetHave(p)
+		s.store.SetVerified(p, true)
+	}
+	if len(doubtful) == 0 {
+		s.checked(nil)
+		return
+	}
+	go func() { // ends when the pieces are read or the swarm is closed
+		err := s.verify(doubtful)
+		s.post(func() {
+			for _, p := range doubtful {
+				if s.pieces.Has(p) {
+					s.picker.SetHave(p)
+					s.dirty = true
+				}
+			}
+			s.checked(err)
+		})
+	}()
+}
+
+// verify reads pieces from the files and sets those that are good.
+func (s *Swarm) verify(pieces []uint32) error {
+	if len(pieces) == s.info.NumPieces() {
+		return s.store.Verify(s.ctx, checkWorkers, func(piece int, ok bool) {
+			if ok {
+				s.pieces.Set(uint32(piece))
+			}
+		})
+	}
+	for _, p := range pieces {
+		if s.ctx.Err() != nil {
+			return s.ctx.Err()
+		}
+		ok, err := s.store.VerifyPiece(p)
+		if err != nil {
+			return err
+		}
+		if ok {
+			s.pieces.Set(p)
+		}
+	}
+	return nil
+}
+
+const checkWorkers = 2
+
+// checked runs when it is known what is on disk.
+func (s *Swarm) checked(err error) {
+	if err != nil {
+		s.fail(fmt.Errorf("check files: %w", err))
+		return
+	}
+	s.state = Downloading
+	s.notify(Checked, nil)
+	if s.picker.Missing() == 0 {
+		s.state = Seeding
+		s.seedAt = s.now
+		s.save()
+		s.notify(Completed, nil)
+	}
+	for _, m := range s.peers { // of a magnet link
+		s.meet(m)
+	}
+	s.connect()
+}
+
+// meet tells a peer that was there before the metadata about our pieces, and
+// reads what it said about its own.
+func (s *Swarm) meet(m *member) {
+	m.bits = wire.NewBits(s.info.NumPieces())
+	m.conn.SetStore(s.store, s.pieces, s.info.PieceLength, s.info.TotalLength)
+	for i := range s.info.NumPieces() {
+		if s.pieces.Has(uint32(i)) {
+			m.conn.Have(uint32(i))
+		}
+	}
+	seed, raw, haves := m.seed, m.rawBits, m.haves
+	m.seed, m.rawBits, m.haves = false, nil, nil
+	if seed {
+		s.onHave(m, &peer.Event{Kind: peer.HaveAll})
+	} else if raw != nil {
+		s.onHave(m, &peer.Event{Kind: peer.Bitfield, Data: raw})
+	}
+	for _, p := range haves {
+		s.onHave(m, &peer.Event{Kind: peer.Have, Piece: p})
+	}
+}
+
+// complete runs when the last wanted piece is on disk.
+func (s *Swarm) complete() {
+	if s.state == Seeding {
+		return
+	}
+	s.state, s.seedAt = Seeding, s.now
+	s.save()
+	if s.tracker != nil {
+		s.tracker.Completed()
+	}
+	for _, m := range s.peers {
+		if m.wanted {
+			m.wanted = false
+			m.conn.Send(wire.AppendEmpty(nil, wire.NotInterested))
+		}
+		s.market(m)
+	}
+	s.cfg.FreeSlot()
+	s.notify(Completed, nil)
+}
+
+// tick runs once a second.
+func (s *Swarm) tick() {
+	for _, m := range s.peers {
+		s.tickPeer(m)
+	}
+	s.tickMarket()
+	s.fetchMetadata()
+	s.connect()
+	if s.dirty && s.now.Sub(s.saved) >= saveEvery && s.store != nil {
+		s.save()
+	}
+}
+
+func (s *Swarm) tickPeer(m *member) {
+	got, sent := m.conn.Received.Load(), m.conn.Sent.Load()
+	m.rateDown = (m.rateDown + got - m.lastReceived) / 2
+	m.rateUp = (m.rateUp + sent - m.lastSent) / 2
+	m.lastReceived, m.lastSent = got, sent
+	m.conn.SetDepth(int(3 * m.rateDown / wire.BlockSize))
+	switch {
+	case m.conn.WriteStuck(s.now) > writeStuckMax:
+		s.kick(m, peer.ErrSlow)
+		return
+	case m.seed && s.state == Seeding && s.now.Sub(s.seedAt) > retireAfter && s.now.Sub(m.joined) > retireAfter:
+		s.kick(m, errUseless)
+		return
+	case !m.wanted && !m.interest && !m.trade.busy() && s.now.Sub(m.joined) > idleAfter && s.state != FetchingMetadata:
+		s.kick(m, errIdle)
+		return
+	case s.now.Sub(m.sentAt) > keepAlive:
+		m.sentAt = s.now
+		m.conn.Send(wire.AppendKeepAlive(nil))
+	}
+	if !m.choked && m.conn.Outstanding() > 0 && s.now.Sub(m.conn.LastBlock()) > snubAfter && !m.snubbed {
+		m.snubbed = true
+		m.conn.DropRequests()
+		s.returnAll(m)
+	}
+	if !m.choked {
+		s.feed(m)
+	}
+}
+
+func (s *Swarm) entropy() uint64 {
+	var x uint64
+	for _, b := range s.cfg.PeerID[12:] {
+		x = x<<8 | uint64(b)
+	}
+	return x ^ uint64(s.cfg.Index)<<32 ^ uint64(time.Now().UnixNano())
+}

@@ -1,0 +1,290 @@
+package swarm
+
+import (
+	"github.com/bttnet/btt/internal/disk"
+	"github.com/bttnet/btt/internal/peer"
+	"github.com/bttnet/btt/internal/picker"
+	"github.com/bttnet/btt/wire"
+)
+
+// handle takes a connection's events and acts on them as one batch.
+func (s *Swarm) handle(c *peer.Conn) {
+	s.events = c.Events(s.events)
+	m := s.peers[c.ID]
+	if m == nil {
+		return
+	}
+	feed := false
+	for i := range s.events {
+		e := &s.events[i]
+		switch e.Kind {
+		case peer.Closed:
+			s.drop(m, e.Err)
+			return
+		case peer.Block:
+			s.onBlock(m, e)
+			feed = true
+		case peer.Hungry, peer.Unchoked:
+			m.choked = m.choked && e.Kind != peer.Unchoked
+			feed = true
+		case peer.Choked:
+			m.choked = true
+			m.trade.buying = false // a slot without a bid response is free
+			s.returnAll(m)
+		case peer.Rejected:
+			s.onReject(m, e)
+			feed = true
+		case peer.Interested, peer.NotInterested:
+			s.onInterest(m, e.Kind == peer.Interested)
+		case peer.Have, peer.HaveAll, peer.HaveNone, peer.Bitfield:
+			s.onHave(m, e)
+		case peer.Extended:
+			s.onExtended(m, e.Sub, e.Data)
+		}
+	}
+	if feed {
+		s.feed(m)
+	}
+}
+
+// onHave keeps the books about what a peer has.
+func (s *Swarm) onHave(m *member, e *peer.Event) {
+	if s.info == nil {
+		s.rememberHave(m, e)
+		return
+	}
+	n := s.info.NumPieces()
+	switch e.Kind {
+	case peer.Have:
+		if int(e.Piece) >= n {
+			s.kick(m, peer.ErrHostile)
+			return
+		}
+		if m.seed || m.bits.Has(int(e.Piece)) {
+			return
+		}
+		m.bits.Set(int(e.Piece))
+		s.picker.AddHave(e.Piece)
+		m.counted = true
+		if m.bits.Count() == n {
+			s.becameSeed(m)
+		}
+	case peer.HaveAll:
+		s.uncount(m)
+		s.picker.AddSeed()
+		m.seed, m.counted = true, true
+	case peer.HaveNone:
+		s.uncount(m)
+	case peer.Bitfield:
+		if !wire.Bits(e.Data).ValidFor(n) {
+			s.kick(m, peer.ErrHostile)
+			return
+		}
+		s.uncount(m)
+		copy(m.bits, e.Data)
+		s.picker.AddBitfield(m.bits)
+		m.counted = true
+		if m.bits.Count() == n {
+			s.becameSeed(m)
+		}
+	}
+	s.afterHave(m)
+}
+
+// rememberHave keeps what a peer says of its pieces until the metadata is here.
+func (s *Swarm) rememberHave(m *member, e *peer.Event) {
+	switch e.Kind {
+	case peer.HaveAll:
+		m.seed, m.rawBits = true, nil
+	case peer.HaveNone:
+		m.seed, m.rawBits = false, nil
+	case peer.Bitfield:
+		m.seed, m.rawBits = false, e.Data
+	case peer.Have:
+		if len(m.haves) < wire.MaxMessage {
+			m.haves = append(m.haves, e.Piece)
+		}
+	}
+}
+
+func (s *Swarm) becameSeed(m *member) {
+	s.picker.RemoveBitfield(m.bits)
+	clear(m.bits)
+	s.picker.AddSeed()
+	m.seed = true
+}
+
+// uncount takes a peer's pieces out of the availability.
+func (s *Swarm) uncount(m *member) {
+	if !m.counted {
+		return
+	}
+	if m.seed {
+		s.picker.RemoveSeed()
+	} else {
+		s.picker.RemoveBitfield(m.bits)
+	}
+	clear(m.bits)
+	m.seed, m.counted = false, false
+}
+
+// afterHave tells the peer whether we want something of it.
+func (s *Swarm) afterHave(m *member) {
+	s.updateInterest(m)
+	s.market(m)
+	if !m.choked {
+		s.feed(m)
+	}
+}
+
+// updateInterest sends interested or not interested where it changed.
+func (s *Swarm) updateInterest(m *member) {
+	if s.picker == nil || s.state != Downloading {
+		return
+	}
+	want := s.picker.Interesting(m.bits, m.seed)
+	if want == m.wanted {
+		return
+	}
+	m.wanted = want
+	id := wire.NotInterested
+	if want {
+		id = wire.Interested
+	}
+	m.conn.Send(wire.AppendEmpty(nil, id))
+}
+
+func (s *Swarm) onInterest(m *member, is bool) {
+	if m.interest == is {
+		return
+	}
+	m.interest = is
+	if is {
+		m.waiting = s.now
+	}
+	s.cfg.FreeSlot()
+}
+
+// onBlock books a block that was stored.
+func (s *Swarm) onBlock(m *member, e *peer.Event) {
+	if s.picker == nil {
+		return
+	}
+	block := e.Begin / wire.BlockSize
+	first := s.picker.Received(e.Piece, block, m.conn.ID)
+	m.snubbed = false
+	if first {
+		s.creditBlock(m, e.Piece, int64(e.Length))
+	}
+	s.ids = s.picker.OthersWaiting(s.ids[:0], e.Piece, block)
+	for _, id := range s.ids {
+		if o := s.peers[id]; o != nil && o != m {
+			o.conn.Cancel(e.Piece, block)
+			s.picker.ReturnBlock(e.Piece, block, id)
+		}
+	}
+	switch e.Result {
+	case disk.Verified:
+		s.onVerified(e.Piece)
+	case disk.Failed:
+		s.onBadPiece(e.Piece)
+	}
+}
+
+func (s *Swarm) onReject(m *member, e *peer.Event) {
+	if s.picker != nil {
+		s.picker.ReturnBlock(e.Piece, e.Begin/wire.BlockSize, m.conn.ID)
+	}
+}
+
+// returnAll gives the peer's leases back to the picker.
+func (s *Swarm) returnAll(m *member) {
+	if s.picker != nil {
+		s.picker.Return(m.conn.ID)
+	}
+	s.feedAll()
+}
+
+// feed leases blocks to a peer that can use them.
+func (s *Swarm) feed(m *member) {
+	if s.picker == nil || s.state != Downloading || m.choked {
+		return
+	}
+	n := m.conn.Want()
+	if m.snubbed {
+		n = min(n, 1)
+	}
+	if n == 0 {
+		return
+	}
+	s.leases = s.picker.Lease(s.leases[:0], picker.Peer{
+		ID: m.conn.ID, Bits: m.bits, Seed: m.seed, Whole: m.trade.paying(), Snubbed: m.snubbed}, n)
+	if len(s.leases) > 0 {
+		m.conn.Grant(s.leases)
+		return
+	}
+	s.updateInterest(m)
+}
+
+// feedAll looks for work for peers whose pipeline ran dry.
+func (s *Swarm) feedAll() {
+	for _, m := range s.peers {
+		if !m.choked && m.conn.Outstanding() == 0 {
+			s.feed(m)
+		}
+	}
+}
+
+// onBadPiece handles a piece that failed its hash: all its blocks are fetched
+// again and those who sent them answer for it.
+func (s *Swarm) onBadPiece(piece uint32) {
+	s.ids = s.picker.Contributors(s.ids[:0], piece)
+	s.picker.Reset(piece)
+	alone := len(s.ids) == 1
+	for _, id := range s.ids {
+		m := s.peers[id]
+		if m == nil {
+			continue
+		}
+		s.uncredit(m, piece)
+		m.bad++
+		if alone || m.bad >= maxBadPieces {
+			s.ban(m.addr.Addr(), errBadData)
+			s.kick(m, errBadData)
+		}
+	}
+	s.cfg.Log.Warn("piece failed its hash", "piece", piece, "peers", len(s.ids))
+	s.feedAll()
+}
+
+// onVerified runs when a piece's hash was right; it is not on disk yet.
+func (s *Swarm) onVerified(piece uint32) { s.payFor(piece) }
+
+// onDisk handles what the disk's writers report.
+func (s *Swarm) onDisk(e disk.Event) {
+	switch e.Kind {
+	case disk.Written:
+		s.onWritten(e.Piece)
+	case disk.Failed:
+		s.fail(e.Err)
+	}
+}
+
+// onWritten runs when a verified piece is in its files: from now on we have it
+// and may serve it.
+func (s *Swarm) onWritten(piece uint32) {
+	if s.picker == nil || s.pieces.Has(piece) {
+		return
+	}
+	s.picker.SetHave(piece)
+	s.pieces.Set(piece)
+	s.dirty = true
+	for _, m := range s.peers {
+		if !m.seed && !m.bits.Has(int(piece)) {
+			m.conn.Have(piece)
+		}
+	}
+	if s.picker.Missing() == 0 {
+		s.complete()
+	}
+}

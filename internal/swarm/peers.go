@@ -1,0 +1,268 @@
+package swarm
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/bttnet/btt/internal/peer"
+	"github.com/bttnet/btt/wire"
+)
+
+// Incoming is a connection whose handshakes are done.
+type Incoming struct {
+	Net       net.Conn
+	Handshake wire.Handshake // the peer's
+	Addr      netip.AddrPort
+	Outgoing  bool
+}
+
+// member is the swarm's book about one connected peer.
+type member struct {
+	conn *peer.Conn
+	addr netip.AddrPort
+	// listen is where the peer accepts connections, if known.
+	listen netip.AddrPort
+	ext    wire.ExtendedHandshake
+	got    bool // the extension handshake came
+
+	bits     wire.Bits
+	rawBits  []byte // a bitfield that came before the metadata
+	haves    []uint32
+	seed     bool
+	counted  bool // its bits are in the picker's availability
+	choked   bool // it chokes us
+	interest bool // it is interested in us
+	wanted   bool // we told it that we are interested
+	snubbed  bool
+
+	unchoked   bool
+	optimistic bool
+	paidSlot   bool
+	unchokedAt time.Time
+	waiting    time.Time
+
+	lastReceived, lastSent   int64 // at the last tick
+	roundReceived, roundSent int64 // at the last choke round
+	rateDown, rateUp         int64 // bytes in the last second, smoothed
+	sentAt                   time.Time
+	joined                   time.Time
+	bad                      int // failed pieces it shared in
+
+	trade trade
+}
+
+// address is what is remembered about where a peer may be.
+type address struct {
+	tried     time.Time
+	failures  int
+	connected bool
+}
+
+var (
+	errSelf      = errors.New("connection leads to ourselves")
+	errDuplicate = errors.New("peer is connected already")
+	errFull      = errors.New("torrent has enough peers")
+	errBanned    = errors.New("peer is banned")
+	errUseless   = errors.New("both sides are complete")
+	errIdle      = errors.New("peer was silent for too long")
+	errBadData   = errors.New("peer sent data that failed its hash")
+)
+
+// learn remembers an address.
+func (s *Swarm) learn(a netip.AddrPort) {
+	a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	if !a.IsValid() || a.Port() == 0 || len(s.known) >= maxKnown || s.isBanned(a.Addr()) {
+		return
+	}
+	if _, ok := s.known[a]; !ok {
+		s.known[a] = &address{}
+	}
+}
+
+// connect makes connections to known addresses.
+func (s *Swarm) connect() {
+	if s.failure != nil || s.state == Checking || s.cfg.Dialer == nil {
+		return
+	}
+	for a, k := range s.known {
+		if s.halfOpen >= maxHalfOpen || len(s.peers)+s.halfOpen >= MaxPeers {
+			return
+		}
+		wait := retryAfter << min(k.failures, 6)
+		if k.connected || (!k.tried.IsZero() && s.now.Sub(k.tried) < wait) {
+			continue
+		}
+		k.tried, k.connected = s.now, true
+		s.halfOpen++
+		go s.dial(a) // ends when the dial succeeds or times out
+	}
+}
+
+func (s *Swarm) dial(a netip.AddrPort) {
+	in, err := s.cfg.Dialer.Dial(s.ctx, a, s.handshake())
+	s.post(func() {
+		s.halfOpen--
+		k := s.known[a]
+		if err != nil {
+			if k != nil {
+				k.connected = false
+				k.failures++
+			}
+			s.cfg.Log.Debug("dial failed", "addr", a, "err", err)
+			return
+		}
+		if k != nil {
+			k.failures = 0
+		}
+		s.admit(in)
+	})
+}
+
+func (s *Swarm) handshake() wire.Handshake {
+	return wire.Handshake{Reserved: wire.OurReserved(), InfoHash: s.cfg.InfoHash, PeerID: s.cfg.PeerID}
+}
+
+// admit takes a connection in or closes it.
+func (s *Swarm) admit(in *Incoming) {
+	if err := s.refusal(in); err != nil {
+		in.Net.Close()
+		s.forget(in)
+		s.cfg.Log.Debug("peer refused", "addr", in.Addr, "err", err)
+		return
+	}
+	s.nextID++
+	c := peer.New(peer.Config{ID: s.nextID, Net: in.Net, Handshake: in.Handshake, Outgoing: in.Outgoing, Addr: in.Addr,
+		Owner: s, Up: s.cfg.Up, Down: s.cfg.Down})
+	m := &member{conn: c, addr: in.Addr, choked: true, joined: s.now, sentAt: s.now, waiting: s.now}
+	if in.Outgoing {
+		m.listen = in.Addr
+	}
+	s.peers[c.ID] = m
+	if s.store != nil {
+		c.SetStore(s.store, s.pieces, s.info.PieceLength, s.info.TotalLength)
+		m.bits = wire.NewBits(s.info.NumPieces())
+	}
+	s.greet(m)
+	c.Start()
+}
+
+func (s *Swarm) refusal(in *Incoming) error {
+	switch {
+	case s.failure != nil:
+		return s.failure
+	case s.state == Checking:
+		return errors.New("torrent is being checked")
+	case in.Handshake.PeerID == s.cfg.PeerID:
+		return errSelf
+	case s.isBanned(in.Addr.Addr()):
+		return errBanned
+	case len(s.peers) >= MaxPeers:
+		return errFull
+	}
+	for _, m := range s.peers {
+		if m.conn.Handshake.PeerID == in.Handshake.PeerID {
+			return errDuplicate
+		}
+	}
+	return nil
+}
+
+// forget frees the address of an outgoing connection that came to nothing.
+func (s *Swarm) forget(in *Incoming) {
+	if !in.Outgoing {
+		return
+	}
+	if in.Handshake.PeerID == s.cfg.PeerID {
+		delete(s.known, in.Addr)
+		return
+	}
+	if k := s.known[in.Addr]; k != nil {
+		k.connected = false
+		k.failures++
+	}
+}
+
+// greet sends what opens a connection: the bitfield and the extension
+// handshake.
+func (s *Swarm) greet(m *member) {
+	var out []byte
+	if m.conn.Extended() {
+		h := s.extendedHandshake(m)
+		out = wire.AppendExtended(out, wire.SubHandshake, h.Append(nil))
+	}
+	n := s.pieces.Count()
+	switch {
+	case s.info != nil && n == s.info.NumPieces() && m.conn.Fast():
+		out = wire.AppendEmpty(out, wire.HaveAll)
+	case n == 0 && m.conn.Fast():
+		out = wire.AppendEmpty(out, wire.HaveNone)
+	case n > 0:
+		bits := wire.NewBits(s.info.NumPieces())
+		for i := range s.info.NumPieces() {
+			if s.pieces.Has(uint32(i)) {
+				bits.Set(i)
+			}
+		}
+		out = wire.AppendBitfield(out, bits)
+	}
+	m.conn.Send(out)
+}
+
+// drop takes a peer whose connection ended out of the books.
+func (s *Swarm) drop(m *member, err error) {
+	delete(s.peers, m.conn.ID)
+	if s.picker != nil {
+		s.picker.Return(m.conn.ID)
+		s.uncount(m)
+	}
+	s.totals.Downloaded += m.conn.Received.Load()
+	s.totals.Uploaded += m.conn.Sent.Load()
+	if k := s.known[m.addr]; k != nil && m.conn.Outgoing {
+		k.connected, k.tried = false, s.now
+		if errors.Is(err, errUseless) {
+			k.failures = 6
+		}
+	}
+	s.closeTrade(m)
+	if errors.Is(err, peer.ErrHostile) {
+		s.ban(m.addr.Addr(), err)
+	}
+	if m.unchoked {
+		s.cfg.FreeSlot()
+	}
+	s.feedAll()
+	s.cfg.Log.Debug("peer left", "addr", m.addr, "err", err)
+}
+
+// banTime is how long an address stays banned.
+const banTime = time.Hour
+
+// ban refuses an address for a time. Loopback addresses stand for many peers
+// and are not banned; payment failures follow the ledger account anyway.
+func (s *Swarm) ban(a netip.Addr, why error) {
+	a = a.Unmap()
+	s.cfg.Log.Warn("peer banned", "addr", a, "reason", why)
+	if a.IsLoopback() {
+		return
+	}
+	if len(s.banned) >= maxBanned {
+		for old := range s.banned {
+			delete(s.banned, old)
+			break
+		}
+	}
+	s.banned[a] = s.now.Add(banTime)
+}
+
+func (s *Swarm) isBanned(a netip.Addr) bool {
+	until, ok := s.banned[a.Unmap()]
+	return ok && s.now.Before(until)
+}
+
+// kick ends a connection from the swarm's side.
+func (s *Swarm) kick(m *member, err error) {
+	m.conn.Close(fmt.Errorf("closed by us: %w", err))
+}

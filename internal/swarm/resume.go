@@ -1,0 +1,129 @@
+package swarm
+
+import (
+	"errors"
+
+	"github.com/bttnet/btt/internal/disk"
+	"github.com/bttnet/btt/internal/resume"
+	"github.com/bttnet/btt/wire"
+)
+
+// restore decides which pieces on disk are certain and which must be read.
+func (s *Swarm) restore(all bool) (certain, doubtful []uint32) {
+	n := s.info.NumPieces()
+	st := s.load()
+	if st != nil {
+		s.totals = Totals{Downloaded: st.Downloaded, Uploaded: st.Uploaded}
+	}
+	if all {
+		st = nil
+	}
+	now, err := s.store.Stat()
+	if err != nil {
+		s.cfg.Log.Debug("stat files", "err", err)
+	}
+	trusted, list := resume.Check(st, resume.Layout{PieceLength: s.info.PieceLength, Files: s.files()}, now)
+	for i := range n {
+		if wire.Bits(trusted).Has(i) {
+			certain = append(certain, uint32(i))
+		}
+	}
+	for _, p := range list {
+		doubtful = append(doubtful, uint32(p))
+	}
+	return certain, doubtful
+}
+
+func (s *Swarm) load() *resume.State {
+	if s.cfg.Resume == nil {
+		return nil
+	}
+	st, err := s.cfg.Resume.Load(s.cfg.InfoHash)
+	if errors.Is(err, resume.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		s.cfg.Log.Warn("resume data not used: everything is checked", "err", err)
+		return nil
+	}
+	if st.Dir != s.cfg.Dir || st.Pieces != s.info.NumPieces() {
+		return nil
+	}
+	return st
+}
+
+func (s *Swarm) files() []disk.File {
+	files := s.info.DiskFiles()
+	list := make([]disk.File, len(files))
+	for i, f := range files {
+		list[i] = disk.File{Path: f.Path, Length: f.Length, Pad: f.Pad}
+	}
+	return list
+}
+
+// snapshot copies what a saved state needs; the pieces in it are written but
+// not yet durable.
+func (s *Swarm) snapshot(clean bool) *resume.State {
+	t := s.liveTotals()
+	st := &resume.State{InfoHash: s.cfg.InfoHash, Dir: s.cfg.Dir, Pieces: s.info.NumPieces(), Clean: clean,
+		Bitfield: wire.NewBits(s.info.NumPieces()), Uploaded: t.Uploaded, Downloaded: t.Downloaded}
+	for i := range st.Pieces {
+		if s.pieces.Has(uint32(i)) {
+			wire.Bits(st.Bitfield).Set(i)
+		}
+	}
+	return st
+}
+
+// save writes the torrent's state in the background: first the data is made
+// durable, then the state that says so.
+func (s *Swarm) save() {
+	if s.cfg.Resume == nil || s.saving || s.store == nil {
+		return
+	}
+	s.saving, s.dirty, s.saved = true, false, s.now
+	st := s.snapshot(s.state == Seeding)
+	go func() { // ends when the disk has it
+		err := s.persist(st)
+		s.post(func() {
+			s.saving = false
+			if err != nil {
+				s.cfg.Log.Warn("save state", "err", err)
+				s.dirty = true
+			}
+		})
+	}()
+}
+
+func (s *Swarm) persist(st *resume.State) error {
+	if err := s.store.Sync(); err != nil {
+		return err
+	}
+	var err error
+	if st.Files, err = s.store.Stat(); err != nil {
+		return err
+	}
+	return s.cfg.Resume.Save(st)
+}
+
+// shutdown runs last on the swarm's goroutine.
+func (s *Swarm) shutdown() {
+	for _, m := range s.peers {
+		m.conn.Close(ErrClosed)
+		s.closeTrade(m)
+	}
+	if s.bidding {
+		s.cfg.Market.bidding.Add(-1)
+	}
+	if s.store != nil {
+		if s.cfg.Resume != nil && s.state != Checking && s.failure == nil {
+			if err := s.persist(s.snapshot(false)); err != nil {
+				s.cfg.Log.Warn("save state", "err", err)
+			}
+		}
+		if err := s.store.Close(); err != nil {
+			s.cfg.Log.Warn("close files", "err", err)
+		}
+	}
+	s.stopAnnouncing()
+}

@@ -1,0 +1,99 @@
+package swarm
+
+import (
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/choker"
+)
+
+// bidOf completes a choker candidate with the market's side.
+func (s *Swarm) bidOf(m *member, c *choker.Candidate) {
+	k, t := s.cfg.Market, &m.trade
+	if k == nil || !k.Sell || t.session == nil {
+		return
+	}
+	snap := t.session.Snapshot()
+	c.Speed, c.Bid, c.Reserve = !t.barred, snap.TheirBid, snap.OurReserve
+	c.Own, c.Paid, c.Price = s.bid(), m.paidSlot, t.soldAt
+	if t.barred {
+		eligible, _ := k.standing(t.account, m.addr.Addr(), s.now)
+		t.barred, c.Speed = !eligible, eligible
+	}
+}
+
+// sell gives a slot at a price: bid response, then unchoke (R10.14, R10.17).
+// A peer that is unchoked at another price is choked first and its requests
+// are rejected (R10.18).
+func (s *Swarm) sell(m *member, price amount.Price) {
+	t := &m.trade
+	if t.session == nil || t.link == nil {
+		s.serveFree(m)
+		return
+	}
+	if m.unchoked && m.paidSlot && t.soldAt == price {
+		return
+	}
+	terms, err := s.cfg.Market.Book.Terms()
+	if err == nil {
+		var frame []byte
+		if frame, err = t.session.Respond(price, terms.Append(nil)); err == nil {
+			m.conn.Choke()
+			m.sendSpeed(frame)
+		}
+	}
+	if err != nil {
+		s.cfg.Log.Warn("cannot sell slot", "addr", m.addr, "err", err)
+		s.choke(m)
+		return
+	}
+	t.selling, t.soldAt, m.paidSlot = price > 0, price, true
+	if price == 0 {
+		s.unchoke(m, nil) // nothing is owed, so nothing is counted
+		return
+	}
+	if err := t.link.Sell(price); err != nil {
+		s.cfg.Log.Warn("cannot sell slot", "addr", m.addr, "err", err)
+		s.choke(m)
+		return
+	}
+	s.unchoke(m, t.link)
+}
+
+// stopSelling runs when the peer lost its slot.
+func (s *Swarm) stopSelling(m *member) { m.trade.selling = false }
+
+// unpaid handles a peer that let its payment time out (R12.1): choked, not
+// eligible for a time that doubles, banned after repeated failures (R12.2,
+// R12.3).
+func (s *Swarm) unpaid(m *member) {
+	banned := s.cfg.Market.fail(m.trade.account, m.addr.Addr(), s.now)
+	m.trade.barred = true
+	s.choke(m)
+	s.cfg.Log.Info("payment overdue", "addr", m.addr, "account", m.trade.account, "banned", banned)
+	if banned {
+		s.kick(m, errUnpaid)
+	}
+	s.cfg.FreeSlot()
+}
+
+// tradeStatus completes a peer's status with the market's side.
+func (s *Swarm) tradeStatus(m *member, p *PeerStatus) {
+	t := &m.trade
+	if t.session == nil {
+		return
+	}
+	p.TheirBid = t.session.Snapshot().TheirBid
+	if m.paidSlot {
+		p.SoldAt = t.soldAt
+	}
+	if t.buying {
+		p.BoughtAt = t.boughtAt
+	}
+	if !t.account.IsZero() {
+		p.Account = t.account.String()
+	}
+	p.Paid, p.Earned = t.paid, t.earned
+}
+
+func (s *Swarm) marketStatus(st *Status) {
+	st.Bid, st.Reserve, st.Paid, st.Earned = s.bid(), s.reserve(), s.spent, s.earned
+}

@@ -1,0 +1,98 @@
+package swarm
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+)
+
+// Status is a snapshot of a torrent for people and programs.
+type Status struct {
+	InfoHash [20]byte
+	Name     string
+	Dir      string
+	State    State
+	Err      error
+	// Size and Left are bytes of the wanted files, pad files left out.
+	Size, Left int64
+	Pieces     int
+	Have       int
+	// Rates in bytes per second.
+	Down, Up     int64
+	Totals       Totals
+	Availability float64 // distributed copies (R1.12)
+	Peers        []PeerStatus
+	// Bid is what we bid now, Reserve what we ask at least; µBTT per GiB.
+	Bid, Reserve amount.Price
+	Paid, Earned amount.Amount
+}
+
+// PeerStatus is a snapshot of one connection.
+type PeerStatus struct {
+	Addr       netip.AddrPort
+	Client     string
+	Seed       bool
+	Down, Up   int64
+	Received   int64
+	Sent       int64
+	Unchoked   bool // by us
+	Optimistic bool
+	Choked     bool // by the peer
+	Interested bool // in us
+	Since      time.Time
+	// Market: what the peer bids us and pays, and what we pay it.
+	TheirBid, SoldAt, BoughtAt amount.Price
+	Account                    string
+	Paid, Earned               amount.Amount
+}
+
+// Status returns a snapshot.
+func (s *Swarm) Status() Status {
+	var st Status
+	if s.do(func() { st = s.status() }) != nil {
+		return Status{InfoHash: s.cfg.InfoHash, Err: ErrClosed, State: Failed}
+	}
+	return st
+}
+
+func (s *Swarm) status() Status {
+	st := Status{InfoHash: s.cfg.InfoHash, Dir: s.cfg.Dir, State: s.state, Err: s.failure, Totals: s.liveTotals()}
+	if s.info != nil {
+		st.Name, st.Size, st.Pieces = s.info.Name, s.info.TotalLength, s.info.NumPieces()
+	}
+	if s.picker != nil {
+		st.Left, st.Have, st.Availability = s.picker.Left(), s.pieces.Count(), s.picker.Availability()
+	}
+	for _, m := range s.peers {
+		p := PeerStatus{Addr: m.addr, Client: m.ext.Client, Seed: m.seed, Down: m.rateDown, Up: m.rateUp,
+			Received: m.conn.Received.Load(), Sent: m.conn.Sent.Load(), Unchoked: m.unchoked,
+			Optimistic: m.optimistic, Choked: m.choked, Interested: m.interest, Since: m.joined}
+		s.tradeStatus(m, &p)
+		st.Down += m.rateDown
+		st.Up += m.rateUp
+		st.Peers = append(st.Peers, p)
+	}
+	s.marketStatus(&st)
+	return st
+}
+
+// liveTotals are the saved totals and those of the running connections.
+func (s *Swarm) liveTotals() Totals {
+	t := s.totals
+	for _, m := range s.peers {
+		t.Downloaded += m.conn.Received.Load()
+		t.Uploaded += m.conn.Sent.Load()
+	}
+	return t
+}
+
+// Info returns the torrent's name and piece length once they are known.
+func (s *Swarm) Info() (name string, pieceLength int64, ok bool) {
+	_ = s.do(func() {
+		if s.info != nil {
+			name, pieceLength, ok = s.info.Name, s.info.PieceLength, true
+		}
+	})
+	return name, pieceLength, ok
+}

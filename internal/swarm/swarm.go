@@ -1,0 +1,278 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/announce"
+	"github.com/bttnet/btt/internal/disk"
+	"github.com/bttnet/btt/internal/payments"
+	"github.com/bttnet/btt/internal/peer"
+	"github.com/bttnet/btt/internal/picker"
+	"github.com/bttnet/btt/internal/ratelimit"
+	"github.com/bttnet/btt/internal/resume"
+	"github.com/bttnet/btt/metainfo"
+	"github.com/bttnet/btt/wire"
+)
+
+// Named limits of a swarm.
+const (
+	// MaxPeers is the greatest number of connections of one torrent.
+	MaxPeers = 200
+	// maxKnown is the greatest number of addresses remembered.
+	maxKnown = 2000
+	// maxHalfOpen is the greatest number of connections being made at once.
+	maxHalfOpen = 30
+	// maxBanned is the greatest number of addresses banned.
+	maxBanned = 4096
+	// maxBadPieces is the number of failed pieces a peer may have shared in.
+	maxBadPieces = 3
+
+	tickEvery     = time.Second
+	snubAfter     = 45 * time.Second
+	idleAfter     = 3 * time.Minute
+	keepAlive     = 100 * time.Second
+	retryAfter    = 15 * time.Second
+	retireAfter   = 5 * time.Second // time for the last payment between two seeds
+	saveEvery     = 15 * time.Second
+	writeStuckMax = 2 * time.Minute
+)
+
+// ErrClosed says that the swarm has ended.
+var ErrClosed = errors.New("swarm is closed")
+
+// Dialer makes a connection to a peer and does the handshake.
+type Dialer interface {
+	Dial(ctx context.Context, addr netip.AddrPort, ours wire.Handshake) (*Incoming, error)
+}
+
+// Config is what a swarm needs; all of it outlives the swarm.
+type Config struct {
+	Index    uint32 // the session's number for it
+	InfoHash [20]byte
+	Torrent  *metainfo.Torrent // nil for a magnet link: the info is fetched
+	Tiers    [][]string        // trackers (BEP 12)
+	Dir      string            // where its files go
+	Resume   *resume.Folder    // nil = state is not kept
+	PeerID   [20]byte
+	Port     uint16
+	Client   string // name told to peers
+
+	Pool      *disk.Pool
+	Up, Down  []*ratelimit.Limiter
+	Announcer *announce.Announcer
+	Dialer    Dialer
+	Market    *Market // nil = plain BitTorrent
+	// FreeSlot asks the session to look for work for its free slots; it must
+	// not block.
+	FreeSlot func()
+	Notify   func(Event) // must not block
+	// Observe sees what the payment side reports; it must not block.
+	Observe func(*Swarm, netip.AddrPort, payments.LinkEvent)
+	Log     *slog.Logger
+}
+
+// State is what a swarm is doing.
+type State uint8
+
+// States of a swarm.
+const (
+	FetchingMetadata State = iota
+	Checking
+	Downloading
+	Seeding
+	Failed
+)
+
+// String names the state for people.
+func (s State) String() string {
+	return [...]string{"fetching metadata", "checking", "downloading", "seeding", "failed"}[s]
+}
+
+// Event is something the swarm tells its session.
+type Event struct {
+	Swarm    *Swarm
+	Kind     EventKind
+	Err      error
+	InfoHash [20]byte
+}
+
+// EventKind is an event's kind.
+type EventKind uint8
+
+// Events of a swarm.
+const (
+	GotMetadata EventKind = iota + 1
+	Checked               // the files on disk were verified
+	Completed             // the last wanted piece is verified and on disk
+	Broken                // the torrent stopped because of Err
+)
+
+// Swarm is one torrent.
+type Swarm struct {
+	cfg    Config
+	ctx    context.Context
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	ready   chan *peer.Conn
+	calls   chan func()
+	disk    chan disk.Event
+	results chan announce.Result
+	links   linkQueue
+
+	// Owned by run.
+	info     *metainfo.Info
+	metadata metadataFetch
+	store    *disk.Store
+	picker   *picker.Picker
+	pieces   *peer.Pieces
+	state    State
+	failure  error
+	peers    map[uint32]*member
+	known    map[netip.AddrPort]*address
+	banned   map[netip.Addr]time.Time
+	halfOpen int
+	nextID   uint32
+	tracker  *announce.Handle
+	events   []peer.Event
+	leases   []picker.Lease
+	ids      []uint32
+	now      time.Time
+	saved    time.Time
+	dirty    bool
+	saving   bool
+	totals   Totals
+	external netip.Addr
+	seedAt   time.Time
+
+	// The market's side of the torrent.
+	bidding       bool
+	spent, earned amount.Amount
+}
+
+// Totals are the payload bytes of the torrent's life.
+type Totals struct{ Downloaded, Uploaded int64 }
+
+// New starts a swarm.
+func New(cfg Config) *Swarm {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Swarm{
+		cfg: cfg, ctx: ctx, cancel: cancel, done: make(chan struct{}),
+		ready: make(chan *peer.Conn, MaxPeers+maxHalfOpen), calls: make(chan func(), 64),
+		disk: make(chan disk.Event, 256), results: make(chan announce.Result, 16),
+		peers: map[uint32]*member{}, known: map[netip.AddrPort]*address{}, banned: map[netip.Addr]time.Time{},
+		now: time.Now(), links: linkQueue{signal: make(chan struct{}, 1)},
+	}
+	go s.run()
+	return s
+}
+
+// Close stops the swarm: it saves its state, tells the trackers and closes its
+// connections. It returns when the swarm's goroutine has ended.
+func (s *Swarm) Close() {
+	s.cancel()
+	<-s.done
+}
+
+// InfoHash returns the torrent's info hash.
+func (s *Swarm) InfoHash() [20]byte { return s.cfg.InfoHash }
+
+// Ready implements [peer.Owner].
+func (s *Swarm) Ready(c *peer.Conn) {
+	select {
+	case s.ready <- c:
+	case <-s.ctx.Done():
+	}
+}
+
+// do runs f on the swarm's goroutine and waits for it.
+func (s *Swarm) do(f func()) error {
+	ran := make(chan struct{})
+	select {
+	case s.calls <- func() { f(); close(ran) }:
+	case <-s.done:
+		return ErrClosed
+	}
+	select {
+	case <-ran:
+		return nil
+	case <-s.done:
+		return ErrClosed
+	}
+}
+
+// post runs f on the swarm's goroutine, later.
+func (s *Swarm) post(f func()) {
+	select {
+	case s.calls <- f:
+	case <-s.ctx.Done():
+	}
+}
+
+// AddPeers tells the swarm of addresses where peers may be.
+func (s *Swarm) AddPeers(addrs ...netip.AddrPort) {
+	s.post(func() {
+		for _, a := range addrs {
+			s.learn(a)
+		}
+		s.connect()
+	})
+}
+
+// Accept hands over an incoming connection whose handshake was read.
+func (s *Swarm) Accept(in *Incoming) {
+	s.post(func() { s.admit(in) })
+}
+
+func (s *Swarm) run() {
+	defer close(s.done)
+	defer s.shutdown()
+	s.begin()
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case c := <-s.ready:
+			s.now = time.Now()
+			s.handle(c)
+		case f := <-s.calls:
+			s.now = time.Now()
+			f()
+		case e := <-s.disk:
+			s.onDisk(e)
+		case <-s.links.signal:
+			s.now = time.Now()
+			s.drainLinks()
+		case r := <-s.results:
+			s.onTracker(r)
+		case now := <-tick.C:
+			s.now = now
+			s.tick()
+		}
+	}
+}
+
+func (s *Swarm) fail(err error) {
+	if s.failure != nil {
+		return
+	}
+	s.failure, s.state = err, Failed
+	for _, m := range s.peers {
+		m.conn.Close(fmt.Errorf("torrent stopped: %w", err))
+	}
+	s.notify(Broken, err)
+}
+
+func (s *Swarm) notify(k EventKind, err error) {
+	if s.cfg.Notify != nil {
+		s.cfg.Notify(Event{Swarm: s, Kind: k, Err: err, InfoHash: s.cfg.InfoHash})
+	}
+}

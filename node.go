@@ -1,0 +1,235 @@
+package btt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/internal/choker"
+	"github.com/bttnet/btt/internal/payments"
+	"github.com/bttnet/btt/internal/purse"
+	"github.com/bttnet/btt/internal/session"
+	"github.com/bttnet/btt/internal/swarm"
+	"github.com/bttnet/btt/metainfo"
+	"github.com/bttnet/btt/speed/autobid"
+	"github.com/bttnet/btt/speed/reserve"
+)
+
+// ErrNoHome says that a wallet was asked for without a place to keep it.
+var ErrNoHome = errors.New("a wallet needs a home folder")
+
+// Node is a running node. Its methods are safe for concurrent use.
+type Node struct {
+	cfg     Config
+	session *session.Session
+	purse   *purse.Purse
+	book    *payments.Book
+	market  *swarm.Market
+
+	balance atomic.Int64
+	refresh chan struct{}
+	cancel  context.CancelFunc
+	done    chan struct{}
+}
+
+// Open starts a node.
+func Open(ctx context.Context, cfg Config) (*Node, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Choker.Slots == 0 {
+		cfg.Choker = choker.Default(DefaultSlots)
+	}
+	n := &Node{cfg: cfg, refresh: make(chan struct{}, 1), done: make(chan struct{})}
+	if cfg.Speed != nil {
+		if err := n.openMoney(ctx); err != nil {
+			return nil, err
+		}
+	}
+	s, err := session.Open(session.Config{
+		Listen: cfg.Listen, StateDir: n.stateDir(), Client: "btt " + Version, Choker: cfg.Choker, ChokeEvery: cfg.ChokeEvery,
+		UploadRate: cfg.UploadRate, DownloadRate: cfg.DownloadRate, Announce: cfg.Announce, Market: n.market,
+		Notify: n.onSwarm, Observe: n.onPayment, Log: cfg.Log,
+	})
+	if err != nil {
+		n.abandonMoney(ctx)
+		return nil, err
+	}
+	n.session = s
+	run, cancel := context.WithCancel(context.Background())
+	n.cancel = cancel
+	go n.watchBalance(run) // ends with Close
+	return n, nil
+}
+
+// Version is the node's version as told to peers.
+const Version = "0.1"
+
+func (n *Node) stateDir() string {
+	if n.cfg.Home == "" || n.cfg.NoResume {
+		return ""
+	}
+	return filepath.Join(n.cfg.Home, "torrents")
+}
+
+func (n *Node) openMoney(ctx context.Context) error {
+	c := n.cfg.Speed
+	if n.cfg.Home == "" {
+		return ErrNoHome
+	}
+	st, err := c.Ledger.Status(ctx)
+	if err != nil {
+		return fmt.Errorf("ask ledger for its state: %w", err)
+	}
+	n.purse, err = purse.Open(purse.Config{Dir: filepath.Join(n.cfg.Home, "wallet"), Password: c.Password, Phrase: c.Phrase,
+		Ledger: c.Ledger, Locked: n.locked, Budget: c.Budget})
+	if err != nil {
+		return fmt.Errorf("open wallet: %w", err)
+	}
+	n.book, err = payments.Open(ctx, payments.Config{Dir: filepath.Join(n.cfg.Home, "channels"), Purse: n.purse,
+		Ledger: c.Ledger, Credit: c.Credit, PaymentTimeout: c.PaymentTimeout, Notify: n.onChannel})
+	if err != nil {
+		n.purse.Close()
+		return fmt.Errorf("open payment channels: %w", err)
+	}
+	bid := autobid.Default()
+	bid.Cap = c.PriceCap
+	if c.SpendRate > 0 {
+		bid.SpendRate = c.SpendRate
+	}
+	n.market = &swarm.Market{Book: n.book, Account: n.purse.Address(), Net: st.Network,
+		Balance: func() amount.Amount { return amount.Amount(n.balance.Load()) },
+		Bid:     bid, Buy: !c.EarnOnly, Sell: true, TorrentBudget: c.TorrentBudget, Reserve: reserve.Fixed(c.Reserve)}
+	n.updateBalance(ctx)
+	return nil
+}
+
+// locked is what open channels still hold for us.
+func (n *Node) locked() amount.Amount {
+	if n.book == nil {
+		return 0
+	}
+	var sum amount.Amount
+	for _, c := range n.book.Summary() {
+		if c.Role == channel.RolePayer && !c.Stage.Final() {
+			sum += c.Deposit - c.Paid
+		}
+	}
+	return sum
+}
+
+// balanceEvery is how old the balance that bids count with may be.
+const balanceEvery = 2 * time.Second
+
+func (n *Node) watchBalance(ctx context.Context) {
+	defer close(n.done)
+	if n.purse == nil {
+		return
+	}
+	t := time.NewTicker(balanceEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		case <-n.refresh:
+		}
+		n.updateBalance(ctx)
+	}
+}
+
+func (n *Node) updateBalance(ctx context.Context) {
+	b, err := n.purse.Balance(ctx)
+	if err != nil {
+		n.cfg.Log.Warn("balance unknown", "err", err)
+		return
+	}
+	n.balance.Store(int64(b.Free + b.Locked))
+}
+
+// Add describes a torrent to add.
+type Add = session.Add
+
+// Torrent is a torrent of a node.
+type Torrent = swarm.Swarm
+
+// Status is a torrent's snapshot.
+type Status = swarm.Status
+
+// States of a torrent.
+const (
+	FetchingMetadata = swarm.FetchingMetadata
+	Checking         = swarm.Checking
+	Downloading      = swarm.Downloading
+	Seeding          = swarm.Seeding
+	Failed           = swarm.Failed
+)
+
+// Add starts a torrent.
+func (n *Node) Add(a Add) (*Torrent, error) { return n.session.Add(a) }
+
+// AddMagnet starts the torrent of a magnet link.
+func (n *Node) AddMagnet(m *metainfo.Magnet, dir string, peers []netip.AddrPort) (*Torrent, error) {
+	var tiers [][]string
+	for _, t := range m.Trackers {
+		tiers = append(tiers, []string{t})
+	}
+	for _, p := range m.Peers {
+		if ip, err := netip.ParseAddr(p.Host); err == nil {
+			peers = append(peers, netip.AddrPortFrom(ip, p.Port))
+		}
+	}
+	return n.session.Add(Add{InfoHash: m.Hash(), Trackers: tiers, Dir: dir, Peers: peers})
+}
+
+// Addr returns where peers reach the node.
+func (n *Node) Addr() netip.AddrPort { return n.session.Addr() }
+
+// Torrents returns all torrents of the node.
+func (n *Node) Torrents() []*Torrent { return n.session.Swarms() }
+
+// Purse returns the node's wallet, or nil.
+func (n *Node) Purse() *purse.Purse { return n.purse }
+
+// Channels returns the node's payment channels, or nil.
+func (n *Node) Channels() *payments.Book { return n.book }
+
+// Close stops all torrents and settles the channels within ctx's time.
+func (n *Node) Close(ctx context.Context) error {
+	err := n.closeBook(ctx) // while peers are still connected
+	n.session.Close()
+	n.cancel()
+	<-n.done
+	if n.purse != nil {
+		err = errors.Join(err, n.purse.Close())
+	}
+	return err
+}
+
+func (n *Node) closeBook(ctx context.Context) error {
+	if n.book == nil {
+		return nil
+	}
+	if err := n.book.Close(ctx); err != nil {
+		return fmt.Errorf("settle channels: %w", err)
+	}
+	return nil
+}
+
+// abandonMoney undoes openMoney after a failed start.
+func (n *Node) abandonMoney(ctx context.Context) {
+	if err := n.closeBook(ctx); err != nil {
+		n.cfg.Log.Warn("close after failed start", "err", err)
+	}
+	if n.purse != nil {
+		n.purse.Close()
+	}
+}
