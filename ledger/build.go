@@ -58,8 +58,10 @@ type Settlement struct {
 	Payer    Address
 	Payee    Address
 	Sequence uint32 // at least 1
-	// LockTime is 0 for a close; a payee may park a checkpoint with the
-	// refund's lock time (LR5).
+	// LockTime is 0 for a close. A payee may park a checkpoint (LR5) as
+	// insurance against its own failure; its lock time must be at least one
+	// clamp before the refund's, since the refund, once final, is taken before
+	// what is parked (LR7).
 	LockTime uint64
 	// MinOutput is Params.MinOutput: a share under it cannot be an output, so
 	// it goes to the other side. 0 keeps the exact shares.

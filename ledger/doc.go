@@ -17,9 +17,10 @@
 // lock time within the limit. LR5: only a higher sequence replaces a parked
 // one, at most 64 times. LR6: ledger time advances by at most the clamp in a
 // block, never backwards. LR7: time first, then the block's transactions, then
-// the parked ones that are due. LR8 binds the payee's client: with closes
-// delayed by up to D blocks it must close more than (D+1) clamps before the
-// lock time. LR9: mints carry a deposit reference, usable once; redeems
+// the parked ones that are due. LR8 binds the payee's client: when up to
+// D blocks may leave its close out, it must take no payment and close from
+// (D+2) clamps before the lock time on (the exact bound, found by search over
+// this state machine with one-second steps). LR9: mints carry a deposit reference, usable once; redeems
 // destroy. LR10: after each block unspent = minted - burned <= supply, or the
 // state halts.
 //
