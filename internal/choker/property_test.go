@@ -230,22 +230,15 @@ func TestFillProperties(t *testing.T) {
 	})
 }
 
-// TestOptimisticReachesAll: over the rounds the optimistic slot reaches
-// everybody, however high others bid (R10.5).
-func TestOptimisticReachesAll(t *testing.T) {
-	cfg := Default(3)
-	cands := make([]Candidate, 12)
-	for i := range cands {
-		cands[i] = Candidate{ID: uint64(i), Interested: true, Seeding: true, WaitingSince: now}
-		if i < 6 {
-			cands[i].Speed, cands[i].Bid = true, amount.Price(100+i)
-		}
-	}
-	at, reached := now, map[uint64]bool{}
-	for n := range 60 {
+// play runs n rounds over the same peers, carrying decisions over, and returns
+// how many rounds each was unchoked.
+func play(cfg Config, cands []Candidate, n int) []int {
+	rounds := make([]int, len(cands))
+	at := now
+	for i := range n {
 		at = at.Add(Period)
-		for i, d := range Round(nil, cfg, at, uint64(n), cands) {
-			c := &cands[i]
+		for j, d := range Round(nil, cfg, at, uint64(i), cands) {
+			c := &cands[j]
 			if d.Unchoke && !c.Unchoked {
 				c.UnchokedAt = at
 			}
@@ -253,12 +246,40 @@ func TestOptimisticReachesAll(t *testing.T) {
 				c.WaitingSince = at
 			}
 			c.Unchoked, c.Optimistic, c.Paid, c.Price = d.Unchoke, d.Optimistic, d.Paid, d.Price
-			reached[c.ID] = reached[c.ID] || d.Unchoke
+			if d.Unchoke {
+				rounds[j]++
+			}
 		}
 	}
-	for id := range uint64(12) {
-		if !reached[id] {
-			t.Errorf("peer %d was never unchoked", id)
+	return rounds
+}
+
+// TestOptimisticReachesAll: while bidders hold every regular slot, the
+// optimistic one goes round among all others (R10.5).
+func TestOptimisticReachesAll(t *testing.T) {
+	cands := make([]Candidate, 12)
+	for i := range cands {
+		cands[i] = Candidate{ID: uint64(i), Interested: true, Seeding: true, WaitingSince: now}
+		if i < 6 {
+			cands[i].Speed, cands[i].Bid = true, amount.Price(100+i)
+		}
+	}
+	for i, n := range play(Default(3), cands, 60) {
+		if n < 4 || (i == 4 || i == 5) != (n == 60) {
+			t.Errorf("peer %d was unchoked in %d of 60 rounds", i, n)
+		}
+	}
+}
+
+// TestRoundRobinIsFair: free peers of a seed get equal time.
+func TestRoundRobinIsFair(t *testing.T) {
+	cands := make([]Candidate, 12)
+	for i := range cands {
+		cands[i] = Candidate{ID: uint64(i), Interested: true, Seeding: true, WaitingSince: now}
+	}
+	for i, n := range play(Default(4), cands, 600) { // 600 × 4 / 12 = 200 each
+		if n < 180 || n > 220 {
+			t.Errorf("peer %d was unchoked in %d of 600 rounds", i, n)
 		}
 	}
 }
