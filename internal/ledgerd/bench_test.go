@@ -1,0 +1,168 @@
+package ledgerd
+
+import (
+	"context"
+	"encoding/binary"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/ledger"
+)
+
+// benchWindow is how many transactions are under way at once in a closed loop.
+const benchWindow = 4000
+
+// payChains signs n transfers of 1 input and 2 outputs in chains, one chain for
+// each of width keys, and returns the genesis that they start from.
+func payChains(b testing.TB, width, n int) (ledger.Genesis, [][][]byte) {
+	g := ledger.Genesis{Name: "bench", Time: 1_700_000_000, Params: ledger.DefaultParams()}
+	share := ledger.Share{Name: "all"}
+	keys := make([]*ledger.PrivateKey, width)
+	each := amount.Supply / amount.Amount(width)
+	rest := amount.Supply
+	for i := range keys {
+		var scalar [32]byte
+		binary.BigEndian.PutUint32(scalar[28:], uint32(i+1))
+		keys[i], _ = ledger.NewPrivateKey(scalar)
+		sum := each
+		if i == width-1 {
+			sum = rest
+		}
+		rest -= sum
+		share.Grants = append(share.Grants, ledger.Grant{Address: keys[i].Address(), Amount: sum})
+	}
+	g.Shares = []ledger.Share{share}
+	if err := g.Validate(); err != nil {
+		b.Fatal(err)
+	}
+	network := g.Hash()
+	coins := g.Coins()
+	chains := make([][][]byte, width)
+	var wg sync.WaitGroup
+	for part := range 2 {
+		wg.Go(func() {
+			for i := part; i < width; i += 2 {
+				coin := coins[i]
+				for range n/width + min(1, max(0, n%width-i)) {
+					tx := transfer(network, keys[i], coin, ledger.PayTo(keys[(i+1)%width].Address()), 2000)
+					chains[i] = append(chains[i], tx.Encode())
+					coin = ledger.Coin{OutPoint: tx.OutPoint(network, 1), Amount: tx.Outputs[1].Amount, Lock: coin.Lock}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return g, chains
+}
+
+func cpuTime() time.Duration {
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkDurableTransfers is the closed loop: benchWindow senders in process,
+// each waits for its transfer to be durable. Run with -benchtime 200000x.
+func BenchmarkDurableTransfers(b *testing.B) {
+	width := min(benchWindow, b.N)
+	g, chains := payChains(b, width, b.N)
+	s := openServer(b, Config{Dir: b.TempDir(), Genesis: g, OperatorKey: key(200), Heartbeat: -1})
+	c := s.Client()
+	cpu := cpuTime()
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	for _, chain := range chains {
+		wg.Go(func() {
+			for _, raw := range chain {
+				if _, err := c.Submit(context.Background(), raw); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tx/s")
+	b.ReportMetric(float64((cpuTime()-cpu).Microseconds())/float64(b.N), "cpu-µs/tx")
+	b.ReportMetric(float64(b.N)/float64(s.index.head().Height), "tx/block")
+}
+
+// BenchmarkOpenLoop submits 1,000 transfers a second, on time whatever the
+// answers do, and reports the latency to durable. Run with -benchtime 5000x.
+func BenchmarkOpenLoop(b *testing.B) {
+	g, chains := payChains(b, b.N, b.N)
+	s := openServer(b, Config{Dir: b.TempDir(), Genesis: g, OperatorKey: key(200), Heartbeat: -1})
+	c := s.Client()
+	latency := make([]time.Duration, b.N)
+	b.ResetTimer()
+	start := time.Now()
+	var wg sync.WaitGroup
+	for i := range b.N {
+		due := start.Add(time.Duration(i) * time.Millisecond)
+		time.Sleep(time.Until(due))
+		wg.Go(func() {
+			if _, err := c.Submit(context.Background(), chains[i][0]); err != nil {
+				b.Error(err)
+			}
+			latency[i] = time.Since(due)
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	slices.Sort(latency)
+	b.ReportMetric(float64(latency[b.N/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(latency[b.N*99/100].Microseconds()), "p99-µs")
+}
+
+// BenchmarkReplay opens a log of b.N transfers. Run with -benchtime 100000x.
+func BenchmarkReplay(b *testing.B) {
+	g, chains := payChains(b, min(benchWindow, b.N), b.N)
+	cfg := Config{Dir: b.TempDir(), Genesis: g, OperatorKey: key(200), Heartbeat: -1}
+	s := openServer(b, cfg)
+	var wg sync.WaitGroup
+	for _, chain := range chains {
+		wg.Go(func() {
+			for _, raw := range chain {
+				if _, err := s.Client().Submit(context.Background(), raw); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	s.Close()
+	b.ResetTimer()
+	s = openServer(b, cfg)
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tx/s")
+	if s.index.head().Cursor != uint64(2*b.N) {
+		b.Fatalf("replayed %d events", s.index.head().Cursor)
+	}
+}
+
+// BenchmarkSync is the disk alone: one 4 KiB append and fdatasync.
+func BenchmarkSync(b *testing.B) {
+	f, err := openLogFile(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	page := make([]byte, 4096)
+	for b.Loop() {
+		if _, err := f.Write(page); err != nil {
+			b.Fatal(err)
+		}
+		if err := f.Sync(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
