@@ -264,6 +264,35 @@ func (s *Store) SetVerified(piece uint32, ok bool) {
 	}
 }
 
+// Verified reports whether a piece is verified; it may wait to be written.
+func (s *Store) Verified(piece uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int(piece) < s.pieces && s.isDone(piece)
+}
+
+// Written appends the bitfield (BEP 3 order) of the verified pieces that are in
+// the file system. A later Sync makes exactly these durable, for resume data.
+func (s *Store) Written(dst []byte) []byte {
+	from := len(dst)
+	dst = append(dst, make([]byte, (s.pieces+7)/8)...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range uint32(s.pieces) {
+		if s.isDone(i) {
+			dst[from+int(i/8)] |= 0x80 >> (i % 8)
+		}
+	}
+	for i := range s.active {
+		dst[from+int(i/8)] &^= 0x80 >> (i % 8)
+	}
+	return dst
+}
+
+// Flush waits until everything queued so far is written, for instance before
+// the last Sync. It must not be called by Notify.
+func (s *Store) Flush() { s.pool.drain(s) }
+
 func (s *Store) setDone(piece uint32, ok bool) {
 	if ok {
 		s.done[piece/64] |= 1 << (piece % 64)

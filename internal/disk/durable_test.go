@@ -1,12 +1,14 @@
 package disk
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -237,5 +239,47 @@ func TestCloseWhileBusy(t *testing.T) {
 	}
 	if pool := tor.pool; pool.Backlog() != 0 || len(pool.handles.table) != 0 || pool.handles.count != 0 {
 		t.Fatalf("left: backlog %d, handles %d", pool.Backlog(), pool.handles.count)
+	}
+}
+
+// TestFlushWritten: after Flush the written set is complete and durable after
+// one Sync; VerifyPieces agrees with it.
+func TestFlushWritten(t *testing.T) {
+	tor := newTorrent(t.TempDir(), testPool(t, PoolConfig{}), 1<<17, File{Path: "f", Length: 20<<17 + 5})
+	s := mustOpen(t, tor.config())
+	defer s.Close()
+	var wanted, asked []uint32
+	for _, k := range tor.blocks() {
+		if k[0]%3 == 0 {
+			if _, err := s.Block(k[0], k[1], tor.block(k)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s.Flush()
+	bits := s.Written(nil)
+	for i := range uint32(tor.pieces()) {
+		if is := bits[i/8]&(0x80>>(i%8)) != 0; is != (i%3 == 0) || is != s.Verified(i) {
+			t.Fatalf("piece %d: written %v, verified %v", i, is, s.Verified(i))
+		} else if is {
+			wanted = append(wanted, i)
+		}
+		if i > 4 {
+			asked = append(asked, i)
+		}
+	}
+	var good []uint32
+	seen := 0
+	err := s.VerifyPieces(context.Background(), 2, asked, func(piece int, ok bool) {
+		if seen++; ok {
+			good = append(good, uint32(piece))
+		}
+	})
+	slices.Sort(good)
+	if err != nil || seen != len(asked) || !slices.Equal(good, wanted[2:]) {
+		t.Fatalf("VerifyPieces: %v of %d, %v; want %v", good, seen, err, wanted[2:])
+	}
+	if err := s.VerifyPieces(context.Background(), 1, []uint32{21}, nil); !errors.Is(err, ErrBlock) {
+		t.Fatal(err)
 	}
 }

@@ -29,8 +29,24 @@ const (
 // other I/O error ends the check and is returned. workers <= 0 means one per
 // processor. The goroutines end before Verify returns.
 func (s *Store) Verify(ctx context.Context, workers int, from func(piece int, ok bool)) error {
+	return s.sweep(ctx, workers, s.pieces, nil, s.judge(from))
+}
+
+// VerifyPieces is Verify for some pieces; adjacent ones should lie side by side
+// in the list.
+func (s *Store) VerifyPieces(ctx context.Context, workers int, pieces []uint32, from func(piece int, ok bool)) error {
+	for _, p := range pieces {
+		if int64(p) >= int64(s.pieces) {
+			return fmt.Errorf("verify piece %d: %w", p, ErrBlock)
+		}
+	}
+	return s.sweep(ctx, workers, len(pieces), pieces, s.judge(from))
+}
+
+// judge turns sums into verdicts.
+func (s *Store) judge(from func(piece int, ok bool)) func(piece uint32, sum []byte, err error) error {
 	var mu sync.Mutex
-	return s.sweep(ctx, workers, func(piece uint32, sum []byte, err error) error {
+	return func(piece uint32, sum []byte, err error) error {
 		ok := err == nil && bytes.Equal(sum, s.hashes[int(piece)*hashSize:][:hashSize])
 		if err != nil && !absent(err) {
 			return err
@@ -42,7 +58,7 @@ func (s *Store) Verify(ctx context.Context, workers int, from func(piece int, ok
 			from(int(piece), ok)
 		}
 		return nil
-	})
+	}
 }
 
 // VerifyPiece hashes one piece on disk. A missing or short file means false.
@@ -74,7 +90,7 @@ func HashFiles(ctx context.Context, dir string, files []File, pieceLength int64,
 	defer s.tree.close()
 	defer pool.handles.drop(s)
 	hashes := make([]byte, l.pieces*hashSize)
-	err = s.sweep(ctx, workers, func(piece uint32, sum []byte, err error) error {
+	err = s.sweep(ctx, workers, l.pieces, nil, func(piece uint32, sum []byte, err error) error {
 		copy(hashes[int(piece)*hashSize:], sum)
 		return err
 	})
@@ -89,14 +105,15 @@ func absent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// sweep hashes all pieces on several goroutines; each takes runs of adjacent
+// sweep hashes count pieces, those of list or all, on several goroutines; each takes runs of adjacent
 // pieces, so that the disk sees one sequential reader.
-func (s *Store) sweep(ctx context.Context, workers int, each func(piece uint32, sum []byte, err error) error) error {
+func (s *Store) sweep(ctx context.Context, workers, count int, list []uint32,
+	each func(piece uint32, sum []byte, err error) error) error {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
 	step := max(verifyRun/s.pieceLength, 1)
-	workers = min(workers, MaxVerifyWorkers, int((int64(s.pieces)+step-1)/step))
+	workers = min(workers, MaxVerifyWorkers, int((int64(count)+step-1)/step))
 	var next atomic.Int64
 	var failed atomic.Pointer[error]
 	var group sync.WaitGroup
@@ -105,17 +122,21 @@ func (s *Store) sweep(ctx context.Context, workers int, each func(piece uint32, 
 			h := newHasher(s)
 			for failed.Load() == nil {
 				first := next.Add(step) - step
-				for i := first; i < min(first+step, int64(s.pieces)); i++ {
+				for i := first; i < min(first+step, int64(count)); i++ {
 					if ctx.Err() != nil {
 						return
 					}
-					sum, err := h.piece(uint32(i))
-					if err := each(uint32(i), sum, err); err != nil {
+					piece := uint32(i)
+					if list != nil {
+						piece = list[i]
+					}
+					sum, err := h.piece(piece)
+					if err := each(piece, sum, err); err != nil {
 						failed.CompareAndSwap(nil, &err)
 						return
 					}
 				}
-				if first >= int64(s.pieces) {
+				if first >= int64(count) {
 					return
 				}
 			}

@@ -48,9 +48,18 @@ func (p *Pool) leave(s *Store) {
 	p.mu.Lock()
 	s.queue.closing = true
 	p.room.Broadcast()
+	p.mu.Unlock()
+	p.drain(s)
+}
+
+// drain waits until a Store's queue is written.
+func (p *Pool) drain(s *Store) {
+	p.mu.Lock()
+	p.waiting.Add(1)
 	for len(s.queue.jobs) > 0 || s.queue.writing > 0 {
 		p.room.Wait()
 	}
+	p.waiting.Add(-1)
 	p.mu.Unlock()
 }
 

@@ -221,3 +221,27 @@ func TestHostileInput(t *testing.T) {
 		t.Fatal("empty torrent")
 	}
 }
+
+// TestLateWordAfterReset: a block reported after its piece was Reset belongs to
+// the dropped attempt and must be asked for again.
+func TestLateWordAfterReset(t *testing.T) {
+	p := New(Config{PieceLength: 2 * BlockSize, TotalLength: 2 * BlockSize})
+	p.AddSeed()
+	p.Lease(nil, Peer{ID: 1, Seed: true}, 1)
+	p.Lease(nil, Peer{ID: 2, Seed: true}, 1)
+	p.Return(1)
+	if !p.Received(0, 0, 1) {
+		t.Fatal("a block on its way when its peer choked was refused")
+	}
+	p.Reset(0)
+	if p.Received(0, 1, 2) {
+		t.Fatal("a late word counted")
+	}
+	p.Lease(nil, Peer{ID: 1, Seed: true}, 1)
+	if p.Received(0, 1, 2) {
+		t.Fatal("a late word counted for a piece in progress")
+	}
+	if runs := p.Lease(nil, Peer{ID: 2, Seed: true}, 9); count(runs) != 1 || !p.Received(0, runs[0].Block, 2) {
+		t.Fatalf("leased %v", runs)
+	}
+}

@@ -179,6 +179,9 @@ func (p *Picker) SetHave(piece uint32) {
 	p.leaveOrder(i)
 	setBit(p.have, i)
 	clearBit(p.free, i)
+	if p.suspect != nil {
+		clearBit(p.suspect, i)
+	}
 	p.got++
 	if bit(p.want, i) {
 		clearBit(p.want, i)

@@ -47,6 +47,7 @@ type progress struct {
 	owed     map[uint32]int32
 	culprits []uint32 // contributors of the piece Reset last
 	reset    int32    // that piece, -1 = none
+	suspect  []byte   // pieces that were Reset; nil until the first
 }
 
 func (g *progress) init(p *Picker) {
@@ -169,8 +170,10 @@ func (p *Picker) release(s int32) bool {
 }
 
 // Received marks a block received from a peer. It returns false for a duplicate
-// (also when the piece is had). A block nobody was asked for counts as well,
-// as long as it is missing: the caller decides what it accepts.
+// (also when the piece is had). A missing block nobody was asked for counts as
+// well (it was on its way when its peer was Returned): the caller decides what
+// it accepts. Of a piece that was Reset it does not count and is false: it may
+// be a late word about data that was dropped.
 func (p *Picker) Received(piece, block, peer uint32) (first bool) {
 	i := int(piece)
 	if i >= p.pieces || bit(p.have, i) || block >= p.Blocks(piece) {
@@ -179,6 +182,9 @@ func (p *Picker) Received(piece, block, peer uint32) (first bool) {
 	g := &p.progress
 	s := p.slotOf(i)
 	if s < 0 {
+		if bit(g.suspect, i) {
+			return false
+		}
 		if s = p.begin(i); s < 0 {
 			return false
 		}
@@ -191,6 +197,9 @@ func (p *Picker) Received(piece, block, peer uint32) (first bool) {
 		g.disown(o, peer, 1)
 		return false
 	case blockFree:
+		if bit(g.suspect, i) {
+			return false
+		}
 		v.free--
 		v.received++
 		p.refreshOpen(s)
@@ -301,6 +310,10 @@ func (p *Picker) Reset(piece uint32) {
 	}
 	p.culprits = p.Contributors(p.culprits[:0], piece)
 	p.reset = int32(piece)
+	if p.suspect == nil {
+		p.suspect = make([]byte, len(p.have))
+	}
+	setBit(p.suspect, int(piece))
 	p.dropSlot(int(piece))
 	if bit(p.want, int(piece)) {
 		p.enterOrder(int(piece))
