@@ -106,15 +106,19 @@ func (a Amount) appendDecimal(b []byte) []byte {
 // "1.5", "0.000001 BTT". Signs, exponents, group marks and more than six
 // digits behind the point are refused. Errors wrap ErrSyntax, ErrPrecision
 // or ErrRange.
-func Parse(s string) (Amount, error) {
-	a, err := parse(s)
+func Parse(s string) (Amount, error) { return ParseUpTo(s, Supply) }
+
+// ParseUpTo is Parse with another upper limit, for running counts that exceed
+// the supply with time.
+func ParseUpTo(s string, most Amount) (Amount, error) {
+	a, err := parse(s, most)
 	if err != nil {
 		return 0, fmt.Errorf("parse amount %q: %w", clip(s), err)
 	}
 	return a, nil
 }
 
-func parse(s string) (Amount, error) {
+func parse(s string, most Amount) (Amount, error) {
 	if len(s) > MaxText {
 		return 0, ErrSyntax
 	}
@@ -130,10 +134,11 @@ func parse(s string) (Amount, error) {
 	var a Amount
 	for _, digits := range [2]string{whole, part} {
 		for _, c := range []byte(digits) {
-			// Supply has 18 digits, so ten times a valid amount fits int64.
-			if a = a*10 + Amount(c-'0'); a > Supply {
+			d := Amount(c - '0')
+			if a > (most-d)/10 || d > most {
 				return 0, ErrRange
 			}
+			a = a*10 + d
 		}
 	}
 	return a, nil

@@ -47,6 +47,28 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestParseUpTo(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		most Amount
+		want Amount
+		err  error
+	}{
+		{"9223372036854.775807", math.MaxInt64, math.MaxInt64, nil},
+		{"9223372036854.775808", math.MaxInt64, 0, ErrRange},
+		{"92233720368547", math.MaxInt64, 0, ErrRange},
+		{"990000000007", math.MaxInt64, Supply + 7*BTT, nil},
+		{"0.000005", 5, 5, nil},
+		{"0.000006", 5, 0, ErrRange},
+		{"0", 0, 0, nil},
+		{"0.000001", 0, 0, ErrRange},
+	} {
+		if got, err := ParseUpTo(c.in, c.most); got != c.want || !errors.Is(err, c.err) {
+			t.Errorf("ParseUpTo(%q, %d) = %d, %v; want %d, %v", c.in, c.most, got, err, c.want, c.err)
+		}
+	}
+}
+
 func TestString(t *testing.T) {
 	for _, c := range []struct {
 		a    Amount

@@ -2,6 +2,9 @@ package ledger
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"math"
 	"slices"
 
 	"github.com/bttnet/btt/amount"
@@ -55,6 +58,27 @@ type Totals struct {
 	Minted  amount.Amount `json:"minted"`
 	Burned  amount.Amount `json:"burned"`
 	Unspent amount.Amount `json:"unspent"`
+}
+
+// UnmarshalJSON reads the decimal numbers that the fields are written as, also
+// those above the supply.
+func (t *Totals) UnmarshalJSON(raw []byte) error {
+	var text struct{ Minted, Burned, Unspent string }
+	if err := json.Unmarshal(raw, &text); err != nil {
+		return fmt.Errorf("read ledger totals: %w", err)
+	}
+	var v Totals
+	for _, f := range []struct {
+		to   *amount.Amount
+		text string
+	}{{&v.Minted, text.Minted}, {&v.Burned, text.Burned}, {&v.Unspent, text.Unspent}} {
+		var err error
+		if *f.to, err = amount.ParseUpTo(f.text, math.MaxInt64); err != nil {
+			return fmt.Errorf("read ledger totals: %w", err)
+		}
+	}
+	*t = v
+	return nil
 }
 
 // TxState says where a transaction is.
