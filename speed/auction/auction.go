@@ -170,12 +170,10 @@ func Run(dst []Award, scratch *Scratch, rules Rules, bidders []Bidder) []Award {
 	scratch.ranks = ranks
 	k := min(rules.Slots, len(ranks))
 	selectTop(ranks, k)
-	if soldCapped(ranks[:k]) > max(rules.MaxCapped, 0) {
-		slices.SortFunc(ranks, compare)
-		k = admit(ranks, k, max(rules.MaxCapped, 0))
-	} else {
-		slices.SortFunc(ranks[:k], compare)
+	if limit := max(rules.MaxCapped, 0); soldCapped(ranks[:k]) > limit {
+		k = admit(ranks, k, limit)
 	}
+	slices.SortFunc(ranks[:k], compare)
 	return award(dst, rules, bidders, ranks[:k], ranks[k:])
 }
 
@@ -214,24 +212,24 @@ func soldCapped(winners []rank) int {
 	return n
 }
 
-// admit walks sorted ranks, moves up to k admissible ones to the front in
-// order and returns their number. At most maxCapped capped ones may buy.
+// admit moves the winners to the front, in any order, and returns their number,
+// for the case that the best k hold more than maxCapped capped buyers: then
+// these are the best maxCapped of them and the best k - maxCapped others.
 func admit(ranks []rank, k, maxCapped int) int {
-	n := 0
+	c := 0 // capped buyers come first
 	for i := range ranks {
-		if n == k {
-			break
-		}
 		if ranks[i].capped && ranks[i].bid > 0 {
-			if maxCapped == 0 {
-				continue
-			}
-			maxCapped--
+			ranks[i], ranks[c] = ranks[c], ranks[i]
+			c++
 		}
-		ranks[n], ranks[i] = ranks[i], ranks[n]
-		n++
 	}
-	return n
+	others := min(k-maxCapped, len(ranks)-c)
+	selectTop(ranks[:c], maxCapped)
+	selectTop(ranks[c:], others)
+	for i := range others { // c > maxCapped: close the gap of losers between them
+		ranks[maxCapped+i], ranks[c+i] = ranks[c+i], ranks[maxCapped+i]
+	}
+	return maxCapped + others
 }
 
 // award prices the winners.
