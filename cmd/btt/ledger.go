@@ -70,7 +70,7 @@ func readGenesis(dir, file string, grants []string) (ledger.Genesis, error) {
 		}
 		return ledgerd.ParseGenesis(text)
 	}
-	treasury, err := purse.Open(purse.Config{Dir: filepath.Join(dir, "treasury", "wallet"), Password: os.Getenv("BTT_WALLET_PASSWORD")})
+	treasury, err := purse.Open(purse.Config{Dir: filepath.Join(dir, "treasury", "wallet"), Ledger: purse.Offline{}, Password: os.Getenv("BTT_WALLET_PASSWORD")})
 	if err != nil {
 		return ledger.Genesis{}, fmt.Errorf("make treasury: %w", err)
 	}
@@ -202,10 +202,11 @@ signature, sum and hash, and prints what the accounts hold together.`,
 			}
 			r := g.reporter(cmd.OutOrStdout())
 			defer r.Close()
-			text := fmt.Sprintf("the books are right: %d blocks, %d transactions\nsupply   %s\nbalances %s\nhead     %x",
-				rep.Blocks, rep.Transactions, rep.Supply, rep.Balances, rep.Head)
-			r.Event("audit", text, terminal.Fields{"blocks": rep.Blocks, "transactions": rep.Transactions, "supply": rep.Supply,
-				"balances": rep.Balances, "head": fmt.Sprintf("%x", rep.Head), "reconciled": true})
+			text := fmt.Sprintf("the books are right: %d blocks, %d transactions, %d coins\nsupply   %s\nminted   %s\nburned   %s\nbalances %s\nhead     %x",
+				rep.Blocks, rep.Transactions, rep.Coins, amount.Supply, rep.Minted, rep.Burned, rep.Unspent, rep.Head)
+			r.Event("audit", text, terminal.Fields{"blocks": rep.Blocks, "transactions": rep.Transactions, "coins": rep.Coins, "supply": amount.Supply,
+				"minted": rep.Minted, "burned": rep.Burned, "balances": rep.Unspent, "head": fmt.Sprintf("%x", rep.Head),
+				"operator": rep.Operator, "reconciled": rep.Unspent == rep.Minted-rep.Burned})
 			return nil
 		},
 	}

@@ -38,7 +38,7 @@ func openWallet(ctx context.Context, g *global, url string, make bool) (*purse.P
 	if _, err := os.Stat(dir); err != nil && !make {
 		return nil, fmt.Errorf("no wallet in %s (make one with: btt wallet init): %w", dir, os.ErrNotExist)
 	}
-	cfg := purse.Config{Dir: dir, Password: os.Getenv("BTT_WALLET_PASSWORD")}
+	cfg := purse.Config{Dir: dir, Password: os.Getenv("BTT_WALLET_PASSWORD"), Ledger: purse.Offline{}}
 	if url != "" {
 		if cfg.Ledger, err = dialLedger(ctx, url); err != nil {
 			return nil, err

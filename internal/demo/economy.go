@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/bttnet/btt"
@@ -108,7 +109,7 @@ func (e *economy) openLedger(context.Context) error {
 }
 
 func walletAddress(home string) (ledger.Address, error) {
-	p, err := purse.Open(purse.Config{Dir: filepath.Join(home, "wallet")})
+	p, err := purse.Open(purse.Config{Dir: filepath.Join(home, "wallet"), Ledger: purse.Offline{}})
 	if err != nil {
 		return ledger.Address{}, fmt.Errorf("make wallet: %w", err)
 	}
@@ -165,7 +166,7 @@ func (e *economy) openNode(ctx context.Context, a *actor) error {
 	cfg := btt.Config{Home: home(e.dir, a.name), NoResume: true, Listen: "127.0.0.1:0", ChokeEvery: e.o.ChokeEach, Log: e.o.Log.With("node", a.name)}
 	cfg.Announce = announce.Config{Floor: announceEvery}
 	cfg.Choker = choker.Default(e.o.Slots + 1)
-	cfg.UploadRate = e.o.Upload / 4 // a home's uplink
+	cfg.UploadRate = e.o.Upload / 10 // a home's uplink
 	if a.role == provider {
 		cfg.UploadRate = e.o.Upload
 	}
@@ -208,20 +209,25 @@ func (e *economy) stopLedger() {
 
 const settleTime = 15 * time.Second
 
-// closeNodes stops the requesters first, so that the providers settle the last
-// payments.
+// closeNodes stops all nodes at once: each settles what it earned, and what
+// it paid is settled by the others.
 func (e *economy) closeNodes(ctx context.Context) error {
-	var errs []error
-	for i := len(e.actors) - 1; i >= 0; i-- {
-		a := e.actors[i]
+	errs := make([]error, len(e.actors))
+	var wg sync.WaitGroup
+	for i, a := range e.actors {
 		if a.node == nil || a.closed {
 			continue
 		}
 		a.closed = true
-		a.status = a.torrent.Status()
-		if err := a.node.Close(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("close %s: %w", a.name, err))
+		if a.torrent != nil {
+			a.status = a.torrent.Status()
 		}
+		wg.Go(func() {
+			if err := a.node.Close(ctx); err != nil {
+				errs[i] = fmt.Errorf("close %s: %w", a.name, err)
+			}
+		})
 	}
+	wg.Wait()
 	return errors.Join(errs...)
 }

@@ -27,7 +27,7 @@ type Statement struct {
 	Earnings   amount.Amount `json:"earnings"` // all that was earned; equals Payments
 	Supply     amount.Amount `json:"supply"`
 	Audited    amount.Amount `json:"audited"` // sum of all balances, by the independent audit
-	Ledger     int           `json:"ledger_transactions"`
+	Ledger     uint64        `json:"ledger_transactions"`
 	Problems   []string      `json:"problems,omitempty"`
 }
 
@@ -136,7 +136,7 @@ func (e *economy) audit(st *Statement) error {
 	if err != nil {
 		return fmt.Errorf("audit ledger: %w", err)
 	}
-	st.Audited, st.Ledger = rep.Balances, rep.Transactions
+	st.Audited, st.Ledger = rep.Unspent, rep.Transactions
 	return nil
 }
 
