@@ -110,10 +110,7 @@ func batchValid(checks []SignatureCheck, entropy io.Reader) (bool, error) {
 		} else if b := s.Bytes(); inverse[i].SetBytesCanonical(b[:]) != nil {
 			return false, nil
 		}
-		if c.Key[0] != 2 && c.Key[0] != 3 {
-			return false, nil
-		}
-		if !liftX(&points[2*i], c.Key[1:], c.Key[0] == 3) ||
+		if !c.Key.point(&points[2*i]) ||
 			!liftX(&points[2*i+1], c.Signature[:32], c.Signature[64] == 1) {
 			return false, nil
 		}

@@ -177,7 +177,7 @@ func matchLock(w *Witness, lock Lock, digest [32]byte, list []SignatureCheck) ([
 		if len(w.Keys) != 1 || len(w.Signatures) != 1 {
 			return list, refuse(CodeWitness, "an address lock takes one key and one signature")
 		}
-		if !w.Keys[0].Valid() || w.Keys[0].Address() != lock.Address {
+		if a, ok := w.Keys[0].address(); !ok || a != lock.Address {
 			return list, refuse(CodeWitness, "key %s is not that of %s", w.Keys[0], lock.Address)
 		}
 		return append(list, SignatureCheck{w.Keys[0], digest, w.Signatures[0]}), nil

@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/decred/dcrd/dcrec/secp256k1/v4"
+	"github.com/consensys/gnark-crypto/ecc/secp256k1"
+	decred "github.com/decred/dcrd/dcrec/secp256k1/v4"
 	"github.com/decred/dcrd/dcrec/secp256k1/v4/ecdsa"
 	"golang.org/x/crypto/sha3"
 )
@@ -39,17 +40,17 @@ var (
 // PrivateKey is an in-memory signing key; it implements Signer and is safe for
 // concurrent use. Its printed forms show the address alone.
 type PrivateKey struct {
-	key    *secp256k1.PrivateKey
+	key    *decred.PrivateKey
 	public PublicKey
 }
 
 // NewPrivateKey makes a key of a scalar in [1, n-1]; other values give ErrKey.
 func NewPrivateKey(scalar [32]byte) (*PrivateKey, error) {
-	var s secp256k1.ModNScalar
+	var s decred.ModNScalar
 	if overflow := s.SetBytes(&scalar); overflow != 0 || s.IsZero() {
 		return nil, fmt.Errorf("make private key: scalar outside the group order: %w", ErrKey)
 	}
-	k := &PrivateKey{key: secp256k1.NewPrivateKey(&s)}
+	k := &PrivateKey{key: decred.NewPrivateKey(&s)}
 	copy(k.public[:], k.key.PubKey().SerializeCompressed())
 	return k, nil
 }
@@ -87,8 +88,13 @@ func (k *PrivateKey) Format(f fmt.State, _ rune) { fmt.Fprint(f, k.String()) }
 
 // Valid reports whether k is a point of the curve in compressed form.
 func (k PublicKey) Valid() bool {
-	_, err := secp256k1.ParsePubKey(k[:])
-	return err == nil
+	var p secp256k1.G1Affine
+	return k.point(&p)
+}
+
+// point sets p to the point that k names and reports whether there is one.
+func (k *PublicKey) point(p *secp256k1.G1Affine) bool {
+	return (k[0] == 2 || k[0] == 3) && liftX(p, k[1:], k[0] == 3)
 }
 
 // IsZero reports whether k is the zero value (no key).
@@ -98,15 +104,21 @@ func (k PublicKey) IsZero() bool { return k == PublicKey{} }
 // Keccak-256 over X || Y. An invalid key has the zero address; its signatures
 // never verify.
 func (k PublicKey) Address() Address {
-	p, err := secp256k1.ParsePubKey(k[:])
-	if err != nil {
-		return Address{}
+	a, _ := k.address()
+	return a
+}
+
+func (k *PublicKey) address() (Address, bool) {
+	var p secp256k1.G1Affine
+	if !k.point(&p) {
+		return Address{}, false
 	}
+	raw := p.RawBytes() // X || Y
 	h := sha3.NewLegacyKeccak256()
-	h.Write(p.SerializeUncompressed()[1:])
+	h.Write(raw[:])
 	var sum [32]byte
 	h.Sum(sum[:0])
-	return Address(sum[12:])
+	return Address(sum[12:]), true
 }
 
 // String returns k in hex.
@@ -165,7 +177,7 @@ func ParseTRONSignature(raw []byte) (Signature, error) {
 }
 
 // scalars returns r and s when the signature is canonical.
-func (s *Signature) scalars() (r, sv secp256k1.ModNScalar, ok bool) {
+func (s *Signature) scalars() (r, sv decred.ModNScalar, ok bool) {
 	over := r.SetByteSlice(s[:32])
 	over = sv.SetByteSlice(s[32:64]) || over
 	ok = !over && !r.IsZero() && !sv.IsZero() && !sv.IsOverHalfOrder() && s[64] <= 1
@@ -176,7 +188,7 @@ func (s *Signature) scalars() (r, sv secp256k1.ModNScalar, ok bool) {
 // under key: r, s in [1, n-1], s <= n/2, v in {0, 1}, and the key recovered
 // from (digest, sig) is key.
 func VerifySignature(key PublicKey, digest [32]byte, sig Signature) bool {
-	q, err := secp256k1.ParsePubKey(key[:])
+	q, err := decred.ParsePubKey(key[:])
 	if err != nil {
 		return false
 	}
@@ -185,16 +197,16 @@ func VerifySignature(key PublicKey, digest [32]byte, sig Signature) bool {
 		return false
 	}
 	// The nonce point R = z/s*G + r/s*Q must be the one that (r, v) names.
-	var z, u1, u2 secp256k1.ModNScalar
+	var z, u1, u2 decred.ModNScalar
 	z.SetByteSlice(digest[:])
 	s.InverseNonConst()
 	u1.Mul2(&z, &s)
 	u2.Mul2(&r, &s)
-	var point, p1, p2, sum secp256k1.JacobianPoint
+	var point, p1, p2, sum decred.JacobianPoint
 	q.AsJacobian(&point)
-	secp256k1.ScalarBaseMultNonConst(&u1, &p1)
-	secp256k1.ScalarMultNonConst(&u2, &point, &p2)
-	secp256k1.AddNonConst(&p1, &p2, &sum)
+	decred.ScalarBaseMultNonConst(&u1, &p1)
+	decred.ScalarMultNonConst(&u2, &point, &p2)
+	decred.AddNonConst(&p1, &p2, &sum)
 	if (sum.X.IsZero() && sum.Y.IsZero()) || sum.Z.IsZero() {
 		return false
 	}
