@@ -125,6 +125,19 @@ func mustOpen(t interface{ Fatal(...any) }, c Config) *Store {
 	return s
 }
 
+// drawFiles returns a layout whose file "last" is one byte long.
+func drawFiles(r *rapid.T) (files []File) {
+	for i := range rapid.IntRange(1, 6).Draw(r, "files") {
+		files = append(files, File{
+			Path:   fmt.Sprintf("d%d/f%d", i%2, i),
+			Length: int64(rapid.OneOf(rapid.IntRange(0, 3), rapid.IntRange(0, 200_000), rapid.Just(1<<20)).Draw(r, "length")),
+			Pad:    rapid.IntRange(0, 4).Draw(r, "pad") == 0,
+		})
+	}
+	files = append(files, File{Path: "last", Length: 1})
+	return files
+}
+
 func TestRandomOrders(t *testing.T) {
 	pool := testPool(t, PoolConfig{Budget: 1 << 20, OpenFiles: 3})
 	rapid.Check(t, func(r *rapid.T) {
@@ -132,15 +145,7 @@ func TestRandomOrders(t *testing.T) {
 		if err != nil {
 			r.Fatal(err)
 		}
-		var files []File
-		for i := range rapid.IntRange(1, 6).Draw(r, "files") {
-			files = append(files, File{
-				Path:   fmt.Sprintf("d%d/f%d", i%2, i),
-				Length: int64(rapid.OneOf(rapid.IntRange(0, 3), rapid.IntRange(0, 200_000), rapid.Just(1<<20)).Draw(r, "length")),
-				Pad:    rapid.IntRange(0, 4).Draw(r, "pad") == 0,
-			})
-		}
-		files = append(files, File{Path: "last", Length: 1})
+		files := drawFiles(r)
 		length := rapid.SampledFrom([]int64{1000, 16384, 32768, 100_000, 1 << 20, 3 << 20}).Draw(r, "piece length")
 		tor := newTorrent(dir, pool, length, files...)
 		s := mustOpen(r, tor.config())
