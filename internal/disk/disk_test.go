@@ -197,11 +197,9 @@ func TestRandomOrders(t *testing.T) {
 		}
 		checkReads(r, tor, s)
 		checkVerify(r, tor, s)
-		if err := s.Sync(); err != nil {
-			r.Fatal(err)
-		}
-		if n := pool.Backlog(); n != 0 {
-			r.Fatalf("backlog %d after all was written", n)
+		s.Flush()
+		if err := s.Sync(); err != nil || pool.Backlog() != 0 {
+			r.Fatalf("Sync: %v, backlog %d", err, pool.Backlog())
 		}
 		if err := s.Remove(); err != nil {
 			r.Fatal(err)
