@@ -232,31 +232,8 @@ func (d *Doc) scan(buf []byte, o *Options) (int, error) {
 			n++
 			t.start, t.next = uint32(pos), uint32(n)
 			switch {
-			case c-'0' <= 9:
-				content, end, err := scanString(buf, pos, o)
-				if err != nil {
-					return pos, err
-				}
-				t.end, t.kind, t.head = uint32(end), String, uint8(content-pos)
-				if wantKey {
-					if cur.lastKey != 0 && !o.Lenient {
-						if err := checkOrder(buf, &tokens[cur.lastKey], t); err != nil {
-							return pos, err
-						}
-					}
-					cur.lastKey = uint32(n - 1)
-					wantKey, pos = false, end
-					continue // a key is never the whole value
-				}
-				pos = end
-			case wantKey:
+			case wantKey && c-'0' > 9:
 				return pos, ErrKey
-			case c == 'i':
-				end, err := scanInt(buf, pos, o.Lenient)
-				if err != nil {
-					return pos, err
-				}
-				t.end, t.kind, pos = uint32(end), Integer, end
 			case c == 'd' || c == 'l':
 				if len(d.stack) >= maxDepth {
 					return pos, ErrTooDeep
@@ -270,9 +247,22 @@ func (d *Doc) scan(buf []byte, o *Options) (int, error) {
 				}
 				pos++
 				continue
-			default:
-				return pos, ErrSyntax
 			}
+			end, err := scanAtom(buf, pos, t, o)
+			if err != nil {
+				return pos, err
+			}
+			if wantKey {
+				if cur.lastKey != 0 && !o.Lenient {
+					if err := checkOrder(buf, &tokens[cur.lastKey], t); err != nil {
+						return pos, err
+					}
+				}
+				cur.lastKey = uint32(n - 1)
+				wantKey, pos = false, end
+				continue // a key is never the whole value
+			}
+			pos = end
 		}
 		if len(d.stack) == 0 {
 			d.tokens = tokens[:n]
@@ -305,6 +295,21 @@ func (d *Doc) grow(n, maxItems int) []token {
 	copy(tokens, d.tokens[:n])
 	d.tokens = tokens
 	return tokens
+}
+
+// scanAtom reads the string or integer at pos into t and gives where it ends.
+func scanAtom(buf []byte, pos int, t *token, o *Options) (int, error) {
+	if buf[pos] == 'i' {
+		end, err := scanInt(buf, pos, o.Lenient)
+		t.end, t.kind = uint32(end), Integer
+		return end, err
+	}
+	if buf[pos]-'0' > 9 {
+		return 0, ErrSyntax
+	}
+	content, end, err := scanString(buf, pos, o)
+	t.end, t.kind, t.head = uint32(end), String, uint8(content-pos)
+	return end, err
 }
 
 // scanString reads the string at pos and gives where its content starts and ends.

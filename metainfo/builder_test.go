@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,10 +57,10 @@ func TestBuilderErrors(t *testing.T) {
 		{"piece length is large", func(b *Builder) { b.PieceLength = MaxPieceLength * 2 }, ErrPieceLength},
 		{"tracker", func(b *Builder) { b.AnnounceList = [][]string{{"ftp://x"}} }, ErrURL},
 		{"trackers", func(b *Builder) {
-			b.AnnounceList = [][]string{slicesRepeat("http://x.example/", MaxTrackers+1)}
+			b.AnnounceList = [][]string{slices.Repeat([]string{"http://x.example/"}, MaxTrackers+1)}
 		}, ErrTooMany},
 		{"web seed", func(b *Builder) { b.WebSeeds = []string{"x"} }, ErrURL},
-		{"web seeds", func(b *Builder) { b.HTTPSeeds = slicesRepeat("http://x.example/", MaxWebSeeds+1) }, ErrTooMany},
+		{"web seeds", func(b *Builder) { b.HTTPSeeds = slices.Repeat([]string{"http://x.example/"}, MaxWebSeeds+1) }, ErrTooMany},
 		{"node", func(b *Builder) { b.Nodes = []HostPort{{"bad host", 1}} }, ErrURL},
 		{"nodes", func(b *Builder) { b.Nodes = make([]HostPort, MaxNodes+1) }, ErrTooMany},
 		{"comment", func(b *Builder) { b.Comment = strings.Repeat("c", MaxTextLength+1) }, ErrBuild},
@@ -89,14 +90,6 @@ func TestBuilderErrors(t *testing.T) {
 			t.Errorf("%s, version 2 without hashes: %v", name, err)
 		}
 	}
-}
-
-func slicesRepeat(s string, n int) []string {
-	list := make([]string, n)
-	for i := range list {
-		list[i] = s
-	}
-	return list
 }
 
 func TestLayoutHybrid(t *testing.T) {

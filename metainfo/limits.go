@@ -39,6 +39,10 @@ const (
 	// MaxSelections is how many ranges of files a magnet may select (BEP 53).
 	MaxSelections = 10_000
 
+	// maxListed is how many bencode items a list outside the info dictionary may have,
+	// usable or not.
+	maxListed = 20_000
+
 	maxItems = 10 << 20 // bencode tokens of a torrent: a million files take about nine each
 	maxDepth = MaxPathDepth + 10
 )

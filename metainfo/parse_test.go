@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -133,6 +134,10 @@ func TestParseErrors(t *testing.T) {
 		{"long component", goodV1, func(e edit) { file(e, 0)["path"] = []any{strings.Repeat("x", MaxNameLength+1)} }, ErrPath},
 		{"link without target", goodV1, func(e edit) { file(e, 0)["attr"] = "l" }, ErrPath},
 		{"too many trackers", goodV1, func(e edit) { e["announce-list"] = manyTiers }, ErrTooMany},
+		{"too many bad trackers", goodV1, func(e edit) { e["announce-list"] = []any{make([]any, 0), slices.Repeat([]any{1}, maxListed)} }, ErrTooMany},
+		{"too many bad nodes", goodV1, func(e edit) { e["nodes"] = slices.Repeat([]any{1}, maxListed) }, ErrTooMany},
+		{"too many web seeds", goodV1, func(e edit) { e["url-list"] = slices.Repeat([]any{"http://w.example/"}, MaxWebSeeds+1) }, ErrTooMany},
+		{"too many nodes", goodV1, func(e edit) { e["nodes"] = slices.Repeat([]any{[]any{"h", 1}}, MaxNodes+1) }, ErrTooMany},
 		{"trackers are passed over", goodV1, func(e edit) { e["announce-list"] = []any{1, []any{2, "nonsense"}, edit{}} }, nil},
 		{"odd outer values are passed over", goodV1, func(e edit) {
 			e["announce"], e["nodes"], e["url-list"], e["comment"], e["creation date"] = 1, []any{"x", []any{"h", 0}}, edit{}, []any{}, "now"
@@ -296,6 +301,9 @@ func TestParseV2(t *testing.T) {
 		if len(in.Files) != 3 || !in.Files[1].Pad || in.Files[1].Length != 16383 || in.Files[0].PiecesRoot == nil ||
 			in.Files[2].PiecesRoot == nil || in.TotalLength != 32769 || in.NumPieces() != 3 || !in.HasV2() {
 			t.Errorf("%s: %+v", name, in)
+		}
+		if len(torrent.Swarms()) != map[string]int{"version 2": 1, "hybrid": 2}[name] || torrent.Swarms()[0] != torrent.InfoHash {
+			t.Errorf("%s: swarms %v", name, torrent.Swarms())
 		}
 		if in.HasV1() != (name == "hybrid") || torrent.InfoHash == torrent.InfoHashV2.Truncated() != (name == "version 2") {
 			t.Errorf("%s: hashes %v %v", name, torrent.InfoHash, torrent.InfoHashV2)

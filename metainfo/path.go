@@ -57,20 +57,18 @@ func (in *Info) DiskFiles() []DiskFile {
 			paths = append(paths, f.Path)
 		}
 	}
-	safe := SafePaths(paths)
-	folder := SafeName(in.Name) + "/"
+	folder := ""
+	if !in.SingleFile {
+		folder = SafeName(in.Name) + "/"
+	}
+	safe := safePaths(folder, paths)
 	for i, n := 0, 0; i < len(files); i++ {
 		if files[i].Pad {
-			files[i].Path = ".pad/" + strconv.Itoa(i)
+			files[i].Path = folder + ".pad/" + strconv.Itoa(i)
 			continue
 		}
 		files[i].Path = safe[n]
 		n++
-	}
-	if !in.SingleFile {
-		for i := range files {
-			files[i].Path = folder + files[i].Path
-		}
 	}
 	return files
 }
@@ -108,7 +106,7 @@ func isPlainName(s string) bool {
 		return false
 	}
 	for i := range len(s) {
-		if c := s[i]; c >= utf8.RuneSelf || isUnsafeRune(rune(c)) {
+		if c := s[i]; c >= utf8.RuneSelf || unsafeASCII[c] {
 			return false
 		}
 	}
@@ -118,6 +116,14 @@ func isPlainName(s string) bool {
 	stem, _ := cutDevice(s)
 	return stem == ""
 }
+
+// unsafeASCII is isUnsafeRune for the characters most names consist of.
+var unsafeASCII = func() (table [utf8.RuneSelf]bool) {
+	for c := range table {
+		table[c] = isUnsafeRune(rune(c))
+	}
+	return table
+}()
 
 func isUnsafeRune(r rune) bool {
 	switch r {
@@ -183,43 +189,47 @@ func splitExtension(s string) (stem, ext string) {
 // Unicode composition do not count. Of clashing files the first keeps its name, and a
 // file gives way to a folder; others get " (1)", " (2)" … before the extension. The
 // result depends on the input alone: the same torrent always has the same paths.
-func SafePaths(paths [][]string) []string {
+func SafePaths(paths [][]string) []string { return safePaths("", paths) }
+
+// safePaths puts folder, which ends with a slash or is empty, before each path.
+func safePaths(folder string, paths [][]string) []string {
 	safe := make([]string, len(paths))
 	keys := make([]string, len(paths))
-	var b []byte
+	size := 0
+	for _, path := range paths {
+		size += len(folder) + 1
+		for _, part := range path {
+			size += min(len(part), maxComponent) + 1
+		}
+	}
+	var text, folded strings.Builder // one allocation for all the usual names
+	text.Grow(size)
+	folded.Grow(size)
 	for i, path := range paths {
-		b = b[:0]
+		start := text.Len()
+		text.WriteString(folder)
 		for j, part := range path {
 			if j > 0 {
-				b = append(b, '/')
+				text.WriteByte('/')
 			}
-			b = append(b, SafeName(part)...)
+			text.WriteString(SafeName(part))
 		}
 		if len(path) == 0 {
-			b = append(b, '_')
+			text.WriteByte('_')
 		}
-		safe[i] = string(b)
-		keys[i] = collisionKey(safe[i])
+		safe[i] = text.String()[start:]
+		keys[i] = appendKey(&folded, safe[i][len(folder):])
 	}
-	resolveCollisions(safe, keys)
+	resolveCollisions(safe, keys, len(folder))
 	return safe
 }
 
-// collisionKey is equal for paths that some file system takes for one.
+// collisionKey is equal for paths that some file system takes for one. Separators become
+// zero bytes, which sorts a folder's content directly behind the folder's name.
 func collisionKey(path string) string {
-	isASCII := true
-	for i := range len(path) {
-		if path[i] >= utf8.RuneSelf {
-			isASCII = false
-			break
-		}
-	}
-	if isASCII {
-		return strings.ReplaceAll(strings.ToLower(path), "/", "\x00")
-	}
 	fold := func(r rune) rune {
 		if r == '/' {
-			return 0 // sorts a folder's content directly behind the folder's name
+			return 0
 		}
 		return unicode.ToLower(unicode.ToUpper(r))
 	}
@@ -228,8 +238,27 @@ func collisionKey(path string) string {
 	return norm.NFC.String(strings.Map(fold, path))
 }
 
-// resolveCollisions renames files in safe until no two clash.
-func resolveCollisions(safe, keys []string) {
+// appendKey is collisionKey, in the memory of b for the usual paths of ASCII.
+func appendKey(b *strings.Builder, path string) string {
+	start := b.Len()
+	for i := range len(path) {
+		c := path[i]
+		switch {
+		case c >= utf8.RuneSelf:
+			return collisionKey(path)
+		case c == '/':
+			c = 0
+		case 'A' <= c && c <= 'Z':
+			c += 'a' - 'A'
+		}
+		b.WriteByte(c)
+	}
+	return b.String()[start:]
+}
+
+// resolveCollisions renames files in safe until no two clash; keys are the collision keys
+// of what follows the first skip bytes.
+func resolveCollisions(safe, keys []string, skip int) {
 	sorted := slices.Clone(keys)
 	slices.Sort(sorted)
 	if !anyClash(sorted) {
@@ -244,7 +273,7 @@ func resolveCollisions(safe, keys []string) {
 			taken[key] = true
 			continue
 		}
-		folder, name := "", safe[i]
+		folder, name := "", safe[i][skip:]
 		if cut := strings.LastIndexByte(name, '/'); cut >= 0 {
 			folder, name = name[:cut+1], name[cut+1:]
 		}
@@ -258,7 +287,7 @@ func resolveCollisions(safe, keys []string) {
 				continue
 			}
 			taken[key] = true
-			safe[i] = candidate
+			safe[i] = safe[i][:skip] + candidate
 			break
 		}
 	}

@@ -98,6 +98,11 @@ func (t *Torrent) setHashes() {
 // parseOuter reads what surrounds the info dictionary. Nothing there is needed to trade
 // data, so malformed values are passed over; only limits fail.
 func (t *Torrent) parseOuter(root bencode.Value) (err error) {
+	for _, key := range [...]string{"announce-list", "url-list", "httpseeds", "nodes"} {
+		if root.Get(key).Items() > maxListed {
+			return fmt.Errorf("%w: %q", ErrTooMany, key)
+		}
+	}
 	if t.AnnounceList, err = parseAnnounce(root); err != nil {
 		return err
 	}
@@ -220,6 +225,15 @@ func parseNodes(v bencode.Value) ([]HostPort, error) {
 		}
 	}
 	return nodes, nil
+}
+
+// Swarms are the hashes peers may know the torrent by: a hybrid is in two swarms.
+func (t *Torrent) Swarms() []InfoHash {
+	swarms := []InfoHash{t.InfoHash}
+	if t.Info.HasV1() && t.Info.HasV2() {
+		swarms = append(swarms, t.InfoHashV2.Truncated())
+	}
+	return swarms
 }
 
 // Trackers are all tracker URLs in the order of their tiers.
