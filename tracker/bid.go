@@ -1,6 +1,9 @@
 package tracker
 
-import "math/bits"
+import (
+	"math/bits"
+	"time"
+)
 
 // Bid codes squeeze a bid into 16 bits for UDP answers and server records:
 // codes below 2048 are the bid itself; above, 5 bits of exponent and 11 bits
@@ -29,4 +32,11 @@ func CodedBid(code uint16) uint64 {
 		return mantissa
 	}
 	return (mantissa | 1<<mantissaBits) << (exponent - 1)
+}
+
+// FarBelow reports whether a peer's own first bid (µBTT per GiB) gives a
+// tracker's word the lie (R6.4, A9): the told bid is younger than ten minutes
+// and the own one less than half of it.
+func FarBelow(told Peer, own uint64) bool {
+	return told.HasBid && told.BidAge < 10*time.Minute && own < told.Bid/2
 }

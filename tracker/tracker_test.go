@@ -49,6 +49,21 @@ func TestBidCode(t *testing.T) {
 	})
 }
 
+func TestFarBelow(t *testing.T) {
+	told := Peer{HasBid: true, Bid: 1000, BidAge: 9 * time.Minute}
+	old, none := told, Peer{Bid: 1000}
+	old.BidAge = 10 * time.Minute
+	for _, c := range []struct {
+		told Peer
+		own  uint64
+		want bool
+	}{{told, 499, true}, {told, 500, false}, {told, 2000, false}, {told, 0, true}, {old, 0, false}, {none, 0, false}} {
+		if got := FarBelow(c.told, c.own); got != c.want {
+			t.Errorf("FarBelow(%+v, %d) = %v", c.told, c.own, got)
+		}
+	}
+}
+
 func sample() *Request {
 	return &Request{
 		InfoHash: InfoHash([]byte("\x124Vx\x9a\xbc\xde\xf1#Eg\x89\xab\xcd\xef\x124Vx\x9a")),

@@ -164,6 +164,11 @@ func (a *Announcer) dispatch(ctx context.Context, raw string, r *tracker.Request
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", tracker.ErrURL, bare(err))
 	}
+	if (r.Bid != 0 || r.Top > 0) && time.Now().Before(a.memory.get(raw).distrust) {
+		plain := *r
+		plain.Bid, plain.Top = 0, 0
+		r = &plain
+	}
 	switch u.Scheme {
 	case "http", "https":
 		return a.announceHTTP(ctx, raw, r)
@@ -214,6 +219,9 @@ type ability struct {
 	answered bool      // it answered at least once
 	bids     bool      // its last answer had a bid key
 	plain    time.Time // until then: no options, no bid parameters
+	checks   int       // told bids compared with the peers' own
+	lies     int
+	distrust time.Time // until then: no bids asked or told
 }
 
 func (m *memory) get(url string) ability {
@@ -222,14 +230,48 @@ func (m *memory) get(url string) ability {
 	return m.m[url]
 }
 
-func (m *memory) set(url string, a ability) {
+func (m *memory) update(url string, f func(*ability)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.m == nil || len(m.m) >= maxRemembered {
+	a, known := m.m[url]
+	if m.m == nil || !known && len(m.m) >= maxRemembered {
 		m.m = make(map[string]ability) // forgetting costs one plain announce each
 	}
+	f(&a)
 	m.m[url] = a
+}
+
+// learn notes the outcome of an announce with bids.
+func (k *ability) learn(speaks bool) {
+	k.answered, k.bids = true, speaks
+	if !speaks {
+		k.plain = time.Now().Add(plainFor)
+	}
 }
 
 // plainFor is how long a tracker that dislikes options is spared them.
 const plainFor = 24 * time.Hour
+
+// What makes a tracker's bids useless: more than three tenths of at least
+// twenty told bids far above the peers' own.
+const (
+	trustChecks = 20
+	trustLies   = 3 // of ten
+)
+
+// ReportBid says whether a peer's own bid bore out what the tracker had told
+// (tracker.FarBelow). A tracker that lies often is used without bids for a day.
+func (a *Announcer) ReportBid(url string, honest bool) {
+	a.memory.update(url, func(k *ability) {
+		k.checks++
+		if !honest {
+			k.lies++
+		}
+		if k.checks >= trustChecks {
+			if k.lies*10 > k.checks*trustLies {
+				k.distrust = time.Now().Add(plainFor)
+			}
+			k.checks, k.lies = 0, 0
+		}
+	})
+}

@@ -424,3 +424,29 @@ func TestStopIsBounded(t *testing.T) {
 		t.Errorf("announce after close: %v", err)
 	}
 }
+
+// TestLyingTracker: a tracker whose told bids fail too often hears and is asked none.
+func TestLyingTracker(t *testing.T) {
+	for lies, trusted := range map[int]bool{6: true, 7: false} {
+		var mu sync.Mutex
+		told := false
+		url := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			told = r.URL.Query().Has("btt_bid")
+			mu.Unlock()
+			fmt.Fprint(w, okBody)
+		})
+		a := announcer(t, Config{})
+		for i := range trustChecks {
+			a.ReportBid(url, i >= lies)
+		}
+		if _, err := a.Announce(t.Context(), url, request()); err != nil {
+			t.Fatal(err)
+		}
+		mu.Lock()
+		if told != trusted {
+			t.Errorf("after %d lies of %d the tracker is told bids: %v", lies, trustChecks, told)
+		}
+		mu.Unlock()
+	}
+}

@@ -116,11 +116,7 @@ func (a *Announcer) announceHTTP(ctx context.Context, raw string, r *tracker.Req
 	}
 	resp, err := tracker.ParseResponse(body)
 	if err == nil && bids {
-		known = ability{answered: true, bids: resp.SpeaksBids}
-		if !resp.SpeaksBids {
-			known.plain = time.Now().Add(plainFor)
-		}
-		a.memory.set(raw, known)
+		a.memory.update(raw, func(k *ability) { k.learn(resp.SpeaksBids) })
 	}
 	return resp, err
 }

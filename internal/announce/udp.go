@@ -315,7 +315,7 @@ func (a *Announcer) announceTo(ctx context.Context, t *url.URL, to netip.AddrPor
 	}
 	resp, err := a.exchangeAnnounce(ctx, to, &own, data, tries)
 	if err != nil && withBids && ctx.Err() == nil {
-		known.plain = time.Now().Add(plainFor)
+		a.memory.update(key, func(k *ability) { k.learn(false) })
 		withBids = false
 		own.ExtendedReply = false
 		resp, err = a.exchangeAnnounce(ctx, to, &own, r.URLData(t, false), a.udp.tries)
@@ -323,11 +323,11 @@ func (a *Announcer) announceTo(ctx context.Context, t *url.URL, to netip.AddrPor
 	if err != nil {
 		return nil, err
 	}
-	known.answered, known.bids = true, resp.SpeaksBids
-	if withBids && !resp.SpeaksBids {
-		known.plain = time.Now().Add(plainFor)
-	}
-	a.memory.set(key, known)
+	a.memory.update(key, func(k *ability) {
+		if k.answered = true; withBids {
+			k.learn(resp.SpeaksBids)
+		}
+	})
 	return resp, nil
 }
 
