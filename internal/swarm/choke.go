@@ -51,7 +51,6 @@ func (s *Swarm) Decide(ds []choker.Decision) {
 }
 
 func (s *Swarm) decide(m *member, d choker.Decision) {
-	m.optimistic = d.Optimistic
 	switch {
 	case d.Unchoke && d.Paid:
 		s.sell(m, d.Price)
@@ -60,6 +59,7 @@ func (s *Swarm) decide(m *member, d choker.Decision) {
 	case m.unchoked:
 		s.choke(m)
 	}
+	m.optimistic = m.unchoked && d.Optimistic
 }
 
 func (s *Swarm) unchoke(m *member, gate peer.Gate) {

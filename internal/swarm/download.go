@@ -76,26 +76,11 @@ func (s *Swarm) check(all bool) {
 
 // verify reads pieces from the files and sets those that are good.
 func (s *Swarm) verify(pieces []uint32) error {
-	if len(pieces) == s.info.NumPieces() {
-		return s.store.Verify(s.ctx, checkWorkers, func(piece int, ok bool) {
-			if ok {
-				s.pieces.Set(uint32(piece))
-			}
-		})
-	}
-	for _, p := range pieces {
-		if s.ctx.Err() != nil {
-			return s.ctx.Err()
-		}
-		ok, err := s.store.VerifyPiece(p)
-		if err != nil {
-			return err
-		}
+	return s.store.VerifyPieces(s.ctx, checkWorkers, pieces, func(piece int, ok bool) {
 		if ok {
-			s.pieces.Set(p)
+			s.pieces.Set(uint32(piece))
 		}
-	}
-	return nil
+	})
 }
 
 const checkWorkers = 2
@@ -170,9 +155,26 @@ func (s *Swarm) tick() {
 	}
 	s.tickMarket()
 	s.fetchMetadata()
+	s.unstick()
 	s.connect()
 	if s.dirty && s.now.Sub(s.saved) >= saveEvery && s.store != nil {
 		s.save()
+	}
+}
+
+// unstick gives pieces free whose blocks all came but which the store dropped:
+// a late block of an attempt that failed its hash may have been booked for the
+// next one.
+func (s *Swarm) unstick() {
+	if s.picker == nil || s.state != Downloading || s.now.Sub(s.unstuck) < unstickEvery {
+		return
+	}
+	s.unstuck = s.now
+	for _, p := range s.picker.InProgress() {
+		if s.picker.Progress(uint32(p)) == s.picker.Blocks(uint32(p)) && !s.store.Verified(uint32(p)) {
+			s.picker.Reset(uint32(p))
+			s.feedAll()
+		}
 	}
 }
 

@@ -218,7 +218,7 @@ func (s *Swarm) feed(m *member) {
 		return
 	}
 	s.leases = s.picker.Lease(s.leases[:0], picker.Peer{
-		ID: m.conn.ID, Bits: m.bits, Seed: m.seed, Whole: m.trade.paying(), Snubbed: m.snubbed}, n)
+		ID: m.conn.ID, Bits: m.bits, Seed: m.seed, Whole: m.trade.paying(), Fast: true, Snubbed: m.snubbed}, n)
 	if len(s.leases) > 0 {
 		m.conn.Grant(s.leases)
 		return

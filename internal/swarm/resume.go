@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/bttnet/btt/internal/disk"
 	"github.com/bttnet/btt/internal/resume"
@@ -88,8 +89,7 @@ func (s *Swarm) save() {
 		s.post(func() {
 			s.saving = false
 			if err != nil {
-				s.cfg.Log.Warn("save state", "err", err)
-				s.dirty = true
+				s.fail(fmt.Errorf("save state of the torrent: %w", err))
 			}
 		})
 	}()
@@ -117,7 +117,7 @@ func (s *Swarm) shutdown() {
 	}
 	if s.store != nil {
 		if s.cfg.Resume != nil && s.state != Checking && s.failure == nil {
-			if err := s.persist(s.snapshot(false)); err != nil {
+			if err := s.lastSave(); err != nil {
 				s.cfg.Log.Warn("save state", "err", err)
 			}
 		}
@@ -126,4 +126,13 @@ func (s *Swarm) shutdown() {
 		}
 	}
 	s.stopAnnouncing()
+}
+
+// lastSave writes the state after the last write, so that a restart need not
+// check anything.
+func (s *Swarm) lastSave() error {
+	s.store.Flush()
+	st := s.snapshot(true)
+	st.Bitfield = s.store.Written(nil)
+	return s.persist(st)
 }

@@ -1,6 +1,8 @@
 package swarm
 
 import (
+	"encoding/binary"
+
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/choker"
 )
@@ -13,6 +15,9 @@ func (s *Swarm) bidOf(m *member, c *choker.Candidate) {
 	}
 	snap := t.session.Snapshot()
 	c.Speed, c.Bid, c.Reserve = !t.barred, snap.TheirBid, snap.OurReserve
+	if !t.account.IsZero() { // one paid slot per buyer (R5.6)
+		c.Owner = binary.BigEndian.Uint64(t.account[:])
+	}
 	c.Own, c.Paid, c.Price = s.bid(), m.paidSlot, t.soldAt
 	if t.barred {
 		eligible, _ := k.standing(t.account, m.addr.Addr(), s.now)

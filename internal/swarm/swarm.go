@@ -40,6 +40,7 @@ const (
 	retryAfter    = 15 * time.Second
 	retireAfter   = 5 * time.Second // time for the last payment between two seeds
 	saveEvery     = 15 * time.Second
+	unstickEvery  = 30 * time.Second
 	writeStuckMax = 2 * time.Minute
 )
 
@@ -147,6 +148,7 @@ type Swarm struct {
 	saved    time.Time
 	dirty    bool
 	saving   bool
+	unstuck  time.Time
 	totals   Totals
 	external netip.Addr
 	seedAt   time.Time
