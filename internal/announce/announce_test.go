@@ -69,7 +69,7 @@ func TestHTTPErrors(t *testing.T) {
 		{"too large", func(w http.ResponseWriter, _ *http.Request) {
 			w.Write(bytes.Repeat([]byte("d"), tracker.MaxResponse+2))
 		}, "limit", tracker.ErrTooLarge},
-		{"redirect loop", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/announce", 302) }, "redirects", ErrRedirect},
+		{"redirect loop", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/announce", http.StatusFound) }, "redirects", ErrRedirect},
 	} {
 		url := serveHTTP(t, c.handler)
 		_, err := a.Announce(t.Context(), url+"?passkey=secret", request())
