@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/bttnet/btt/bencode"
 )
@@ -116,7 +117,7 @@ type treeReader struct {
 // folder reads one level of the tree. Recursion is bounded by the bencode depth limit.
 func (t *treeReader) folder(v bencode.Value, path []string) error {
 	if v.Kind() != bencode.Dictionary {
-		return fmt.Errorf("%w: %q is a %v", ErrFileTree, path, v.Kind())
+		return fmt.Errorf("%w: %s is a %v", ErrFileTree, quotePath(path), v.Kind())
 	}
 	if len(path) >= MaxPathDepth {
 		return fmt.Errorf("%w: deeper than %d", ErrFileTree, MaxPathDepth)
@@ -125,14 +126,14 @@ func (t *treeReader) folder(v bencode.Value, path []string) error {
 	for key, child := range v.Dict() {
 		// The order of the keys is the order of the files: here it must be canonical.
 		if len(key) == 0 || len(key) > MaxNameLength || (last != nil && bytes.Compare(last, key) >= 0) {
-			return fmt.Errorf("%w: %q: names must be sorted, unique and not empty", ErrFileTree, path)
+			return fmt.Errorf("%w: %s: names must be sorted, unique and not empty", ErrFileTree, quotePath(path))
 		}
 		last = key
 		childPath := append(path, t.names.intern(key))
 		props, ok := fileProperties(child)
 		if !ok {
 			if child.Len() == 0 {
-				return fmt.Errorf("%w: folder %q is empty", ErrFileTree, childPath)
+				return fmt.Errorf("%w: folder %s is empty", ErrFileTree, quotePath(childPath))
 			}
 			if err := t.folder(child, childPath); err != nil {
 				return err
@@ -140,13 +141,20 @@ func (t *treeReader) folder(v bencode.Value, path []string) error {
 			continue
 		}
 		if child.Len() != 1 {
-			return fmt.Errorf("%w: %q is a file and a folder", ErrFileTree, childPath)
+			return fmt.Errorf("%w: %s is a file and a folder", ErrFileTree, quotePath(childPath))
 		}
 		if err := t.file(props, childPath); err != nil {
-			return fmt.Errorf("file %q: %w", childPath, err)
+			return fmt.Errorf("file %s: %w", quotePath(childPath), err)
 		}
 	}
 	return nil
+}
+
+// quotePath shows a stranger's path in an error, its end if it is long.
+func quotePath(path []string) string {
+	const longest = 120
+	s := strings.Join(path, "/")
+	return strconv.Quote(s[max(len(s)-longest, 0):])
 }
 
 // fileProperties are what the empty name holds in the entry of a file; false for folders.
