@@ -170,6 +170,9 @@ func (p *program) pick() OutPoint {
 	if gone := slices.SortedFunc(maps.Keys(p.m.gone), OutPoint.Compare); len(gone) > 0 && (len(all) == 0 || p.n("spent", 0, 7) == 0) {
 		return gone[p.n("which", 0, len(gone)-1)]
 	}
+	if slots := slices.SortedFunc(maps.Keys(p.m.parked), OutPoint.Compare); len(slots) > 0 && p.n("parked", 0, 2) == 0 {
+		return slots[p.n("which", 0, len(slots)-1)]
+	}
 	return all[p.n("which", 0, len(all)-1)]
 }
 

@@ -407,6 +407,12 @@ func TestReplacementLimit(t *testing.T) {
 	w.block(0, w.refund(lock))
 	for i := range uint32(MaxReplacements) {
 		w.block(0, w.settle(i+1, amount.BTT, lock))
+		if err := w.s.Check(w.settle(i+1, 2*amount.BTT, lock)); CodeOf(err) != CodeStale && i+1 < MaxReplacements {
+			t.Fatalf("the same sequence with another sum: %v", err)
+		}
+		if len(w.s.slots) != 1 || len(w.s.due) != 1 {
+			t.Fatalf("%d slots, %d due after replacement %d", len(w.s.slots), len(w.s.due), i+1)
+		}
 	}
 	if err := w.s.Check(w.settle(MaxReplacements+1, amount.BTT, lock)); CodeOf(err) != CodeReplaced {
 		t.Errorf("replacement %d: %v", MaxReplacements+1, err)
