@@ -25,6 +25,7 @@ func needBTT(t *testing.T, programs ...string) *bench {
 // over an HTTP tracker, a magnet link over a UDP tracker, and a magnet link with
 // no tracker from a named peer.
 func TestGetFrom(t *testing.T) {
+	t.Parallel()
 	for _, d := range Drivers {
 		t.Run(d.Name, func(t *testing.T) {
 			b := needBTT(t)
@@ -71,6 +72,7 @@ func (b *bench) checkComplete(ctx context.Context, get *BTT, s shared) {
 // TestSeedTo: btt serves each client, which fetches once by the .torrent and
 // once by a magnet link, so that btt also serves the metadata.
 func TestSeedTo(t *testing.T) {
+	t.Parallel()
 	for i, d := range Drivers {
 		t.Run(d.Name, func(t *testing.T) {
 			b := needBTT(t)
@@ -122,6 +124,7 @@ func (b *bench) fetchAll(ctx context.Context, s shared, fetches map[string]fetch
 // TestTracker: other clients and btt find one another by `btt tracker`, over
 // HTTP and over UDP.
 func TestTracker(t *testing.T) {
+	t.Parallel()
 	for _, scheme := range []string{"http", "udp"} {
 		t.Run(scheme, func(t *testing.T) {
 			b := needBTT(t)

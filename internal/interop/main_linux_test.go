@@ -59,8 +59,12 @@ func TestMain(m *testing.M) {
 }
 
 // buildBTT builds the program under test, with the race detector when the
-// tests have it. No cmd/btt means no binary, which the tests report.
+// tests have it. BTT_INTEROP_BINARY names another to test instead. No cmd/btt
+// means no binary, which the tests report.
 func buildBTT(dir string) (string, error) {
+	if binary := os.Getenv(bttBinaryEnv); binary != "" {
+		return filepath.Abs(binary)
+	}
 	if _, err := os.Stat(filepath.Join("..", "..", "cmd", "btt")); errors.Is(err, os.ErrNotExist) {
 		return "", nil
 	}

@@ -8,6 +8,7 @@ import (
 // TestThirdPartySwarm proves the harness without btt: in one swarm over one
 // opentracker the clients fetch from the first of them and from one another.
 func TestThirdPartySwarm(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct {
 		content  Content
 		announce func(*Tracker) string
