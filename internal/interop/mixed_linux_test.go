@@ -67,8 +67,8 @@ func TestMixedSwarm(t *testing.T) {
 	e := b.newEconomy(ctx, seedHome, payHome)
 	s := b.shareTracked(Content{"single file.bin": 6 << 20}, overHTTP)
 
-	seed := NewBTT(b.config("btt"), "--speed", "--ledger", e.url, "--slots", "6", "--optimistic", "2",
-		"--choke-interval", "2s", "--limit-up", "2MiB")
+	seed := NewBTT(b.config("btt"), "--speed", "--ledger", e.url, "--slots", "4", "--optimistic", "2",
+		"--reserve", "500 BTT/GiB", "--choke-interval", "1s", "--limit-up", "1MiB")
 	seed.home = seedHome
 	b.check(seed.Seed(ctx, s.Torrent, s.dir))
 	payer, free := b.btt("--speed", "--ledger", e.url), b.btt()
@@ -87,7 +87,7 @@ func TestMixedSwarm(t *testing.T) {
 	b.check(seed.Stop()) // settles
 	earned, left := e.balance(ctx, seedHome), e.balance(ctx, payHome)
 	if earned == "1000" || left == "1000" {
-		t.Errorf("balances %s and %s: the payer paid nothing", earned, left)
+		t.Errorf("balances %s and %s: the payer paid nothing %s %s", earned, left, seed.tail(), payer.tail())
 	}
 	t.Logf("seed has %s BTT, payer %s BTT", earned, left)
 	_, err := RunBTT(ctx, b.config("audit"), "ledger", "audit", "--dir", e.dir)

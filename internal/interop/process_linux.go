@@ -19,7 +19,7 @@ const (
 	stopWait     = 20 * time.Second      // from SIGTERM to SIGKILL
 	pollInterval = 50 * time.Millisecond // between two looks at a client
 	readyWait    = 30 * time.Second      // for a client to take commands
-	logTail      = 3000                  // bytes of a client's output shown in an error
+	logTail      = 9000                  // bytes of a client's output shown in an error
 )
 
 // process is a client that runs on a host. Its standard output is kept line by
