@@ -25,6 +25,7 @@ func TestParse(t *testing.T) {
 		{"990000000000", Supply, nil},
 		{"990000000000.000001", 0, ErrRange},
 		{"990000000001 BTT", 0, ErrRange},
+		{"9900000000000", 0, ErrRange}, // ten times the supply passes int64
 		{"99999999999999999999999999", 0, ErrRange},
 		{"0.0000001", 0, ErrPrecision},
 		{"-1", 0, ErrSyntax},

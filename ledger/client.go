@@ -128,9 +128,9 @@ type OutpointStatus uint8
 
 const (
 	OutpointUnknown OutpointStatus = 0 // never made (or forgotten)
-	OutpointUnspent OutpointStatus = 1
+	OutpointUnspent OutpointStatus = 1 // may be spent
 	OutpointParked  OutpointStatus = 2 // unspent, and a close waits in its slot
-	OutpointSpent   OutpointStatus = 3
+	OutpointSpent   OutpointStatus = 3 // a committed transaction took it
 )
 
 // String names the status.

@@ -47,6 +47,7 @@ type Reporter struct {
 	bar  *mpb.Bar
 	note string
 	last time.Time
+	rows int // lines of the table on the screen
 }
 
 // New returns a reporter that writes to out.
@@ -78,6 +79,10 @@ func (r *Reporter) Event(name, text string, f Fields) {
 	case r.bars != nil:
 		fmt.Fprintln(r.bars, text)
 	default:
+		if r.rows > 0 { // lines go above the table
+			fmt.Fprintf(r.out, "\x1b[%dA\x1b[J", r.rows)
+			r.rows = 0
+		}
 		fmt.Fprintln(r.out, text)
 	}
 }
@@ -161,3 +166,24 @@ func Bytes(n int64) string {
 
 // Rate writes bytes per second for people.
 func Rate(n int64) string { return Bytes(n) + "/s" }
+
+// Table draws lines in place of those drawn before; nil ends the drawing and
+// leaves the last lines. It does nothing unless the mode is [Bars].
+func (r *Reporter) Table(rows []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mode != Bars {
+		return
+	}
+	if rows == nil {
+		r.rows = 0
+		return
+	}
+	if r.rows > 0 {
+		fmt.Fprintf(r.out, "\x1b[%dA", r.rows)
+	}
+	for _, row := range rows {
+		fmt.Fprintf(r.out, "\r\x1b[2K%s\n", row)
+	}
+	r.rows = len(rows)
+}
