@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"time"
 
@@ -103,6 +102,7 @@ func watch(ctx context.Context, sw *btt.Torrent, r *terminal.Reporter, events <-
 	defer tick.Stop()
 	completed := false
 	for {
+		check := false
 		select {
 		case <-ctx.Done():
 			if completed {
@@ -110,29 +110,37 @@ func watch(ctx context.Context, sw *btt.Torrent, r *terminal.Reporter, events <-
 			}
 			return fmt.Errorf("%w: the same command goes on from here", errInterrupted)
 		case <-tick.C:
-			if !completed {
-				progress(r, sw.Status())
-			}
+			check = true
 		case e := <-events:
-			switch e.Kind {
-			case btt.GotMetadata:
-				name, _, _ := sw.Info()
-				r.Event("metadata", "got the metadata of "+name, terminal.Fields{"name": name})
-			case btt.Broken:
-				return e.Err
-			case btt.PeerPayment:
-				reportPayment(r, &e)
-			}
+			check = e.Kind == btt.Completed || e.Kind == btt.Broken
+			report(r, sw, &e)
 		}
-		if st := sw.Status(); !completed && st.State == btt.Seeding {
+		if !check || completed {
+			continue
+		}
+		switch st := sw.Status(); st.State {
+		case btt.Failed:
+			return st.Err
+		case btt.Seeding:
 			completed = true
 			reportComplete(r, st, time.Since(began))
 			if !seedAfter {
 				return nil
 			}
-		} else if st.State == btt.Failed {
-			return errors.Join(st.Err)
+		default:
+			progress(r, st)
 		}
+	}
+}
+
+// report shows an event of a download.
+func report(r *terminal.Reporter, sw *btt.Torrent, e *btt.Event) {
+	switch e.Kind {
+	case btt.GotMetadata:
+		name, _, _ := sw.Info()
+		r.Event("metadata", "got the metadata of "+name, terminal.Fields{"name": name})
+	case btt.PeerPayment:
+		reportPayment(r, e)
 	}
 }
 

@@ -82,6 +82,9 @@ func (s *Swarm) learn(a netip.AddrPort) {
 	}
 }
 
+// maxRetryShift bounds the wait between two tries: about half an hour.
+const maxRetryShift = 10
+
 // connect makes connections to known addresses.
 func (s *Swarm) connect() {
 	if s.failure != nil || s.state == Checking || s.cfg.Dialer == nil {
@@ -91,7 +94,7 @@ func (s *Swarm) connect() {
 		if s.halfOpen >= maxHalfOpen || len(s.peers)+s.halfOpen >= MaxPeers {
 			return
 		}
-		wait := retryAfter << min(k.failures, 6)
+		wait := retryAfter << min(k.failures, maxRetryShift)
 		if k.connected || (!k.tried.IsZero() && s.now.Sub(k.tried) < wait) {
 			continue
 		}
@@ -223,7 +226,7 @@ func (s *Swarm) drop(m *member, err error) {
 	if k := s.known[m.addr]; k != nil && m.conn.Outgoing {
 		k.connected, k.tried = false, s.now
 		if errors.Is(err, errUseless) {
-			k.failures = 6
+			k.failures = maxRetryShift
 		}
 	}
 	s.closeTrade(m)

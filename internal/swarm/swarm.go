@@ -37,7 +37,7 @@ const (
 	snubAfter     = 45 * time.Second
 	idleAfter     = 3 * time.Minute
 	keepAlive     = 100 * time.Second
-	retryAfter    = 15 * time.Second
+	retryAfter    = 2 * time.Second // doubled by each failure
 	retireAfter   = 5 * time.Second // time for the last payment between two seeds
 	saveEvery     = 15 * time.Second
 	unstickEvery  = 30 * time.Second
