@@ -48,6 +48,7 @@ func (n *Node) onPayment(sw *swarm.Swarm, peer netip.AddrPort, e payments.LinkEv
 }
 
 func (n *Node) onChannel(e payments.Event) {
+	n.settled(e)
 	n.notify(Event{Kind: ChannelChanged, Channel: e})
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,8 +36,9 @@ type Node struct {
 
 	balance atomic.Int64
 	refresh chan struct{}
+	ended   chan payments.Event // for the wallet's journal
 	cancel  context.CancelFunc
-	done    chan struct{}
+	wg      sync.WaitGroup
 }
 
 // Open starts a node.
@@ -47,7 +49,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if cfg.Choker.Slots == 0 {
 		cfg.Choker = choker.Default(DefaultSlots)
 	}
-	n := &Node{cfg: cfg, refresh: make(chan struct{}, 1), done: make(chan struct{})}
+	n := &Node{cfg: cfg, refresh: make(chan struct{}, 1), ended: make(chan payments.Event, maxEnded)}
 	if cfg.Speed != nil {
 		if err := n.openMoney(ctx); err != nil {
 			return nil, err
@@ -65,7 +67,11 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	n.session = s
 	run, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
-	go n.watchBalance(run) // ends with Close
+	if n.purse != nil { // all three end with Close
+		n.wg.Go(func() { n.watchBalance(run) })
+		n.wg.Go(func() { n.follow(run) })
+		n.wg.Go(n.keepJournal)
+	}
 	return n, nil
 }
 
@@ -107,6 +113,9 @@ func (n *Node) openMoney(ctx context.Context) error {
 	n.market = &swarm.Market{Book: n.book, Account: n.purse.Address(), Net: st.Network,
 		Balance: func() amount.Amount { return amount.Amount(n.balance.Load()) },
 		Bid:     bid, Buy: !c.EarnOnly, Sell: true, TorrentBudget: c.TorrentBudget, Reserve: reserve.Fixed(c.Reserve)}
+	if err := n.purse.Resume(ctx); err != nil {
+		n.cfg.Log.Warn("finish earlier payments", "err", err)
+	}
 	n.updateBalance(ctx)
 	return nil
 }
@@ -129,10 +138,6 @@ func (n *Node) locked() amount.Amount {
 const balanceEvery = 2 * time.Second
 
 func (n *Node) watchBalance(ctx context.Context) {
-	defer close(n.done)
-	if n.purse == nil {
-		return
-	}
 	t := time.NewTicker(balanceEvery)
 	defer t.Stop()
 	for {
@@ -207,7 +212,8 @@ func (n *Node) Close(ctx context.Context) error {
 	err := n.closeBook(ctx) // while peers are still connected
 	n.session.Close()
 	n.cancel()
-	<-n.done
+	close(n.ended)
+	n.wg.Wait()
 	if n.purse != nil {
 		err = errors.Join(err, n.purse.Close())
 	}

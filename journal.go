@@ -1,0 +1,80 @@
+package btt
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/internal/payments"
+	"github.com/bttnet/btt/internal/purse"
+)
+
+// maxEnded is the number of ended channels whose journal entry may wait.
+const maxEnded = 4096
+
+// keepJournal writes the wallet's journal: every channel that ended, with what
+// it moved (R15.2). Entries carry the channel's id, so writing one twice does
+// nothing; the passes at the start and the end catch what no event told.
+func (n *Node) keepJournal() {
+	n.recordEnded(func(payments.Summary) bool { return true })
+	for e := range n.ended {
+		n.recordEnded(func(c payments.Summary) bool { return c.Channel == e.Channel })
+	}
+	n.recordEnded(func(payments.Summary) bool { return true })
+}
+
+func (n *Node) recordEnded(which func(payments.Summary) bool) {
+	for _, c := range n.book.Summary() {
+		if !c.Stage.Final() || !which(c) {
+			continue
+		}
+		for _, e := range entriesOf(&c) {
+			if e.Amount == 0 {
+				continue
+			}
+			if err := n.purse.Record(e); err != nil {
+				n.cfg.Log.Error("write wallet journal", "err", err)
+			}
+		}
+	}
+}
+
+// entriesOf are the movements of a channel that ended.
+func entriesOf(c *payments.Summary) []purse.Entry {
+	id := c.Channel.String()
+	e := purse.Entry{Counterparty: c.Account.Address().String(), Channel: id}
+	if c.Role == channel.RolePayee {
+		if c.Stage != channel.Settled {
+			return nil
+		}
+		e.Kind, e.ID, e.Amount, e.Reason = purse.Earn, "earn:"+id, c.Paid, "earned by serving data"
+		return []purse.Entry{e}
+	}
+	back := e
+	back.Kind, back.ID, back.Amount, back.Reason = purse.Unlock, "unlock:"+id, c.Deposit, "deposit of a channel that moved nothing"
+	if c.Stage != channel.Settled {
+		return []purse.Entry{back}
+	}
+	back.Amount, back.Reason = c.Deposit-c.Paid, fmt.Sprintf("rest of a deposit of %s", c.Deposit)
+	e.Kind, e.ID, e.Amount, e.Reason = purse.Pay, "pay:"+id, c.Paid, "paid for verified data"
+	return []purse.Entry{e, back}
+}
+
+// settled queues the journal entry of a channel that just ended. What does not
+// fit is recorded from the channels' own journal at the next start.
+func (n *Node) settled(e payments.Event) {
+	if e.Kind != payments.EventSettled && e.Kind != payments.EventRefunded {
+		return
+	}
+	select {
+	case n.ended <- e:
+	default:
+	}
+}
+
+// follow records money that comes in from others.
+func (n *Node) follow(ctx context.Context) {
+	if err := n.purse.Follow(ctx); err != nil && ctx.Err() == nil {
+		n.cfg.Log.Warn("watch incoming payments", "err", err)
+	}
+}
