@@ -9,8 +9,6 @@ import (
 // comment says and is not safe for concurrent use.
 type Payee struct {
 	core
-	first ledger.Signature // on T3 number 1
-	share amount.Amount    // settled: what T3 gave
 }
 
 // PayeeConfig answers an Open.
@@ -187,7 +185,7 @@ func (p *Payee) checkOpen() error {
 
 // Checked is a payment that passed every check but the signature's.
 type Checked struct {
-	Pay    *Pay // the newest of those checked; its record must be durable before Accept
+	Pay    *Pay // the newest; its record must be durable before Accept
 	digest [32]byte
 	k1     ledger.PublicKey
 	lanes  []laneClaim
@@ -201,32 +199,28 @@ type laneClaim struct {
 
 // Check looks at payments in order of arrival. Only the newest needs its
 // signature verified: amounts are cumulative, and it must cover what all of
-// them claim. It returns nil, nil when all are repetitions. The caller then
-// stores the record of Checked.Pay, calls Verify (in parallel, if it likes)
-// and, when both succeeded, Accept.
+// them claim. Lanes may travel on several connections, so a payment can
+// arrive after a newer one; its claim counts as far as what is held covers it,
+// and Checked.Pay is nil if nothing newer came. It returns nil, nil when all
+// are repetitions. The caller then stores the record of Checked.Pay, calls
+// Verify (in parallel, if it likes) and, when both succeeded, Accept.
 func (p *Payee) Check(pays ...*Pay) (*Checked, error) {
 	if err := p.checkOpen(); err != nil {
 		return nil, err
 	}
 	c := Checked{k1: p.contract.K1, owed: p.owed}
+	n := &p.best
 	for _, m := range pays {
-		if m.Payment.Sequence <= p.best.Sequence {
-			continue
-		}
-		if c.Pay != nil && (m.Payment.Sequence <= c.Pay.Payment.Sequence || m.Payment.Amount < c.Pay.Payment.Amount) {
-			return nil, refuse(CodeStale, "payment %d of %v after %d of %v", m.Payment.Sequence, m.Payment.Amount,
-				c.Pay.Payment.Sequence, c.Pay.Payment.Amount)
-		}
 		if err := p.claim(&c, m); err != nil {
 			return nil, err
 		}
-		c.Pay = m
+		if m.Payment.Sequence > n.Sequence {
+			c.Pay, n = m, &m.Payment
+		}
 	}
-	if c.Pay == nil {
-		return nil, nil
-	}
-	n := &c.Pay.Payment
 	switch {
+	case c.Pay == nil && (len(c.lanes) == 0 || c.owed > n.Amount):
+		return nil, nil
 	case n.Amount < p.best.Amount:
 		return nil, refuse(CodeStale, "amount fell from %v to %v", p.best.Amount, n.Amount)
 	case n.Amount > p.contract.Capacity():
@@ -234,7 +228,9 @@ func (p *Payee) Check(pays ...*Pay) (*Checked, error) {
 	case n.Amount < c.owed:
 		return nil, refuse(CodeAmount, "%v paid, %v owed for the bytes claimed", n.Amount, c.owed)
 	}
-	c.digest = p.contract.paymentDigest(n.Amount, n.Sequence)
+	if c.Pay != nil {
+		c.digest = p.contract.paymentDigest(n.Amount, n.Sequence)
+	}
 	return &c, nil
 }
 
@@ -242,7 +238,7 @@ func (p *Payee) Check(pays ...*Pay) (*Checked, error) {
 func (p *Payee) claim(c *Checked, m *Pay) error {
 	l := p.lanes[m.Lane]
 	if l == nil {
-		return refuse(CodeLane, "lane %d is not in use", m.Lane)
+		return nil // its Attach travels on another connection; the money is good
 	}
 	from := l.Bytes
 	at := -1
@@ -276,7 +272,7 @@ func (p *Payee) claim(c *Checked, m *Pay) error {
 // Verify reports whether the signature is K1's. It reads only c and may run
 // beside anything.
 func (c *Checked) Verify() bool {
-	return ledger.VerifySignature(c.k1, c.digest, c.Pay.Payment.Signature)
+	return c.Pay == nil || ledger.VerifySignature(c.k1, c.digest, c.Pay.Payment.Signature)
 }
 
 // Record is what must be durable before Accept.
@@ -286,8 +282,11 @@ func (c *Checked) Record() Record { return Record{Pay: c.Pay} }
 // income. Each lane it covers gives one EventEarned; the first carries the
 // sum.
 func (p *Payee) Accept(c *Checked) error {
-	sum := c.Pay.Payment.Amount - p.best.Amount
-	p.best = c.Pay.Payment
+	var sum amount.Amount
+	if c.Pay != nil {
+		sum = c.Pay.Payment.Amount - p.best.Amount
+		p.best = c.Pay.Payment
+	}
 	p.owed = c.owed
 	for _, claim := range c.lanes {
 		l := p.lanes[claim.lane]
@@ -316,7 +315,9 @@ func (p *Payee) stepPay(m *Pay) error {
 	if !c.Verify() {
 		return refuse(CodeSignature, "payment %d does not verify", m.Payment.Sequence)
 	}
-	p.out.Records = append(p.out.Records, c.Record())
-	p.out.Sync = true
+	if c.Pay != nil {
+		p.out.Records = append(p.out.Records, c.Record())
+		p.out.Sync = true
+	}
 	return p.Accept(c)
 }

@@ -83,6 +83,8 @@ func (p *Payee) LookedUp(s ledger.OutpointState, spender *ledger.Tx, err error) 
 	case p.stage == Closing && s.Status == ledger.OutpointUnknown:
 		// T1 was never committed: nothing was earned, nothing is locked.
 		p.enter(Abandoned, p.Snapshot, false)
+	case p.stage == Closing:
+		p.settle()
 	}
 }
 

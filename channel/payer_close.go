@@ -53,6 +53,10 @@ func (p *Payer) Resend() {
 		if err == nil {
 			p.send(&Fund{ID: p.id, First: first.Signature, T1: p.t1})
 		}
+	case Opened:
+		if p.last != nil {
+			p.send(p.last)
+		}
 	}
 	if p.closing {
 		p.send(&Close{ID: p.id})

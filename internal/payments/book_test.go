@@ -2,6 +2,7 @@ package payments
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"sync"
 	"testing"
@@ -155,7 +156,7 @@ func (n *node) notify(e Event) {
 // await returns the first event that f accepts, waiting for it.
 func (n *node) await(what string, f func(Event) bool) Event {
 	n.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(6 * time.Second)
 	for {
 		n.mu.Lock()
 		for _, e := range n.seen {
@@ -179,12 +180,6 @@ func (n *node) await(what string, f func(Event) bool) Event {
 func (n *node) awaitKind(k EventKind) Event {
 	n.t.Helper()
 	return n.await(k.String(), func(e Event) bool { return e.Kind == k })
-}
-
-func (n *node) forget() {
-	n.mu.Lock()
-	n.seen = nil
-	n.mu.Unlock()
 }
 
 // wire joins two links by queues, as two peer connections would be.
@@ -222,6 +217,10 @@ func newWire(t testing.TB, requester, provider *Book, tag byte, quantum int64) *
 		go func() { // ends when cut closes the queue
 			defer w.done.Done()
 			for b := range w.queues[i] {
+				if len(b) == 9 && b[0] == 0 { // data, in order with the messages
+					to.Verified(int64(binary.BigEndian.Uint64(b[1:])))
+					continue
+				}
 				if err := to.Receive(b); err != nil && err != ErrClosed {
 					t.Errorf("receive: %v", err)
 				}
@@ -248,7 +247,7 @@ func (w *wire) cut() {
 // as a peer's writer does; each unit is verified at once.
 func (w *wire) serve(t testing.TB, n, unit int64) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(6 * time.Second)
 	for sent := int64(0); sent < n; {
 		for w.provider.served.Load()+unit > w.provider.Allowance().Load() {
 			select {
@@ -260,8 +259,24 @@ func (w *wire) serve(t testing.TB, n, unit int64) {
 			}
 		}
 		w.provider.Served(unit)
-		w.requester.Verified(unit)
+		w.queues[1] <- binary.BigEndian.AppendUint64([]byte{0}, uint64(unit))
 		sent += unit
+	}
+}
+
+// paid waits until everything served is paid.
+func (w *wire) paid(t testing.TB) {
+	t.Helper()
+	for deadline := time.Now().Add(6 * time.Second); ; time.Sleep(time.Millisecond) {
+		w.provider.mu.Lock()
+		paid := w.provider.sale.paid
+		w.provider.mu.Unlock()
+		if paid >= w.provider.served.Load() {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("paid %d of %d", paid, w.provider.served.Load())
+		}
 	}
 }
 
@@ -284,7 +299,10 @@ func closeBook(t testing.TB, n *node) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := n.book.Close(ctx); err != nil {
-		t.Fatal(err)
+		for _, s := range n.book.Summary() {
+			t.Logf("%v %v %v of %v", s.Role, s.Stage, s.Paid, s.Deposit)
+		}
+		t.Fatalf("%s: %v", n.purse.name, err)
 	}
 	n.book = nil
 }

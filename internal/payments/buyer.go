@@ -3,6 +3,7 @@ package payments
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/bttnet/btt/amount"
@@ -32,6 +33,7 @@ type buyer struct {
 	retry    time.Time
 	carries  map[channel.Tag]carry
 	stopping bool
+	stopped  time.Time // when stopping was set
 }
 
 // purchase is one link's buying; positions count the link's stream.
@@ -41,6 +43,7 @@ type purchase struct {
 	tariff channel.Tariff // as quoted
 	quoted bool
 	pos    int64 // paid or free up to here
+	limit  int64 // payments stop here, before a price that is not agreed
 	ch     *bought
 	lane   uint32
 }
@@ -168,6 +171,16 @@ func (b *buyer) work() {
 	b.provide()
 }
 
+// payNow pays one link in the place of the pair's goroutine.
+func (b *buyer) payNow(l *Link) {
+	o := b.orders[l]
+	if o == nil || o.ch == nil || b.book.closing.Load() {
+		return
+	}
+	b.read(o)
+	b.settle(o)
+}
+
 // read takes new orders and quotes of a link.
 func (b *buyer) read(o *purchase) {
 	l := o.link
@@ -180,9 +193,12 @@ func (b *buyer) read(o *purchase) {
 		b.terms, b.fresh = fresh.terms, true
 	}
 	o.order = fresh
+	o.limit = math.MaxInt64
 	for i, q := range quotes {
 		if q.Price > o.order.price {
-			// Above the agreed price: it waits for a Buy that allows it.
+			// Above the agreed price: it waits for a Buy that allows it, and
+			// what comes behind it waits too.
+			o.limit = q.From
 			l.mu.Lock()
 			l.quotes = append(append([]channel.Quote(nil), quotes[i:]...), l.quotes...)
 			l.mu.Unlock()
@@ -216,6 +232,9 @@ func (b *buyer) quote(o *purchase, q channel.Quote) error {
 	return nil
 }
 
+// due is the stream position that is to be paid now.
+func (o *purchase) due() int64 { return min(o.link.verified.Load(), o.limit) }
+
 // free reports whether everything from pos on costs nothing.
 func (o *purchase) free() bool {
 	for _, s := range o.tariff.Trim(o.pos) {
@@ -226,9 +245,23 @@ func (o *purchase) free() bool {
 	return true
 }
 
-// pay pays one link up to what it verified, over as many channels as needed.
+// pay pays one link and signs its next payment ahead.
 func (b *buyer) pay(o *purchase) {
-	for tries := 0; tries <= MaxChannels && o.quoted && o.pos < o.link.verified.Load() && !o.free(); tries++ {
+	b.settle(o)
+	if o.ch != nil && o.pos >= o.link.verified.Load() {
+		o.ch.m.Presign(o.lane, o.pos+o.link.last.Load())
+	}
+}
+
+// settle pays one link up to what it verified, over as many channels as
+// needed.
+func (b *buyer) settle(o *purchase) {
+	if _, left := b.carries[o.link.cfg.Infohash]; left && o.quoted && o.ch == nil {
+		if c := b.usable(); c != nil && !b.attach(o, c) {
+			return
+		}
+	}
+	for tries := 0; tries <= MaxChannels && o.quoted && o.pos < o.due() && !o.free(); tries++ {
 		c := b.usable()
 		if c == nil {
 			return // provide opens one
@@ -239,7 +272,7 @@ func (b *buyer) pay(o *purchase) {
 		if c.m.Awaits(o.lane) {
 			return
 		}
-		target := c.m.Fit(o.lane, o.link.verified.Load())
+		target := c.m.Fit(o.lane, o.due())
 		if target <= o.pos {
 			b.close(c)
 			continue
@@ -252,9 +285,6 @@ func (b *buyer) pay(o *purchase) {
 			return
 		}
 		o.pos = c.m.Position(o.lane)
-	}
-	if o.ch != nil && o.pos >= o.link.verified.Load() {
-		o.ch.m.Presign(o.lane, o.pos+o.link.last.Load())
 	}
 }
 

@@ -2,10 +2,15 @@ package payments
 
 import (
 	"slices"
+	"time"
 
 	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/ledger"
 )
+
+// closeWait bounds how long a shutdown waits for a payee's answer; a payee
+// that is gone settles later, or the refund comes at the lock.
+const closeWait = 2 * time.Second
 
 // flush does what a channel's machine wants, in the order that package
 // channel demands. It reports false when the journal failed.
@@ -102,10 +107,6 @@ func (b *buyer) ledger(id channel.ID, parked bool) {
 
 func (b *buyer) restore(s *channel.Snapshot, signer ledger.Signer) {
 	c := &bought{m: channel.RestorePayer(s, signer, b.book.head.exact()), since: b.book.cfg.Now()}
-	contract := c.m.Contract()
-	if !b.book.claim(&contract, b.pair) {
-		return
-	}
 	b.channels = append(b.channels, c)
 	if c.m.Stage() == channel.Proposed {
 		c.m.Abandon(channel.CodeClosing, "restart") // T1 was never shown
@@ -138,7 +139,7 @@ func (b *buyer) clock(tick bool) {
 }
 
 func (b *buyer) shutdown() {
-	b.stopping = true
+	b.stopping, b.stopped = true, time.Now()
 	for _, o := range b.orders {
 		b.read(o)
 		b.pay(o)
@@ -150,8 +151,12 @@ func (b *buyer) shutdown() {
 
 func (b *buyer) count() int { return len(b.channels) }
 
-// waiting counts channels whose payee can still answer our Close.
+// waiting counts channels whose payee can still answer our Close; it is not
+// waited for longer than closeWait.
 func (b *buyer) waiting() (n int) {
+	if b.stopping && time.Since(b.stopped) > closeWait {
+		return 0
+	}
 	for _, c := range b.channels {
 		if l := c.via; c.m.Stage() < channel.Closing && l != nil && !l.closed.Load() {
 			n++

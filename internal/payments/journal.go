@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/bttnet/btt/channel"
 )
@@ -23,6 +25,8 @@ const (
 	maxFrame     = 96 << 10
 	growBy       = 4 << 20
 	maxJournal   = 1 << 30
+
+	fastSync = time.Millisecond // a disk that callers may wait for
 )
 
 var (
@@ -42,7 +46,8 @@ type journal struct {
 	end    int64 // of written frames
 	filled int64 // zeros written up to here
 	wanted int64
-	synced int64
+	synced atomic.Int64 // written under mu
+	pace   atomic.Int64 // nanoseconds of a sync, smoothed
 	fault  error
 	closed bool
 	done   chan struct{}
@@ -140,7 +145,8 @@ func (j *journal) begin(records []channel.Record) error {
 	if err := j.file.Sync(); err != nil {
 		return err
 	}
-	j.synced, j.wanted = j.end, j.end
+	j.wanted = j.end
+	j.synced.Store(j.end)
 	return nil
 }
 
@@ -202,23 +208,25 @@ func (j *journal) append(records ...channel.Record) (int64, error) {
 
 // wait returns when everything up to mark is durable.
 func (j *journal) wait(mark int64) error {
+	if j.durable(mark) {
+		return nil
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for j.synced < mark && j.fault == nil {
+	for j.synced.Load() < mark && j.fault == nil {
 		j.moved.Wait()
 	}
-	if j.synced < mark {
+	if !j.durable(mark) {
 		return j.broken()
 	}
 	return nil
 }
 
 // durable reports whether everything up to mark is durable.
-func (j *journal) durable(mark int64) bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.synced >= mark
-}
+func (j *journal) durable(mark int64) bool { return j.synced.Load() >= mark }
+
+// fast reports whether syncs take well under a millisecond.
+func (j *journal) fast() bool { return j.pace.Load() < int64(fastSync) }
 
 func (j *journal) broken() error {
 	if j.fault == nil {
@@ -234,22 +242,24 @@ func (j *journal) run() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for {
-		for j.wanted <= j.synced && !j.closed {
+		for j.wanted <= j.synced.Load() && !j.closed {
 			j.work.Wait()
 		}
-		if j.wanted <= j.synced || j.fault != nil {
+		if j.wanted <= j.synced.Load() || j.fault != nil {
 			return
 		}
 		mark := j.wanted
 		j.mu.Unlock()
+		start := time.Now()
 		err := datasync(j.file)
+		j.pace.Add((int64(time.Since(start)) - j.pace.Load()) / 8)
 		j.mu.Lock()
 		if err != nil {
 			j.fault = err
 			j.moved.Broadcast()
 			return
 		}
-		j.synced = mark
+		j.synced.Store(mark)
 		j.moved.Broadcast()
 		if err := j.grow(); err != nil {
 			j.fault = err

@@ -32,7 +32,9 @@ type LinkConfig struct {
 }
 
 // Link is the payment side of one peer connection and torrent. No method
-// blocks. Receive, Buy and Sell come from the connection's owner, one at a
+// waits for the network or the ledger. Verified may sign one payment and
+// Receive may verify one and wait for a disk that syncs within a millisecond;
+// Send, Notify and Wake may be called inside both. Receive, Buy and Sell come from the connection's owner, one at a
 // time; Verified, Served and Allowance from any goroutine.
 type Link struct {
 	book   *Book
@@ -96,7 +98,9 @@ func (l *Link) Receive(payload []byte) error {
 	switch m := m.(type) {
 	case *channel.Quote:
 		return l.receiveQuote(m)
-	case *channel.Open, *channel.Fund, *channel.Attach, *channel.Pay:
+	case *channel.Pay:
+		return l.receivePay(m)
+	case *channel.Open, *channel.Fund, *channel.Attach:
 		return l.toSeller(m)
 	case *channel.RefundSig, *channel.Confirm, *channel.State, *channel.Closed:
 		return l.toBuyer(m)
@@ -106,6 +110,22 @@ func (l *Link) Receive(payload []byte) error {
 		}
 		return l.toSeller(m)
 	}
+}
+
+// receivePay takes a payment in this goroutine when the pair is idle and the
+// disk is fast; otherwise the pair's goroutine takes it.
+func (l *Link) receivePay(m *channel.Pay) error {
+	l.mu.Lock()
+	p := l.sale.pair
+	l.mu.Unlock()
+	if p == nil || !l.book.journal.fast() || !p.enter() {
+		return l.toSeller(m)
+	}
+	s := p.side.(*seller)
+	s.message(l, m)
+	s.settlePays()
+	p.leave()
+	return nil
 }
 
 func (b *Book) ownedBy(id channel.ID, p *pair) bool {
@@ -223,17 +243,24 @@ func (l *Link) Buy(terms channel.Terms, price amount.Price, left int64) {
 	p.wake()
 }
 
-// Verified adds n verified bytes; they are paid at once. Calls that come
-// while a payment is being made are paid together.
+// Verified adds n verified bytes; they are paid at once, mostly inside this
+// call with a signature made before. Calls that come while a payment is being
+// made are paid together.
 func (l *Link) Verified(n int64) {
 	if n <= 0 {
 		return
 	}
 	l.last.Store(n)
 	l.verified.Add(n)
-	if p := l.buyer.Load(); p != nil {
-		p.wake()
+	p := l.buyer.Load()
+	if p == nil {
+		return
 	}
+	if p.enter() {
+		p.side.(*buyer).payNow(l)
+		p.leave()
+	}
+	p.wake() // it signs ahead and provides channels
 }
 
 // Sell starts a price segment at the bytes served so far and quotes it to the

@@ -3,6 +3,7 @@ package payments
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,15 +62,22 @@ type side interface {
 	waiting() int      // channels that a shutdown waits for
 }
 
-// pair is all business with one account in one role. Its goroutine owns side.
+// pair is all business with one account in one role.
+//
+// Its goroutine owns side and holds mu while it works. Two callers may take
+// its place for one step, because a goroutine hop costs as much as the step:
+// Link.Verified pays and Link.Receive takes a payment, if mu is free at once
+// and nothing is posted that must come first (posted is 0).
 type pair struct {
 	book    *Book
 	key     pairKey
 	refs    int // links; guarded by book.mu
 	mailbox chan op
+	posted  atomic.Int32 // operations posted and not handled yet
 	kick    chan struct{}
 	tick    atomic.Bool
 	waiting atomic.Int32 // channels that Book.Close waits for
+	mu      sync.Mutex   // guards side
 	side    side
 }
 
@@ -86,19 +94,23 @@ func newPair(b *Book, key pairKey) *pair {
 
 // post puts a peer's message into the mailbox.
 func (p *pair) post(o op) error {
+	p.posted.Add(1)
 	select {
 	case p.mailbox <- o:
 		return nil
 	default:
+		p.posted.Add(-1)
 		return ErrOverflow
 	}
 }
 
 // postWait posts what must not be lost; it gives up when the Book ends.
 func (p *pair) postWait(o op) {
+	p.posted.Add(1)
 	select {
 	case p.mailbox <- o:
 	case <-p.book.ctx.Done():
+		p.posted.Add(-1)
 	}
 }
 
@@ -117,36 +129,62 @@ func (p *pair) unbind(l *Link) {
 	}
 }
 
-// run owns the pair's channels. It ends with the Book, or when nothing refers
-// to the pair and no channel is live.
+// enter takes the place of the pair's goroutine if that is free and nothing
+// was posted before. The caller must leave.
+func (p *pair) enter() bool {
+	if p.posted.Load() != 0 || !p.mu.TryLock() {
+		return false
+	}
+	if p.posted.Load() != 0 || p.book.ctx.Err() != nil {
+		p.mu.Unlock()
+		return false
+	}
+	return true
+}
+
+func (p *pair) leave() { p.mu.Unlock() }
+
+// run ends with the Book, or when nothing refers to the pair and no channel
+// is live.
 func (p *pair) run() {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	for {
+		var first op
+		clock := false
 		select {
 		case <-p.book.ctx.Done():
 			return
-		case o := <-p.mailbox:
-			p.handle(&o)
+		case first = <-p.mailbox:
 		case <-p.kick:
 		case <-second.C:
-			p.side.clock(p.tick.Swap(false))
-			if p.side.count() == 0 && len(p.mailbox) == 0 && p.book.retire(p) {
-				return
-			}
+			clock = true
+		}
+		p.mu.Lock()
+		if first.kind != 0 {
+			p.handle(&first)
 		}
 		for range len(p.mailbox) {
 			o := <-p.mailbox
 			p.handle(&o)
 		}
+		if clock {
+			p.side.clock(p.tick.Swap(false))
+		}
 		p.side.work()
 		if p.book.closing.Load() {
 			p.waiting.Store(int32(p.side.waiting()))
+		}
+		end := clock && p.side.count() == 0 && p.posted.Load() == 0 && p.book.retire(p)
+		p.mu.Unlock()
+		if end {
+			return
 		}
 	}
 }
 
 func (p *pair) handle(o *op) {
+	defer p.posted.Add(-1)
 	switch o.kind {
 	case opMessage:
 		p.side.message(o.link, o.message)

@@ -58,10 +58,10 @@ func (b *Book) recover() ([]*channel.Snapshot, error) {
 				break // the newest that verifies
 			}
 		}
+		b.statements.put(Summary{Channel: id, Role: s.Role, Account: s.Account(), Deposit: s.Contract.Deposit,
+			Paid: s.Best.Amount, Stage: s.Stage, LockTime: s.Contract.LockTime, Funding: s.Contract.Funding})
 		if s.Stage.Final() {
 			s.T1, s.Lanes = nil, nil
-			b.statements.put(Summary{Channel: id, Role: s.Role, Account: s.Account(), Deposit: s.Contract.Deposit,
-				Paid: s.Best.Amount, Stage: s.Stage, LockTime: s.Contract.LockTime, Funding: s.Contract.Funding})
 		} else {
 			live = append(live, s)
 		}
@@ -99,6 +99,8 @@ func (b *Book) restore(s *channel.Snapshot) {
 	if p == nil {
 		return
 	}
+	// Known before the first message can come; handled before it, too.
+	b.claim(&s.Contract, p)
 	p.postWait(op{kind: opRestore, snapshot: s, signer: signer})
 	b.drop(p)
 }

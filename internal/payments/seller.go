@@ -206,16 +206,7 @@ func (s *seller) settlePays() {
 	if checked == nil {
 		return // repetitions
 	}
-	mark, ok := s.store([]channel.Record{checked.Record()}, false)
-	if !ok {
-		return
-	}
-	if !checked.Verify() {
-		s.refuse(id, l, &channel.Refusal{Code: channel.CodeSignature, Reason: "payment does not verify"})
-		return
-	}
-	if err := s.book.journal.wait(mark); err != nil {
-		s.book.cfg.Notify(Event{Kind: EventFault, Role: s.key.role, Account: s.key.account, Reason: err.Error()})
+	if checked.Pay != nil && !s.secure(checked, l) {
 		return
 	}
 	if err := c.m.Accept(checked); err != nil {
@@ -225,7 +216,32 @@ func (s *seller) settlePays() {
 	s.flush(c, l)
 }
 
-func (s *seller) work() { s.settlePays() }
+// secure makes the newest payment durable and verifies it at the same time.
+func (s *seller) secure(checked *channel.Checked, l *Link) bool {
+	mark, ok := s.store([]channel.Record{checked.Record()}, false)
+	if !ok {
+		return false
+	}
+	if !checked.Verify() {
+		s.refuse(checked.Pay.ID, l, &channel.Refusal{Code: channel.CodeSignature, Reason: "payment does not verify"})
+		return false
+	}
+	if err := s.book.journal.wait(mark); err != nil {
+		s.book.cfg.Notify(Event{Kind: EventFault, Role: s.key.role, Account: s.key.account, Reason: err.Error()})
+		return false
+	}
+	return true
+}
+
+func (s *seller) work() {
+	s.settlePays()
+	if s.book.closing.Load() { // also what was still opening at the shutdown
+		for _, c := range s.channels {
+			c.m.Close()
+			s.flush(c, c.via)
+		}
+	}
+}
 
 // flush does what a channel's machine wants, in the order that package
 // channel demands.
@@ -374,10 +390,6 @@ func (s *seller) ledger(id channel.ID, parked bool) {
 
 func (s *seller) restore(snap *channel.Snapshot, signer ledger.Signer) {
 	c := &sold{m: channel.RestorePayee(snap, signer, s.book.head.time()), lanes: make(map[uint32]*Link)}
-	contract := c.m.Contract()
-	if !s.book.claim(&contract, s.pair) {
-		return
-	}
 	s.channels[c.m.ID()] = c
 	c.m.Look()
 	c.m.Tick(s.book.head.time())

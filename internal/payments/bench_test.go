@@ -1,0 +1,98 @@
+package payments
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/ledger/ledgertest"
+)
+
+// raised is when the allowance rose.
+var raised atomic.Int64
+
+// directWire joins two links without queues: the receiver's Receive runs in
+// the sender's goroutine, as cheap as a transport can be.
+func directWire(b *testing.B, requester, provider *Book) *wire {
+	w := &wire{wakes: make(chan struct{}, 1)}
+	w.requester = requester.Link(LinkConfig{Infohash: [20]byte{1}, Send: func(m []byte) { _ = w.provider.Receive(m) }})
+	w.provider = provider.Link(LinkConfig{Infohash: [20]byte{1}, Send: func(m []byte) { _ = w.requester.Receive(m) }, Wake: func() {
+		raised.Store(time.Now().UnixNano())
+		select {
+		case w.wakes <- struct{}{}:
+		default:
+		}
+	}})
+	b.Cleanup(func() { w.requester.Close(); w.provider.Close() })
+	return w
+}
+
+// BenchmarkStopAndWait is the latency from "quantum verified" at the payer to
+// "allowance raised" at the payee, with two journals on disk and a real
+// fdatasync for each payment; the pause stands for the transfer of a quantum.
+func BenchmarkStopAndWait(b *testing.B) {
+	for _, pause := range []time.Duration{0, 500 * time.Microsecond} {
+		b.Run("transfer="+pause.String(), func(b *testing.B) {
+			m := ledgertest.New()
+			dir, err := os.MkdirTemp(".", "bench")
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer os.RemoveAll(dir)
+			at := func(name string) func(*Config) {
+				return func(c *Config) { c.Dir, c.DepositBytes = filepath.Join(dir, name), 1<<40 }
+			}
+			buyer := newNode(b, m, "buyer", 100_000*amount.BTT, at("buyer"))
+			seller := newNode(b, m, "seller", 0, at("seller"))
+			w := directWire(b, buyer.book, seller.book)
+			trade(b, buyer, seller, w, price, 1<<40)
+			w.serve(b, 4<<20, 1<<20)
+			var cycles []time.Duration
+			for b.Loop() {
+				if pause > 0 {
+					time.Sleep(pause)
+				}
+				w.provider.Served(1 << 20)
+				start := time.Now()
+				w.requester.Verified(1 << 20)
+				for w.provider.Allowance().Load() < w.provider.served.Load()+1<<20 {
+					<-w.wakes
+				}
+				cycles = append(cycles, time.Duration(raised.Load()-start.UnixNano()))
+			}
+			slices.Sort(cycles)
+			b.ReportMetric(float64(cycles[len(cycles)/10].Microseconds()), "p10-us")
+			b.ReportMetric(float64(cycles[len(cycles)/2].Microseconds()), "p50-us")
+			b.ReportMetric(float64(cycles[len(cycles)*9/10].Microseconds()), "p90-us")
+		})
+	}
+}
+
+// BenchmarkJournalSync is the floor: one record made durable.
+func BenchmarkJournalSync(b *testing.B) {
+	dir, err := os.MkdirTemp(".", "bench")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	j, err := newJournal(dir, nil, false)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer j.close()
+	r := channel.Record{Pay: &channel.Pay{Bytes: 5}}
+	for b.Loop() {
+		mark, err := j.append(r)
+		if err == nil {
+			err = j.wait(mark)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}

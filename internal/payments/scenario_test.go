@@ -1,0 +1,309 @@
+package payments
+
+import (
+	"encoding/binary"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/ledger/ledgertest"
+)
+
+func earned(sum amount.Amount) func(Event) bool {
+	return func(e Event) bool { return e.Kind == EventEarned && e.Amount == sum }
+}
+
+func TestPriceChangeInsideALane(t *testing.T) {
+	m := ledgertest.New()
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller := newNode(t, m, "seller", 0, nil)
+	w := newWire(t, buyer.book, seller.book, 1, 0)
+	trade(t, buyer, seller, w, price, 64<<20)
+	w.serve(t, 4<<20+4096*3, 4096)
+	trade(t, buyer, seller, w, 3*price, 64<<20)
+	w.serve(t, 4<<20, 1<<18)
+	trade(t, buyer, seller, w, price/2, 64<<20)
+	w.serve(t, 2<<20, 1<<18)
+	trade(t, buyer, seller, w, 0, 64<<20)
+	w.serve(t, 8<<20, 1<<20) // free
+	trade(t, buyer, seller, w, price, 64<<20)
+	w.serve(t, 1<<20, 1<<20)
+	seller.await("sum of segments", earned(owed(price, 4<<20+4096*3)+owed(3*price, 4<<20)+owed(price/2, 2<<20)+owed(price, 1<<20)))
+}
+
+func TestFreeFirstThenPaid(t *testing.T) {
+	m := ledgertest.New()
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller := newNode(t, m, "seller", 0, nil)
+	w := newWire(t, buyer.book, seller.book, 1, 0)
+	trade(t, buyer, seller, w, 0, 64<<20)
+	w.serve(t, 3<<20, 1<<20)
+	trade(t, buyer, seller, w, price, 64<<20)
+	w.serve(t, 2<<20, 1<<19)
+	seller.await("paid part", earned(owed(price, 2<<20)))
+}
+
+func TestSuccessorChannelNeverStalls(t *testing.T) {
+	m := ledgertest.New()
+	small := func(c *Config) { c.DepositBytes = 4 << 20 }
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, small)
+	seller := newNode(t, m, "seller", 0, nil)
+	w := newWire(t, buyer.book, seller.book, 1, 0)
+	trade(t, buyer, seller, w, price, 32<<20)
+	w.serve(t, 32<<20, 1<<20)
+	w.paid(t)
+	closeBook(t, seller)
+	closeBook(t, buyer)
+	opened := 0
+	for _, s := range seller.seen {
+		if s.Kind == EventOpened {
+			opened++
+		}
+	}
+	if opened < 6 {
+		t.Errorf("%d channels opened, want at least 6", opened)
+	}
+	got, want := seller.purse.balance(t), owed(price, 32<<20)
+	if got > want || got < want-amount.Amount(opened)-1 {
+		t.Errorf("seller holds %v, want %v less at most a rounding for each channel", got, want)
+	}
+	if sum := got + buyer.purse.balance(t); sum != 100*amount.BTT {
+		t.Errorf("both hold %v", sum)
+	}
+}
+
+func TestReconnectGoesOn(t *testing.T) {
+	m := ledgertest.New()
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller := newNode(t, m, "seller", 0, nil)
+	for round := range int64(4) {
+		w := newWire(t, buyer.book, seller.book, 1, 0)
+		trade(t, buyer, seller, w, price+amount.Price(round), 64<<20)
+		w.serve(t, 5<<20, 1<<19)
+		w.paid(t)
+		// The last quarter quantum breaks off: served, never verified.
+		w.provider.Served(1 << 18)
+		w.cut()
+	}
+	want := owed(price, 5<<20) + owed(price+1, 5<<20) + owed(price+2, 5<<20) + owed(price+3, 5<<20)
+	seller.await("four rounds", func(e Event) bool { return e.Kind == EventEarned && e.Amount >= want-8 && e.Amount <= want })
+	if n := len(seller.book.Summary()); n != 1 {
+		t.Errorf("%d channels, want the one reused", n)
+	}
+}
+
+func TestVerifiedAfterCutIsPaidNextTime(t *testing.T) {
+	m := ledgertest.New()
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller := newNode(t, m, "seller", 0, nil)
+	w := newWire(t, buyer.book, seller.book, 1, 0)
+	trade(t, buyer, seller, w, price, 64<<20)
+	w.serve(t, 3<<20, 1<<20)
+	seller.await("first part", earned(owed(price, 3<<20)))
+	w.provider.Served(1 << 20)
+	w.provider.Close() // the payment finds nobody
+	w.queues[1] <- binary.BigEndian.AppendUint64([]byte{0}, 1<<20)
+	buyer.await("payment", func(e Event) bool { return e.Kind == EventPaid && e.Amount == owed(price, 4<<20) })
+	w.cut()
+	w = newWire(t, buyer.book, seller.book, 1, 0)
+	trade(t, buyer, seller, w, price, 64<<20)
+	seller.await("late payment", earned(owed(price, 4<<20)))
+	w.serve(t, 1<<20, 1<<20)
+	seller.await("new part", earned(owed(price, 5<<20)))
+}
+
+func TestTwoTorrentsShareAChannel(t *testing.T) {
+	m := ledgertest.New()
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller := newNode(t, m, "seller", 0, func(c *Config) { c.MinDeposit = amount.BTT })
+	a := newWire(t, buyer.book, seller.book, 1, 0)
+	b := newWire(t, buyer.book, seller.book, 2, 4<<20)
+	trade(t, buyer, seller, a, price, 16<<20)
+	trade(t, buyer, seller, b, 2*price, 16<<20)
+	done := make(chan struct{})
+	go func() { a.serve(t, 8<<20, 1<<19); close(done) }()
+	b.serve(t, 8<<20, 4<<20)
+	<-done
+	seller.await("both", earned(owed(price, 8<<20)+owed(2*price, 8<<20)))
+	if n := len(seller.book.Summary()); n != 1 {
+		t.Errorf("%d channels, want one with two lanes", n)
+	}
+}
+
+func TestPayerNeverPays(t *testing.T) {
+	m := ledgertest.New()
+	quick := func(c *Config) { c.PaymentTimeout = 50 * time.Millisecond }
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller := newNode(t, m, "seller", 0, quick)
+	w := newWire(t, buyer.book, seller.book, 1, 0)
+	trade(t, buyer, seller, w, price, 16<<20)
+	buyer.awaitKind(EventOpened)
+	seller.awaitKind(EventOpened)
+	for w.provider.served.Load()+blockSize <= w.provider.Allowance().Load() {
+		w.provider.Served(blockSize)
+	}
+	if got := w.provider.served.Load(); got != 1<<20 {
+		t.Errorf("served %d ahead of payment, want one quantum", got)
+	}
+	e := seller.awaitKind(EventOverdue)
+	if e.Account != buyer.purse.Account() || e.Bytes != 1<<20 {
+		t.Errorf("overdue %+v", e)
+	}
+	for deadline := time.Now().Add(10 * time.Second); seller.book.Strikes(e.Account) < BanAfter; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no ban")
+		}
+	}
+	if until, banned := seller.book.Banned(e.Account); !banned || until.Before(time.Now().Add(BanTime/2)) {
+		t.Errorf("banned %v until %v", banned, until)
+	}
+}
+
+func TestNoFunds(t *testing.T) {
+	m := ledgertest.New()
+	buyer := newNode(t, m, "buyer", 0, nil)
+	seller := newNode(t, m, "seller", 0, nil)
+	w := newWire(t, buyer.book, seller.book, 1, 0)
+	trade(t, buyer, seller, w, price, 16<<20)
+	if e := buyer.awaitKind(EventNoFunds); !strings.Contains(e.Reason, "free") {
+		t.Errorf("reason %q", e.Reason)
+	}
+}
+
+func TestOutageDoesNotStopPayments(t *testing.T) {
+	m := ledgertest.New()
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller := newNode(t, m, "seller", 0, nil)
+	w := newWire(t, buyer.book, seller.book, 1, 0)
+	trade(t, buyer, seller, w, price, 64<<20)
+	w.serve(t, 2<<20, 1<<20)
+	m.SetOutage(errors.New("the ledger is down"))
+	w.serve(t, 8<<20, 1<<20)
+	seller.await("payment", earned(owed(price, 10<<20)))
+	m.SetOutage(nil)
+	closeBook(t, seller)
+	if got := seller.purse.balance(t); got != owed(price, 10<<20) {
+		t.Errorf("seller holds %v", got)
+	}
+}
+
+func TestRestartOfEitherSide(t *testing.T) {
+	for _, who := range []string{"buyer", "seller", "both"} {
+		t.Run(who, func(t *testing.T) {
+			m := ledgertest.New()
+			buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+			seller := newNode(t, m, "seller", 0, nil)
+			var want amount.Amount
+			for range 3 {
+				w := newWire(t, buyer.book, seller.book, 1, 0)
+				trade(t, buyer, seller, w, price, 64<<20)
+				w.serve(t, 4<<20, 1<<20)
+				want += owed(price, 4<<20)
+				seller.await("payments", earned(want))
+				w.cut()
+				for _, n := range []*node{buyer, seller} {
+					if who == "both" || n.purse.name == who {
+						n.kill()
+						n.open()
+					}
+				}
+			}
+			if n := len(buyer.book.Summary()); n != 1 {
+				t.Errorf("%d channels, want the first one resumed: %+v", n, buyer.book.Summary())
+			}
+			closeBook(t, seller)
+			if got := seller.purse.balance(t); got != want {
+				t.Errorf("seller holds %v, want %v", got, want)
+			}
+			buyer.await("settlement", func(e Event) bool { return e.Kind == EventSettled && e.Amount == want })
+			if sum := seller.purse.balance(t) + buyer.purse.balance(t); sum != 100*amount.BTT {
+				t.Errorf("both hold %v", sum)
+			}
+		})
+	}
+}
+
+func TestRefundWhenThePayeeVanishes(t *testing.T) {
+	m := ledgertest.New()
+	var clock fakeClock
+	clock.at = time.Unix(1_800_000_000, 0)
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, func(c *Config) { c.Now = clock.now })
+	seller := newNode(t, m, "seller", 0, nil)
+	w := newWire(t, buyer.book, seller.book, 1, 0)
+	trade(t, buyer, seller, w, price, 64<<20)
+	w.serve(t, 4<<20, 1<<20)
+	w.cut()
+	seller.kill()
+	var s Summary
+	if list := buyer.book.Summary(); len(list) != 1 {
+		t.Fatalf("%+v", list)
+	} else {
+		s = list[0]
+	}
+	status, _ := m.Status(t.Context())
+	m.Advance(s.LockTime - status.LedgerTime)
+	buyer.book.head.refresh(t.Context(), m)
+	for _, p := range buyer.book.all() {
+		p.tick.Store(true)
+	}
+	buyer.awaitKind(EventRefunded)
+	if got := buyer.purse.balance(t); got != 100*amount.BTT {
+		t.Errorf("buyer holds %v", got)
+	}
+	if err := m.Audit(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPayeeSettlesBeforeTheLock(t *testing.T) {
+	m := ledgertest.New()
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller := newNode(t, m, "seller", 0, nil)
+	w := newWire(t, buyer.book, seller.book, 1, 0)
+	trade(t, buyer, seller, w, price, 64<<20)
+	w.serve(t, 4<<20, 1<<20)
+	seller.await("payments", earned(owed(price, 4<<20)))
+	lock := seller.book.Summary()[0].LockTime
+	status, _ := m.Status(t.Context())
+	m.Advance(lock - status.LedgerTime - channel.Margin(lock-status.LedgerTime))
+	seller.book.head.refresh(t.Context(), m)
+	for _, p := range seller.book.all() {
+		p.tick.Store(true)
+	}
+	seller.await("settlement", func(e Event) bool { return e.Kind == EventSettled && e.Amount == owed(price, 4<<20) })
+	if got := seller.purse.balance(t); got != owed(price, 4<<20) {
+		t.Errorf("seller holds %v", got)
+	}
+}
+
+func TestManyPeersAtOnceGetKeys(t *testing.T) {
+	m := ledgertest.New()
+	seller := newNode(t, m, "seller", 0, nil)
+	for i := range byte(6) {
+		buyer := newNode(t, m, "buyer"+string('a'+rune(i)), 10*amount.BTT, nil)
+		w := newWire(t, buyer.book, seller.book, 1, 0)
+		terms, err := seller.book.Terms()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// All of them got the same K2: all but the first must be given another.
+		if i == 0 {
+			first = terms
+		}
+		terms.K2 = first.K2
+		if err := w.provider.Sell(price); err != nil {
+			t.Fatal(err)
+		}
+		w.requester.Buy(terms, price, 4<<20)
+		w.serve(t, 2<<20, 1<<20)
+	}
+}
+
+var first channel.Terms
+
+type fakeClock struct{ at time.Time }
+
+func (c *fakeClock) now() time.Time { return c.at }
