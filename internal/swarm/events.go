@@ -32,8 +32,7 @@ func (s *Swarm) handle(c *peer.Conn) {
 			m.trade.buying = false // a slot without a bid response is free
 			s.returnAll(m)
 		case peer.Rejected:
-			s.onReject(m, e)
-			feed = true
+			s.onReject(m, e) // asked again at the next tick: no loop with a peer that rejects all
 		case peer.Interested, peer.NotInterested:
 			s.onInterest(m, e.Kind == peer.Interested)
 		case peer.Have, peer.HaveAll, peer.HaveNone, peer.Bitfield:

@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -167,9 +168,21 @@ func (s *Swarm) refusal(in *Incoming) error {
 	}
 	for _, m := range s.peers {
 		if m.conn.Handshake.PeerID == in.Handshake.PeerID {
-			return errDuplicate
+			return s.duplicate(m, in)
 		}
 	}
+	return nil
+}
+
+// duplicate decides between two connections to one peer. When both sides
+// called each other at the same time, both keep the call of the greater peer
+// id, so that not both are closed.
+func (s *Swarm) duplicate(old *member, in *Incoming) error {
+	ours := bytes.Compare(s.cfg.PeerID[:], in.Handshake.PeerID[:]) > 0
+	if old.conn.Outgoing == in.Outgoing || in.Outgoing != ours {
+		return errDuplicate
+	}
+	s.kick(old, errDuplicate)
 	return nil
 }
 
