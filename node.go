@@ -39,6 +39,8 @@ type Node struct {
 	ended   chan payments.Event // for the wallet's journal
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
+	closing sync.Once
+	closed  error
 }
 
 // Open starts a node.
@@ -207,8 +209,14 @@ func (n *Node) Purse() *purse.Purse { return n.purse }
 // Channels returns the node's payment channels, or nil.
 func (n *Node) Channels() *payments.Book { return n.book }
 
-// Close stops all torrents and settles the channels within ctx's time.
+// Close stops all torrents and settles the channels within ctx's time. Later
+// calls return what the first one did.
 func (n *Node) Close(ctx context.Context) error {
+	n.closing.Do(func() { n.closed = n.close(ctx) })
+	return n.closed
+}
+
+func (n *Node) close(ctx context.Context) error {
 	err := n.closeBook(ctx) // while peers are still connected
 	n.session.Close()
 	n.cancel()

@@ -5,18 +5,105 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/bttnet/btt"
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/choker"
 	"github.com/bttnet/btt/internal/create"
+	"github.com/bttnet/btt/internal/ledgerd"
+	"github.com/bttnet/btt/internal/purse"
+	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/metainfo"
 )
 
-// BenchmarkTransfer moves 512 MiB from a seed to a leech over loopback TCP,
-// both in this process, with files on tmpfs where there is one.
+// size is the number of bytes moved: 512 MiB, or $BTT_BENCH_MIB.
+func size(b *testing.B) int64 {
+	mib := 512
+	if s := os.Getenv("BTT_BENCH_MIB"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			b.Fatal(err)
+		}
+		mib = n
+	}
+	return int64(mib) << 20
+}
+
+// BenchmarkTransfer moves a file from a seed to a leech over loopback TCP,
+// both in this process, in pieces of 1 MiB, with the files on tmpfs where
+// there is one; wallets, channels and the ledger are on a real disk.
+//
+//	plain         BitTorrent alone
+//	paid          every byte paid; the provider risks one piece
+//	paid-credit4  the window may grow to 4 MiB with the payer's history (A24)
 func BenchmarkTransfer(b *testing.B) {
-	const size = 512 << 20
+	b.Run("plain", func(b *testing.B) { transfer(b, nil, nil) })
+	for name, credit := range map[string]int64{"paid": 0, "paid-credit4": 4 << 20} {
+		b.Run(name, func(b *testing.B) {
+			client, grant := paidLedger(b)
+			seller := &btt.SpeedConfig{Ledger: client, EarnOnly: true, Reserve: 2 * amount.Price(amount.BTT), Credit: credit}
+			transfer(b, seller, &btt.SpeedConfig{Ledger: client, Phrase: grant})
+		})
+	}
+}
+
+func transfer(b *testing.B, seller, buyer *btt.SpeedConfig) {
 	dir := scratch(b)
+	torrent := content(b, dir, size(b))
+	seed := node(b, seller)
+	s, err := seed.Add(btt.Add{Torrent: torrent, Dir: dir})
+	if err != nil {
+		b.Fatal(err)
+	}
+	wait(b, s)
+	b.SetBytes(size(b))
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		leech, to := node(b, buyer), filepath.Join(dir, "to")
+		b.StartTimer()
+		l, err := leech.Add(btt.Add{Torrent: torrent, Dir: to, Peers: []netip.AddrPort{seed.Addr()}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		wait(b, l)
+		b.StopTimer()
+		if paid := l.Status().Paid; buyer != nil && paid < amount.Amount(size(b)*2*int64(amount.BTT)/(1<<30)*9/10) {
+			b.Fatalf("only %s was paid", paid)
+		}
+		close(b, leech)
+		os.RemoveAll(to)
+		b.StartTimer()
+	}
+}
+
+// paidLedger starts a ledger and returns it with the phrase of a wallet that
+// owns 1,000,000 BTT.
+func paidLedger(b *testing.B) (ledger.Client, string) {
+	p, err := purse.Open(purse.Config{Dir: b.TempDir(), Ledger: purse.Offline{}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	phrase, err := p.Phrase("")
+	if err != nil {
+		b.Fatal(err)
+	}
+	genesis, err := ledgerd.DevGenesis(p.Address())
+	if err != nil {
+		b.Fatal(err)
+	}
+	srv, err := ledgerd.Open(ledgerd.Config{Dir: b.TempDir(), Genesis: genesis})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { srv.Close() })
+	return srv.Client(), phrase
+}
+
+func content(b *testing.B, dir string, size int64) *metainfo.Torrent {
 	path := filepath.Join(dir, "data")
 	f, err := os.Create(path)
 	if err != nil {
@@ -30,28 +117,7 @@ func BenchmarkTransfer(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	seed := node(b)
-	s, err := seed.Add(btt.Add{Torrent: torrent, Dir: dir})
-	if err != nil {
-		b.Fatal(err)
-	}
-	wait(b, s)
-	b.SetBytes(size)
-	b.ReportAllocs()
-	for b.Loop() {
-		b.StopTimer()
-		leech, to := node(b), filepath.Join(dir, "to")
-		b.StartTimer()
-		l, err := leech.Add(btt.Add{Torrent: torrent, Dir: to, Peers: []netip.AddrPort{seed.Addr()}})
-		if err != nil {
-			b.Fatal(err)
-		}
-		wait(b, l)
-		b.StopTimer()
-		leech.Close(context.Background())
-		os.RemoveAll(to)
-		b.StartTimer()
-	}
+	return torrent
 }
 
 func scratch(b *testing.B) string {
@@ -67,13 +133,27 @@ func scratch(b *testing.B) string {
 	return dir
 }
 
-func node(b *testing.B) *btt.Node {
-	n, err := btt.Open(context.Background(), btt.Config{Listen: "127.0.0.1:0"})
+func node(b *testing.B, speed *btt.SpeedConfig) *btt.Node {
+	cfg := btt.Config{Listen: "127.0.0.1:0", Speed: speed, NoResume: true, Choker: choker.Default(8)}
+	if speed != nil {
+		cfg.Home = b.TempDir()
+	}
+	n, err := btt.Open(context.Background(), cfg)
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { n.Close(context.Background()) })
+	if speed == nil || speed.EarnOnly {
+		b.Cleanup(func() { close(b, n) })
+	}
 	return n
+}
+
+func close(b *testing.B, n *btt.Node) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := n.Close(ctx); err != nil {
+		b.Error(err)
+	}
 }
 
 func wait(b *testing.B, t *btt.Torrent) {
@@ -84,6 +164,6 @@ func wait(b *testing.B, t *btt.Torrent) {
 		case btt.Failed:
 			b.Fatal(st.Err)
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(2 * time.Millisecond)
 	}
 }
