@@ -17,7 +17,6 @@ const (
 	MaxPairs    = 4096 // pairs at once
 	MaxChannels = 8    // live channels of one pair and role
 	MaxMailbox  = 256  // waiting messages of a pair; more disconnect the peer
-	MaxLinks    = 65536
 	MaxQuotes   = 8    // unread price changes of a link
 	MaxHistory  = 4096 // ended channels kept for statements
 	MaxDebts    = 1024 // tags whose unpaid rest a pair remembers
@@ -68,8 +67,9 @@ type Config struct {
 	Purse   Purse
 	Ledger  ledger.Client
 	Quantum int64 // bytes served ahead of payment
-	// Credit is the greatest window in bytes; above Quantum the window grows
-	// by one quantum for each 16 paid quanta (A24). 0 means Quantum.
+	// Credit is the greatest window in bytes; above a link's quantum the window grows
+	// by one quantum for each 16 paid quanta (A24). 0 means one quantum,
+	// whatever the history (R12.5).
 	Credit         int64
 	DepositBytes   int64 // a channel's deposit covers at most this many bytes at the agreed price
 	MinDeposit     amount.Amount
@@ -98,7 +98,6 @@ func (c *Config) defaults() error {
 		c.Quantum = DefaultQuantum
 	}
 	c.Quantum = min(c.Quantum, math.MaxUint32)
-	c.Credit = max(c.Credit, c.Quantum)
 	if c.DepositBytes <= 0 {
 		c.DepositBytes = DefaultDepositBytes
 	}
