@@ -22,15 +22,21 @@ func open(t *testing.T, cfg Config) *Session {
 	t.Helper()
 	cfg.Listen = "127.0.0.1:0"
 	cfg.Choker = choker.Default(8)
-	if testing.Verbose() {
-		cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	}
+	cfg.Log = testLog()
 	s, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
 	return s
+}
+
+// testLog shows everything under -v.
+func testLog() *slog.Logger {
+	if !testing.Verbose() {
+		return nil
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 // content makes files below a new folder and their torrent.

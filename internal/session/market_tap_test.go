@@ -1,0 +1,248 @@
+package session
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/speed"
+	"github.com/bttnet/btt/wire"
+)
+
+// tap is a relay between a requester and a provider that reads along. What it
+// has passed on is never more than the provider sent, and a payment passes it
+// before the provider sees it, so the exposure it counts is exact from the
+// provider's side: it can be below the true one, never above.
+type tap struct {
+	addr netip.AddrPort
+	to   netip.AddrPort
+
+	mu          sync.Mutex
+	problems    []string
+	prices      []amount.Price // of bid responses, in order
+	choked      bool
+	responded   bool // a bid response came since the last choke
+	paying      bool
+	served      int64 // bytes of paid slots on this connection's stream
+	paid        int64 // stream position paid
+	from, base  int64 // of the newest attach
+	free        int64
+	most        int64 // exposure
+	requests    map[[3]uint32]int
+	requested   int
+	rejects     int
+	chokes      int // of a peer that was unchoked
+	reprices    int // choke, bid response, unchoke
+	quotedPrice amount.Price
+}
+
+func newTap(t *testing.T, to netip.AddrPort) *tap {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &tap{to: to, addr: l.Addr().(*net.TCPAddr).AddrPort(), choked: true, requests: map[[3]uint32]int{}}
+	var wg sync.WaitGroup
+	wg.Go(func() { // ends with the listener
+		for {
+			a, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b, err := net.Dial("tcp", to.String())
+			if err != nil {
+				a.Close()
+				return
+			}
+			x.mu.Lock()
+			x.choked, x.served, x.paid, x.from, x.base, x.paying = true, 0, 0, 0, 0, false
+			x.mu.Unlock()
+			wg.Go(func() { x.relay(b, a, x.fromRequester) })
+			wg.Go(func() { x.relay(a, b, x.fromProvider) })
+		}
+	})
+	t.Cleanup(func() { l.Close() })
+	return x
+}
+
+// relay passes whole messages on after see looked at them.
+func (x *tap) relay(to, from net.Conn, see func(*wire.Message)) {
+	defer to.Close()
+	defer from.Close()
+	buf := make([]byte, 512<<10)
+	if _, err := io.ReadFull(from, buf[:wire.HandshakeLen]); err != nil {
+		return
+	}
+	if _, err := to.Write(buf[:wire.HandshakeLen]); err != nil {
+		return
+	}
+	w := 0
+	for {
+		n, err := from.Read(buf[w:])
+		if err != nil {
+			return
+		}
+		w += n
+		r := 0
+		for {
+			m, n, err := wire.Next(buf[r:w])
+			if err != nil || n == 0 {
+				break
+			}
+			x.mu.Lock()
+			see(&m)
+			x.mu.Unlock()
+			r += n
+		}
+		if _, err := to.Write(buf[:r]); err != nil {
+			return
+		}
+		w = copy(buf, buf[r:w])
+	}
+}
+
+func (x *tap) problem(format string, args ...any) {
+	if len(x.problems) < 20 {
+		x.problems = append(x.problems, fmt.Sprintf(format, args...))
+	}
+}
+
+// speedOf decodes a btt_speed message; both sides use the same id for it.
+func speedOf(m *wire.Message) speed.Message {
+	if m.ID != wire.Extended || m.Sub != wire.SubSpeed {
+		return nil
+	}
+	msg, err := speed.Decode(m.Payload)
+	if err != nil {
+		return nil
+	}
+	return msg
+}
+
+func (x *tap) fromRequester(m *wire.Message) {
+	switch m.ID {
+	case wire.Request:
+		x.requests[[3]uint32{m.Index, m.Begin, m.Length}]++
+		x.requested++
+		return
+	}
+	c, ok := speedOf(m).(speed.Channel)
+	if !ok {
+		return
+	}
+	cm, err := channel.Decode(c.Payload)
+	if err != nil {
+		x.problem("requester sends %v", err)
+		return
+	}
+	switch cm := cm.(type) {
+	case *channel.Attach:
+		x.from, x.base = cm.From, cm.Bytes
+		x.paid = max(x.paid, cm.From)
+	case *channel.Pay:
+		x.paid = max(x.paid, cm.Bytes-x.base+x.from)
+	}
+}
+
+func (x *tap) fromProvider(m *wire.Message) {
+	switch m.ID {
+	case wire.Choke:
+		if !x.choked {
+			x.chokes++
+		}
+		x.choked, x.responded, x.paying = true, false, false
+		return
+	case wire.Unchoke:
+		if x.responded && x.chokes > 0 {
+			x.reprices++
+		}
+		x.choked = false
+		x.paying = x.responded && x.prices[len(x.prices)-1] > 0
+		return
+	case wire.Reject:
+		x.rejects++
+		x.answered(m)
+		return
+	case wire.Piece:
+		x.block(m)
+		return
+	}
+	switch msg := speedOf(m).(type) {
+	case speed.BidResponse:
+		if !x.choked {
+			x.problem("bid response while unchoked")
+		}
+		if x.responded {
+			x.problem("two bid responses for one unchoke")
+		}
+		x.responded = true
+		x.prices = append(x.prices, msg.Price)
+	case speed.Channel:
+		cm, err := channel.Decode(msg.Payload)
+		if err != nil {
+			x.problem("provider sends %v", err)
+		}
+		if q, ok := cm.(*channel.Quote); ok {
+			x.quotedPrice = q.Price
+			if q.From != x.served {
+				x.problem("price quoted from byte %d, %d were served", q.From, x.served)
+			}
+		}
+	}
+}
+
+func (x *tap) answered(m *wire.Message) {
+	k := [3]uint32{m.Index, m.Begin, m.Length}
+	if x.requests[k] == 0 {
+		x.problem("answer %d to a request that was not made: %v", m.ID, k)
+		return
+	}
+	x.requests[k]--
+}
+
+func (x *tap) block(m *wire.Message) {
+	x.answered(m)
+	if x.choked {
+		x.problem("block while choked")
+	}
+	if !x.paying {
+		x.free += int64(len(m.Payload))
+		return
+	}
+	x.served += int64(len(m.Payload))
+	x.most = max(x.most, x.served-x.paid)
+	if e := x.served - x.paid; e > piece {
+		x.problem("exposure %d at byte %d", e, x.served)
+	}
+}
+
+// check asserts what holds on every connection: no problem, prices at most the
+// bid (R10.16) and among those allowed.
+func (x *tap) check(t *testing.T, bid amount.Price, allowed ...amount.Price) {
+	t.Helper()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, p := range x.problems {
+		t.Error(p)
+	}
+	for _, p := range x.prices {
+		if p > bid {
+			t.Errorf("price %v is above the bid %v", p, bid)
+		}
+		ok := false
+		for _, a := range allowed {
+			ok = ok || a == p
+		}
+		if !ok {
+			t.Errorf("price %v is none of %v", p, allowed)
+		}
+	}
+	t.Logf("prices %v, %d requests, %d rejects, %d chokes, %d reprices, most exposed %d, free %d, paid slot bytes %d",
+		x.prices, x.requested, x.rejects, x.chokes, x.reprices, x.most, x.free, x.served)
+}
