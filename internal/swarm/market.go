@@ -15,6 +15,7 @@ import (
 	"github.com/bttnet/btt/speed"
 	"github.com/bttnet/btt/speed/autobid"
 	"github.com/bttnet/btt/speed/reserve"
+	"github.com/bttnet/btt/wire"
 )
 
 // Market is a node's part in BitTorrent Speed, shared by its swarms: the
@@ -32,7 +33,13 @@ type Market struct {
 	Buy, Sell bool
 	// TorrentBudget is the most spent on one torrent; 0 = no limit of its own.
 	TorrentBudget amount.Amount
-	Reserve       reserve.Policy
+	// Reserve is what paid slots of torrents we seed cost at least (R7.19).
+	// With a Growth.Slope it is of no account: each torrent's price then
+	// begins at 0 and grows while nobody proves to have it too (R7.3-R7.5).
+	Reserve reserve.Policy
+	Growth  reserve.Growth
+	// Now is the clock of the penalties; nil = that of the swarms.
+	Now func() time.Time
 
 	bidding atomic.Int32 // torrents that download and bid
 
@@ -49,8 +56,17 @@ func (k *Market) Network() []byte {
 	return id[:]
 }
 
+// clock is the penalties' time.
+func (k *Market) clock(now time.Time) time.Time {
+	if k.Now != nil {
+		return k.Now()
+	}
+	return now
+}
+
 // fail books a payment failure of a peer and says whether it is banned now.
 func (k *Market) fail(account ledger.Address, addr netip.Addr, now time.Time) (banned bool) {
+	now = k.clock(now)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.penalties.Fail(now, account, judged(addr)).Ban
@@ -58,6 +74,7 @@ func (k *Market) fail(account ledger.Address, addr netip.Addr, now time.Time) (b
 
 // standing says whether a peer may buy now, and whether it is banned.
 func (k *Market) standing(account ledger.Address, addr netip.Addr, now time.Time) (eligible, banned bool) {
+	now = k.clock(now)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.penalties.Eligible(now, account, judged(addr)), k.penalties.Banned(now, account, judged(addr))
@@ -98,6 +115,10 @@ type trade struct {
 	link    *payments.Link
 	account ledger.Address // theirs, from their bid
 	barred  bool
+	// answered is the last challenge that we answered, fetched the pieces of
+	// which the peer sent a part.
+	answered speed.Reserve
+	fetched  wire.Bits
 
 	selling bool
 	soldAt  amount.Price
@@ -107,6 +128,7 @@ type trade struct {
 	boughtAt amount.Price
 	paid     amount.Amount
 	credits  []credit
+	due      int64 // verified bytes not yet paid
 }
 
 // credit is what a peer sent us of a piece that is not verified yet.
@@ -182,11 +204,7 @@ func (s *Swarm) market(m *member) {
 		bid = s.bid()
 	}
 	m.sendSpeed(m.trade.session.SetBid(bid, false, s.now))
-	if k.Sell {
-		if p := s.reserve(); p > 0 || m.trade.session.Snapshot().OurReserve > 0 {
-			m.sendSpeed(m.trade.session.SetReserve(p, 0, 0, s.now))
-		}
-	}
+	s.tellReserve(m)
 }
 
 func (s *Swarm) bid() amount.Price {
@@ -195,13 +213,6 @@ func (s *Swarm) bid() amount.Price {
 	}
 	return s.cfg.Market.price(autobid.Torrent{Left: s.picker.Left(), Size: s.info.TotalLength,
 		PieceLength: s.info.PieceLength}, s.spent)
-}
-
-func (s *Swarm) reserve() amount.Price {
-	if s.cfg.Market == nil || s.cfg.Market.Reserve == nil || s.state != Seeding {
-		return 0
-	}
-	return s.cfg.Market.Reserve.Price(s.now)
 }
 
 // tickMarket re-bids and sends what the extension's rate limits held back.
@@ -217,11 +228,13 @@ func (s *Swarm) tickMarket() {
 			s.cfg.Market.bidding.Add(-1)
 		}
 	}
+	s.tickReserve()
 	for _, m := range s.peers {
 		if m.trade.session == nil {
 			continue
 		}
 		s.market(m)
+		s.prove(m)
 		for _, f := range m.trade.session.Tick(s.now) {
 			m.sendSpeed(f)
 		}
@@ -243,6 +256,10 @@ func (s *Swarm) onSpeed(m *member, payload []byte) {
 		s.onBid(m, msg)
 	case speed.BidResponse:
 		s.onResponse(m, msg)
+	case speed.Reserve:
+		s.prove(m)
+	case speed.Proof:
+		s.onProof(m, msg)
 	case speed.Channel:
 		if err := m.trade.link.Receive(msg.Payload); err != nil {
 			s.kick(m, fmt.Errorf("btt_speed: %w", err))

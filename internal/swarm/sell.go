@@ -14,7 +14,7 @@ func (s *Swarm) bidOf(m *member, c *choker.Candidate) {
 		return
 	}
 	snap := t.session.Snapshot()
-	c.Speed, c.Bid, c.Reserve = !t.barred, snap.TheirBid, snap.OurReserve
+	c.Speed, c.Bid, c.Reserve = !t.barred, snap.TheirBid, s.boundReserve(snap.OurReserve)
 	if !t.account.IsZero() { // one paid slot per buyer (R5.6)
 		c.Owner = binary.BigEndian.Uint64(t.account[:])
 	}
@@ -22,6 +22,8 @@ func (s *Swarm) bidOf(m *member, c *choker.Candidate) {
 	if t.barred {
 		eligible, _ := k.standing(t.account, m.addr.Addr(), s.now)
 		t.barred, c.Speed = !eligible, eligible
+		// Who did not pay gets no more data for a time, free or not (R12.1).
+		c.Interested = c.Interested && eligible
 	}
 }
 
@@ -70,6 +72,9 @@ func (s *Swarm) stopSelling(m *member) { m.trade.selling = false }
 // eligible for a time that doubles, banned after repeated failures (R12.2,
 // R12.3).
 func (s *Swarm) unpaid(m *member) {
+	if !m.paidSlot {
+		return // still the failure that cost it the slot
+	}
 	banned := s.cfg.Market.fail(m.trade.account, m.addr.Addr(), s.now)
 	m.trade.barred = true
 	s.choke(m)
@@ -101,4 +106,7 @@ func (s *Swarm) tradeStatus(m *member, p *PeerStatus) {
 
 func (s *Swarm) marketStatus(st *Status) {
 	st.Bid, st.Reserve, st.Paid, st.Earned = s.bid(), s.reserve(), s.spent, s.earned
+	if s.reserving != nil {
+		st.Proofs, st.Proved = s.reserving.torrent.Proofs()
+	}
 }
