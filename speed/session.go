@@ -33,8 +33,8 @@ const (
 	ProofRefill = 20 * time.Second
 	// ChannelBurst and ChannelRefill bound channel messages; each may cost a
 	// signature check.
-	ChannelBurst  = 2000
-	ChannelRefill = time.Millisecond
+	ChannelBurst  = 4000
+	ChannelRefill = 200 * time.Microsecond
 	// UnknownBurst and UnknownRefill bound messages of unknown types.
 	UnknownBurst  = 100
 	UnknownRefill = 100 * time.Millisecond

@@ -28,10 +28,17 @@ func (s *Swarm) onResponse(m *member, r speed.BidResponse) {
 	}
 }
 
-// creditBlock books a block that is to be paid once its piece is verified.
+// creditBlock books a block that is to be paid once its piece is verified. The
+// store says whether the block counts: the picker may have closed the piece
+// already, when the disk was faster than this goroutine.
 func (s *Swarm) creditBlock(m *member, piece uint32, n int64) {
 	t := &m.trade
+	s.noteFetched(t, piece)
 	if !t.paying() {
+		return
+	}
+	if s.store.Verified(piece) { // a block of the last batch, or of another peer's
+		t.due += n
 		return
 	}
 	for i := range t.credits {
@@ -65,9 +72,16 @@ func (s *Swarm) payFor(piece uint32) {
 		return
 	}
 	for _, m := range s.peers {
-		if n := m.trade.take(piece); n > 0 && m.trade.link != nil {
-			m.trade.link.Verified(n)
-		}
+		m.trade.due += m.trade.take(piece)
+		m.trade.pay()
+	}
+}
+
+// pay pays what is due, in one payment.
+func (t *trade) pay() {
+	if t.due > 0 && t.link != nil {
+		t.link.Verified(t.due)
+		t.due = 0
 	}
 }
 

@@ -35,6 +35,7 @@ func (s *Swarm) adopt(info *metainfo.Info) error {
 	s.picker = picker.New(picker.Config{PieceLength: info.PieceLength, TotalLength: info.TotalLength,
 		Seed: s.entropy()})
 	s.pieces = peer.NewPieces(info.NumPieces())
+	s.openReserve()
 	s.check(false)
 	return nil
 }
@@ -96,6 +97,7 @@ func (s *Swarm) checked(err error) {
 	if s.picker.Missing() == 0 {
 		s.state = Seeding
 		s.seedAt = s.now
+		s.startReserve(true)
 		s.save()
 		s.notify(Completed, nil)
 	}
@@ -109,7 +111,7 @@ func (s *Swarm) checked(err error) {
 // reads what it said about its own.
 func (s *Swarm) meet(m *member) {
 	m.bits = wire.NewBits(s.info.NumPieces())
-	m.conn.SetStore(s.store, s.pieces, s.info.PieceLength, s.info.TotalLength)
+	m.conn.SetStore(s.serving(), s.pieces, s.info.PieceLength, s.info.TotalLength)
 	for i := range s.info.NumPieces() {
 		if s.pieces.Has(uint32(i)) {
 			m.conn.Have(uint32(i))
@@ -133,6 +135,7 @@ func (s *Swarm) complete() {
 		return
 	}
 	s.state, s.seedAt = Seeding, s.now
+	s.startReserve(false)
 	s.save()
 	if s.tracker != nil {
 		s.tracker.Completed()

@@ -41,6 +41,7 @@ func (s *Swarm) handle(c *peer.Conn) {
 			s.onExtended(m, e.Sub, e.Data)
 		}
 	}
+	m.trade.pay()
 	if feed {
 		s.feed(m)
 	}
@@ -170,9 +171,9 @@ func (s *Swarm) onBlock(m *member, e *peer.Event) {
 		return
 	}
 	block := e.Begin / wire.BlockSize
-	first := s.picker.Received(e.Piece, block, m.conn.ID)
+	s.picker.Received(e.Piece, block, m.conn.ID)
 	m.snubbed = false
-	if first {
+	if e.Result == disk.Stored || e.Result == disk.Verified {
 		s.creditBlock(m, e.Piece, int64(e.Length))
 	}
 	s.ids = s.picker.OthersWaiting(s.ids[:0], e.Piece, block)

@@ -146,7 +146,7 @@ func (s *Swarm) admit(in *Incoming) {
 	}
 	s.peers[c.ID] = m
 	if s.store != nil {
-		c.SetStore(s.store, s.pieces, s.info.PieceLength, s.info.TotalLength)
+		c.SetStore(s.serving(), s.pieces, s.info.PieceLength, s.info.TotalLength)
 		m.bits = wire.NewBits(s.info.NumPieces())
 	}
 	s.greet(m)

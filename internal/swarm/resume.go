@@ -15,6 +15,7 @@ func (s *Swarm) restore(all bool) (certain, doubtful []uint32) {
 	st := s.load()
 	if st != nil {
 		s.totals = Totals{Downloaded: st.Downloaded, Uploaded: st.Uploaded}
+		s.loadReserve(st.Extra)
 	}
 	if all {
 		st = nil
@@ -67,7 +68,7 @@ func (s *Swarm) files() []disk.File {
 func (s *Swarm) snapshot(clean bool) *resume.State {
 	t := s.liveTotals()
 	st := &resume.State{InfoHash: s.cfg.InfoHash, Dir: s.cfg.Dir, Pieces: s.info.NumPieces(), Clean: clean,
-		Bitfield: wire.NewBits(s.info.NumPieces()), Uploaded: t.Uploaded, Downloaded: t.Downloaded}
+		Bitfield: wire.NewBits(s.info.NumPieces()), Uploaded: t.Uploaded, Downloaded: t.Downloaded, Extra: s.saveReserve()}
 	for i := range st.Pieces {
 		if s.pieces.Has(uint32(i)) {
 			wire.Bits(st.Bitfield).Set(i)

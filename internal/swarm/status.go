@@ -26,6 +26,10 @@ type Status struct {
 	// Bid is what we bid now, Reserve what we ask at least; µBTT per GiB.
 	Bid, Reserve amount.Price
 	Paid, Earned amount.Amount
+	// Proofs is how often others proved to have the torrent, so that the
+	// reserve price fell, and Proved when they last did.
+	Proofs int64
+	Proved time.Time
 }
 
 // PeerStatus is a snapshot of one connection.

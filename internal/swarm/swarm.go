@@ -156,6 +156,9 @@ type Swarm struct {
 	// The market's side of the torrent.
 	bidding       bool
 	spent, earned amount.Amount
+	reserving     *reserving // nil = no reserve price
+	chunkJobs     []chunkJob
+	chunkReads    int
 }
 
 // Totals are the payload bytes of the torrent's life.
