@@ -90,6 +90,7 @@ func (t *Torrent) count(at time.Time) {
 	if t.linear != nil {
 		t.linear.Proved(at)
 	}
+	t.possession.Uploaded(t.piece, t.chunk) // not asked again soon: its answer is known
 	t.piece, t.chunk = t.possession.Challenge()
 }
 
