@@ -1,7 +1,6 @@
 package payments
 
 import (
-	"os"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
@@ -39,11 +38,7 @@ func BenchmarkStopAndWait(b *testing.B) {
 	for _, pause := range []time.Duration{0, 500 * time.Microsecond} {
 		b.Run("transfer="+pause.String(), func(b *testing.B) {
 			m := ledgertest.New()
-			dir, err := os.MkdirTemp(".", "bench")
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer os.RemoveAll(dir)
+			dir := b.TempDir() // TMPDIR must be on a disk for a real sync
 			at := func(name string) func(*Config) {
 				return func(c *Config) { c.Dir, c.DepositBytes = filepath.Join(dir, name), 1<<40 }
 			}
@@ -75,11 +70,7 @@ func BenchmarkStopAndWait(b *testing.B) {
 
 // BenchmarkJournalSync is the floor: one record made durable.
 func BenchmarkJournalSync(b *testing.B) {
-	dir, err := os.MkdirTemp(".", "bench")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
+	dir := b.TempDir() // TMPDIR must be on a disk for a real sync
 	j, err := newJournal(dir, nil, false)
 	if err != nil {
 		b.Fatal(err)
