@@ -52,6 +52,12 @@ type SpeedConfig struct {
 	Budget *wallet.Budget
 	// Reserve is the least price for paid slots of torrents we seed (R7.19).
 	Reserve amount.Price
+	// ReserveGrowth lets that price begin at 0 instead and grow by so much a
+	// day, up to ReserveCap (0 = no limit), for as long as no other peer
+	// proves to have the torrent (R7.3-R7.5). It excludes Reserve.
+	ReserveGrowth, ReserveCap amount.Price
+	// NoTrackerBids keeps bids from trackers and asks none for bids (R6).
+	NoTrackerBids bool
 	// Credit is the greatest number of unpaid bytes that a payer with a
 	// history may reach; 0 = one piece, whatever the history (A24).
 	Credit int64

@@ -26,6 +26,9 @@ import (
 // ErrNoHome says that a wallet was asked for without a place to keep it.
 var ErrNoHome = errors.New("a wallet needs a home folder")
 
+// ErrReserve says that a reserve price was to be fixed and to grow.
+var ErrReserve = errors.New("a reserve price is fixed or grows, not both")
+
 // Node is a running node. Its methods are safe for concurrent use.
 type Node struct {
 	cfg     Config
@@ -92,6 +95,9 @@ func (n *Node) openMoney(ctx context.Context) error {
 	if n.cfg.Home == "" {
 		return ErrNoHome
 	}
+	if c.Reserve > 0 && c.ReserveGrowth > 0 {
+		return ErrReserve
+	}
 	st, err := c.Ledger.Status(ctx)
 	if err != nil {
 		return fmt.Errorf("ask ledger for its state: %w", err)
@@ -114,7 +120,8 @@ func (n *Node) openMoney(ctx context.Context) error {
 	}
 	n.market = &swarm.Market{Book: n.book, Account: n.purse.Address(), Net: st.Network,
 		Balance: func() amount.Amount { return amount.Amount(n.balance.Load()) },
-		Bid:     bid, Buy: !c.EarnOnly, Sell: true, TorrentBudget: c.TorrentBudget, Reserve: reserve.Fixed(c.Reserve)}
+		Bid:     bid, Buy: !c.EarnOnly, Sell: true, TorrentBudget: c.TorrentBudget, Reserve: reserve.Fixed(c.Reserve),
+		Growth: reserve.Growth{Slope: c.ReserveGrowth, Cap: c.ReserveCap}, TrackerBids: !c.NoTrackerBids}
 	if err := n.purse.Resume(ctx); err != nil {
 		n.cfg.Log.Warn("finish earlier payments", "err", err)
 	}

@@ -31,6 +31,9 @@ type transfer struct {
 	speed     bool
 	ledger    string
 	reserve   string
+	growth    string
+	resCap    string
+	noBids    bool
 	priceCap  string
 	budget    string
 	credit    string
@@ -52,6 +55,9 @@ func (t *transfer) register(f *pflag.FlagSet) {
 	f.BoolVar(&t.speed, "speed", false, "take part in BitTorrent Speed: bid, pay and earn BTT")
 	f.StringVar(&t.ledger, "ledger", "", "URL of the ledger, http://HOST:PORT or unix:/PATH (needed with --speed)")
 	f.StringVar(&t.reserve, "reserve", "", "least price of a paid slot while seeding, such as \"2 BTT/GiB\"")
+	f.StringVar(&t.growth, "reserve-growth", "", "let that price begin at 0 and grow while nobody else proves to have the torrent, such as \"1 BTT/GiB/day\"")
+	f.StringVar(&t.resCap, "reserve-cap", "", "with --reserve-growth: the highest it gets, such as \"10 BTT/GiB\"")
+	f.BoolVar(&t.noBids, "no-tracker-bids", false, "with --speed: tell trackers no bids and ask for none")
 	f.StringVar(&t.priceCap, "price-cap", "", "highest price ever bid, such as \"50 BTT/GiB\"")
 	f.StringVar(&t.budget, "budget", "", "most spent on one torrent, such as \"5 BTT\"")
 	f.StringVar(&t.credit, "credit", "", "most bytes a payer with a history may owe (default one piece)")
@@ -86,7 +92,7 @@ func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 }
 
 func (t *transfer) speedConfig(ctx context.Context) (*btt.SpeedConfig, error) {
-	c := &btt.SpeedConfig{EarnOnly: t.earnOnly, Password: os.Getenv("BTT_WALLET_PASSWORD")}
+	c := &btt.SpeedConfig{EarnOnly: t.earnOnly, NoTrackerBids: t.noBids, Password: os.Getenv("BTT_WALLET_PASSWORD")}
 	if t.ledger == "" {
 		return nil, usage("--speed needs --ledger: the URL of the ledger that holds the BTT")
 	}
@@ -95,7 +101,7 @@ func (t *transfer) speedConfig(ctx context.Context) (*btt.SpeedConfig, error) {
 		return nil, err
 	}
 	c.Ledger = client
-	if c.Reserve, err = price("--reserve", t.reserve); err != nil {
+	if err := t.reserves(c); err != nil {
 		return nil, err
 	}
 	if c.PriceCap, err = price("--price-cap", t.priceCap); err != nil {
@@ -108,6 +114,40 @@ func (t *transfer) speedConfig(ctx context.Context) (*btt.SpeedConfig, error) {
 	}
 	c.Credit, err = rate("--credit", t.credit)
 	return c, err
+}
+
+// reserves sets the price of paid slots: fixed, or growing with a cap.
+func (t *transfer) reserves(c *btt.SpeedConfig) (err error) {
+	switch {
+	case t.reserve != "" && t.growth != "":
+		return usage("--reserve is a fixed price and --reserve-growth one that begins at 0: give one of them")
+	case t.resCap != "" && t.growth == "":
+		return usage("--reserve-cap needs --reserve-growth: a fixed price does not grow")
+	}
+	if c.Reserve, err = price("--reserve", t.reserve); err != nil {
+		return err
+	}
+	if c.ReserveGrowth, err = growth("--reserve-growth", t.growth); err != nil {
+		return err
+	}
+	c.ReserveCap, err = price("--reserve-cap", t.resCap)
+	return err
+}
+
+// growth reads a price with a time, such as "1 BTT/GiB/day", as one a day; a
+// day is also meant where no time is given.
+func growth(flag, s string) (amount.Price, error) {
+	perDay := amount.Price(1)
+	for suffix, n := range map[string]amount.Price{"/day": 1, "/hour": 24, "/minute": 24 * 60} {
+		if rest, ok := strings.CutSuffix(s, suffix); ok {
+			s, perDay = rest, n
+		}
+	}
+	p, err := price(flag, s)
+	if err == nil && p > amount.MaxPrice/perDay {
+		return 0, usage("%s: grows faster than any price may be", flag)
+	}
+	return p * perDay, err
 }
 
 // dialLedger connects to a ledger and checks that it answers.

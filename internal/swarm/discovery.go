@@ -36,6 +36,7 @@ func (s *Swarm) trackerStats() tracker.Stats {
 		if s.picker != nil {
 			st.Left = s.picker.Left()
 		}
+		s.bidStats(&st)
 	})
 	return st
 }
@@ -47,6 +48,7 @@ func (s *Swarm) onTracker(r announce.Result) {
 	for _, a := range r.Peers {
 		s.learn(a)
 	}
+	s.onTold(&r)
 	s.connect()
 }
 

@@ -28,7 +28,8 @@ type Market struct {
 	// Balance is what the bid formula counts as the wallet: free coins and
 	// what is unspent in own channels (A7).
 	Balance func() amount.Amount
-	Bid     autobid.Config
+	// Bid and TorrentBudget hold until SetSpending changes them.
+	Bid autobid.Config
 	// Buy and Sell switch the two sides of the market (R9.1, R15.3).
 	Buy, Sell bool
 	// TorrentBudget is the most spent on one torrent; 0 = no limit of its own.
@@ -38,10 +39,13 @@ type Market struct {
 	// begins at 0 and grows while nobody proves to have it too (R7.3-R7.5).
 	Reserve reserve.Policy
 	Growth  reserve.Growth
+	// TrackerBids tells trackers our bids and uses those they tell (R6).
+	TrackerBids bool
 	// Now is the clock of the penalties; nil = that of the swarms.
 	Now func() time.Time
 
-	bidding atomic.Int32 // torrents that download and bid
+	bidding  atomic.Int32 // torrents that download and bid
+	spending atomic.Pointer[Spending]
 
 	mu        sync.Mutex // leaf lock over penalties
 	penalties speed.Penalties
@@ -103,11 +107,31 @@ func (k *Market) price(t autobid.Torrent, spent amount.Amount) amount.Price {
 	}
 	t.Share = autobid.PPM / uint32(max(1, k.bidding.Load()))
 	t.Budget = autobid.NoBudget
-	if k.TorrentBudget > 0 {
-		t.Budget = max(0, k.TorrentBudget-spent)
+	set := k.Spending()
+	if set.TorrentBudget > 0 {
+		t.Budget = max(0, set.TorrentBudget-spent)
 	}
-	return autobid.Price(k.Bid, k.Balance(), t)
+	return autobid.Price(set.Bid, k.Balance(), t)
 }
+
+// Spending is what a user may change while the market runs.
+type Spending struct {
+	Bid autobid.Config
+	// TorrentBudget is the most spent on one torrent; 0 = no limit of its own.
+	TorrentBudget amount.Amount
+}
+
+// Spending returns what holds now.
+func (k *Market) Spending() Spending {
+	if p := k.spending.Load(); p != nil {
+		return *p
+	}
+	return Spending{Bid: k.Bid, TorrentBudget: k.TorrentBudget}
+}
+
+// SetSpending changes what bids count with from now on; [Swarm.Rebid] tells
+// the peers at once.
+func (k *Market) SetSpending(set Spending) { k.spending.Store(&set) }
 
 // trade is the market's book about one peer.
 type trade struct {
@@ -194,7 +218,19 @@ func (m *member) sendSpeed(frame []byte) {
 }
 
 // market tells the peer our bid, if it has what we want (R5.4).
-func (s *Swarm) market(m *member) {
+func (s *Swarm) market(m *member) { s.trading(m, false) }
+
+// Rebid tells every peer the bid that follows from settings the user changed
+// (R8.8): at once, or when the minute since the last bid is over (A8).
+func (s *Swarm) Rebid() {
+	s.post(func() {
+		for _, m := range s.peers {
+			s.trading(m, true)
+		}
+	})
+}
+
+func (s *Swarm) trading(m *member, byUser bool) {
 	k := s.cfg.Market
 	if k == nil || m.trade.session == nil {
 		return
@@ -203,7 +239,7 @@ func (s *Swarm) market(m *member) {
 	if m.wanted && s.state == Downloading {
 		bid = s.bid()
 	}
-	m.sendSpeed(m.trade.session.SetBid(bid, false, s.now))
+	m.sendSpeed(m.trade.session.SetBid(bid, byUser, s.now))
 	s.tellReserve(m)
 }
 
@@ -229,6 +265,7 @@ func (s *Swarm) tickMarket() {
 		}
 	}
 	s.tickReserve()
+	s.tickBids()
 	for _, m := range s.peers {
 		if m.trade.session == nil {
 			continue
@@ -268,6 +305,9 @@ func (s *Swarm) onSpeed(m *member, payload []byte) {
 }
 
 func (s *Swarm) onBid(m *member, b speed.Bid) {
+	if m.trade.account.IsZero() {
+		s.checkTold(m, b.Price)
+	}
 	m.trade.account = b.Account
 	eligible, banned := s.cfg.Market.standing(b.Account, m.addr.Addr(), s.now)
 	m.trade.barred = !eligible

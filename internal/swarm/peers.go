@@ -60,6 +60,7 @@ type address struct {
 	tried     time.Time
 	failures  int
 	connected bool
+	told      *toldBid // a tracker's word about the peer's bid
 }
 
 var (
@@ -91,7 +92,7 @@ func (s *Swarm) connect() {
 	if s.failure != nil || s.state == Checking || s.cfg.Dialer == nil {
 		return
 	}
-	for a, k := range s.known {
+	for a, k := range s.contacts() {
 		if s.halfOpen >= maxHalfOpen || len(s.peers)+s.halfOpen >= MaxPeers {
 			return
 		}

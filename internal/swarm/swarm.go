@@ -157,6 +157,9 @@ type Swarm struct {
 	bidding       bool
 	spent, earned amount.Amount
 	reserving     *reserving // nil = no reserve price
+	bidTold       uint64     // at the last announce
+	bidNext       time.Time  // when another bid is welcome; zero = at none of our trackers
+	reportBid     func(tracker string, honest bool)
 	chunkJobs     []chunkJob
 	chunkReads    int
 }
@@ -173,6 +176,10 @@ func New(cfg Config) *Swarm {
 		disk: make(chan disk.Event, 256), results: make(chan announce.Result, 16),
 		peers: map[uint32]*member{}, known: map[netip.AddrPort]*address{}, banned: map[netip.Addr]time.Time{},
 		now: time.Now(), links: linkQueue{signal: make(chan struct{}, 1)},
+	}
+	s.reportBid = func(string, bool) {}
+	if cfg.Announcer != nil {
+		s.reportBid = cfg.Announcer.ReportBid
 	}
 	go s.run()
 	return s

@@ -1,0 +1,50 @@
+package btt
+
+import (
+	"errors"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/swarm"
+	"github.com/bttnet/btt/speed/autobid"
+)
+
+// ErrNoSpeed says that the node takes no part in BitTorrent Speed.
+var ErrNoSpeed = errors.New("node takes no part in BitTorrent Speed")
+
+// Spending is how a node bids; a user may change it while torrents run.
+type Spending struct {
+	// Rate is the paper's aggressiveness in parts per million, 0 (no bids) to
+	// 1,000,000; greater values count as that (R8.4).
+	Rate uint32
+	// PriceCap is the highest price ever bid; 0 = none.
+	PriceCap amount.Price
+	// TorrentBudget is the most spent on one torrent, what was spent so far
+	// included; 0 = no limit of its own.
+	TorrentBudget amount.Amount
+}
+
+// Spending returns how the node bids now; the error is [ErrNoSpeed].
+func (n *Node) Spending() (Spending, error) {
+	if n.market == nil {
+		return Spending{}, ErrNoSpeed
+	}
+	set := n.market.Spending()
+	return Spending{Rate: set.Bid.SpendRate, PriceCap: set.Bid.Cap, TorrentBudget: set.TorrentBudget}, nil
+}
+
+// SetSpending changes how the node bids, until it is closed. Peers hear the
+// new bids at once, or when the minute since the last one is over (R8.8, A8).
+// Prices of running slots stay as agreed until the provider's next round. The
+// error is [ErrNoSpeed].
+func (n *Node) SetSpending(set Spending) error {
+	if n.market == nil {
+		return ErrNoSpeed
+	}
+	bid := n.market.Spending().Bid
+	bid.SpendRate, bid.Cap = min(set.Rate, autobid.PPM), set.PriceCap
+	n.market.SetSpending(swarm.Spending{Bid: bid, TorrentBudget: set.TorrentBudget})
+	for _, s := range n.session.Swarms() {
+		s.Rebid()
+	}
+	return nil
+}
