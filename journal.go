@@ -3,6 +3,7 @@ package btt
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/internal/payments"
@@ -72,9 +73,21 @@ func (n *Node) settled(e payments.Event) {
 	}
 }
 
-// follow records money that comes in from others.
+// followAgain is how long to wait after the ledger's stream broke.
+const followAgain = 5 * time.Second
+
+// follow records money that comes in from others, until ctx ends.
 func (n *Node) follow(ctx context.Context) {
-	if err := n.purse.Follow(ctx); err != nil && ctx.Err() == nil {
+	for {
+		err := n.purse.Follow(ctx)
+		if ctx.Err() != nil {
+			return
+		}
 		n.cfg.Log.Warn("watch incoming payments", "err", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(followAgain):
+		}
 	}
 }
