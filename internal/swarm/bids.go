@@ -114,11 +114,15 @@ func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Add
 
 // tickBids announces again when a tracker that knows bids knows an old one.
 func (s *Swarm) tickBids() {
-	if s.tracker == nil || s.bidNext.IsZero() || s.now.Before(s.bidNext) || s.trackerBid() == s.bidTold {
+	if s.tracker == nil || !s.bidDue() {
 		return
 	}
 	s.bidNext = s.now.Add(bidPause) // unless the answer says otherwise
 	go s.tracker.Now()              // ends when the announcer took note
+}
+
+func (s *Swarm) bidDue() bool {
+	return !s.bidNext.IsZero() && !s.now.Before(s.bidNext) && s.trackerBid() != s.bidTold
 }
 
 // contacts yields the known addresses: when we sell, those that were told to

@@ -141,11 +141,16 @@ func (w *world) chunk(piece, chunk uint32) []byte {
 	return w.data[at:min(at+reserve.ChunkSize, int(piece+1)*testPiece, len(w.data))]
 }
 
+// address is where the n-th node or stranger listens.
+func (w *world) address(n int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}), 6881)
+}
+
 // join connects two swarms.
 func (w *world) join(a, b *Swarm) {
 	x, y := net.Pipe()
 	w.nodes++
-	at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(w.nodes)}), 6881)
+	at := w.address(w.nodes)
 	a.Accept(&Incoming{Net: x, Handshake: b.handshake(), Addr: at, Outgoing: true})
 	b.Accept(&Incoming{Net: y, Handshake: a.handshake(), Addr: at})
 }
@@ -165,7 +170,11 @@ type stranger struct {
 }
 
 // visit connects a stranger without any pieces that is interested.
-func (w *world) visit(s *Swarm) *stranger {
+func (w *world) visit(s *Swarm) *stranger { return w.visitAs(s, wire.HaveNone, true) }
+
+// visitAs connects a stranger that has all pieces or none; we may have called
+// it.
+func (w *world) visitAs(s *Swarm, have wire.ID, outgoing bool) *stranger {
 	w.t.Helper()
 	x, y := net.Pipe()
 	w.nodes++
@@ -174,12 +183,16 @@ func (w *world) visit(s *Swarm) *stranger {
 	p := &stranger{w: w, net: y, session: speed.NewSession(speed.Config{Account: ledger.Address{byte(w.nodes)},
 		Nonce: [speed.NonceLen]byte{byte(w.nodes)}})}
 	go p.read()
-	s.Accept(&Incoming{Net: x, Handshake: h, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(w.nodes)}), 6881)})
+	in := &Incoming{Net: x, Handshake: h, Addr: w.address(w.nodes), Outgoing: outgoing}
+	if !outgoing {
+		in.Addr = netip.AddrPortFrom(in.Addr.Addr(), 50_000)
+	}
+	s.Accept(in)
 	st, _ := w.ledger.Status(context.Background())
 	id := speed.NetworkID(st.Network)
-	ext := wire.ExtendedHandshake{Speed: wire.SubSpeed, SpeedVersion: speed.Version, SpeedNetwork: id[:]}
+	ext := wire.ExtendedHandshake{Speed: wire.SubSpeed, SpeedVersion: speed.Version, SpeedNetwork: id[:], Port: 6881}
 	out := wire.AppendExtended(nil, wire.SubHandshake, ext.Append(nil))
-	out = wire.AppendEmpty(out, wire.HaveNone)
+	out = wire.AppendEmpty(out, have)
 	p.write(wire.AppendEmpty(out, wire.Interested))
 	return p
 }
