@@ -21,7 +21,7 @@ import (
 )
 
 func newLedger(g *global) *cobra.Command {
-	cmd := &cobra.Command{Use: "ledger", Short: "Run and check the ledger that holds the BTT"}
+	cmd := group(&cobra.Command{Use: "ledger", Short: "Run and check the ledger that holds the BTT"})
 	var dir string
 	cmd.PersistentFlags().StringVar(&dir, "dir", "ledger", "folder of the ledger")
 	cmd.AddCommand(ledgerInit(g, &dir), ledgerServe(g, &dir), ledgerStatus(g), ledgerAudit(g, &dir))
@@ -39,6 +39,9 @@ grants. What the grants leave of the supply belongs to the wallet in DIR/treasur
 		Example: `  btt ledger init --dir ledger --grant TMVQGm1qAQYVdetCeGRRkTWYYrLXuHK2HC=1000`,
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := os.Stat(genesisPath(*dir)); err == nil {
+				return fmt.Errorf("there is a ledger in %s already (run it with: btt ledger serve --dir %s)", *dir, *dir)
+			}
 			genesis, err := readGenesis(*dir, file, grants)
 			if err != nil {
 				return err
@@ -70,31 +73,15 @@ func readGenesis(dir, file string, grants []string) (ledger.Genesis, error) {
 		}
 		return ledgerd.ParseGenesis(text)
 	}
+	list, rest, err := parseGrants(grants)
+	if err != nil {
+		return ledger.Genesis{}, err
+	}
 	treasury, err := purse.Open(purse.Config{Dir: filepath.Join(dir, "treasury", "wallet"), Ledger: purse.Offline{}, Password: os.Getenv("BTT_WALLET_PASSWORD")})
 	if err != nil {
 		return ledger.Genesis{}, fmt.Errorf("make treasury: %w", err)
 	}
 	defer treasury.Close()
-	var list []ledger.Grant
-	rest := amount.Supply
-	for _, s := range grants {
-		addr, sum, ok := strings.Cut(s, "=")
-		if !ok {
-			return ledger.Genesis{}, usage("--grant %q is not ADDRESS=AMOUNT", s)
-		}
-		a, err := ledger.ParseAddress(addr)
-		if err != nil {
-			return ledger.Genesis{}, usage("--grant: %v", err)
-		}
-		v, err := amount.Parse(sum)
-		if err != nil {
-			return ledger.Genesis{}, usage("--grant: %v", err)
-		}
-		if rest, err = rest.Sub(v); err != nil {
-			return ledger.Genesis{}, usage("--grant: the grants are more than the supply")
-		}
-		list = append(list, ledger.Grant{Address: a, Amount: v})
-	}
 	gen := ledger.Genesis{Name: "btt", Time: uint64(time.Now().Unix()), Params: ledger.DefaultParams()}
 	if len(list) > 0 {
 		gen.Shares = append(gen.Shares, ledger.Share{Name: "grants", Grants: list})
@@ -103,6 +90,34 @@ func readGenesis(dir, file string, grants []string) (ledger.Genesis, error) {
 		gen.Shares = append(gen.Shares, ledger.Share{Name: "treasury", Grants: []ledger.Grant{{Address: treasury.Address(), Amount: rest}}})
 	}
 	return gen, gen.Validate()
+}
+
+// genesisPath is the file by which a folder is known to hold a ledger.
+func genesisPath(dir string) string { return filepath.Join(dir, "genesis.json") }
+
+// parseGrants reads ADDRESS=AMOUNT texts and returns what they leave of the
+// supply.
+func parseGrants(grants []string) (list []ledger.Grant, rest amount.Amount, err error) {
+	rest = amount.Supply
+	for _, s := range grants {
+		addr, sum, ok := strings.Cut(s, "=")
+		if !ok {
+			return nil, 0, usage("--grant %q is not ADDRESS=AMOUNT", s)
+		}
+		a, err := ledger.ParseAddress(addr)
+		if err != nil {
+			return nil, 0, usage("--grant: %v", err)
+		}
+		v, err := amount.Parse(sum)
+		if err != nil {
+			return nil, 0, usage("--grant: %v", err)
+		}
+		if rest, err = rest.Sub(v); err != nil {
+			return nil, 0, usage("--grant: the grants are more than the supply")
+		}
+		list = append(list, ledger.Grant{Address: a, Amount: v})
+	}
+	return list, rest, nil
 }
 
 func ledgerServe(g *global, dir *string) *cobra.Command {
@@ -124,7 +139,7 @@ const shutdownTime = 5 * time.Second
 
 func serveLedger(ctx context.Context, r *terminal.Reporter, dir, listen string) error {
 	fatal := make(chan error, 1)
-	if _, err := os.Stat(filepath.Join(dir, "genesis.json")); err != nil {
+	if _, err := os.Stat(genesisPath(dir)); err != nil {
 		return fmt.Errorf("no ledger in %s (make one with: btt ledger init --dir %s): %w", dir, dir, os.ErrNotExist)
 	}
 	s, err := ledgerd.Open(ledgerd.Config{Dir: dir, Fatal: func(err error) { fatal <- err }})

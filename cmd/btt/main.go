@@ -10,7 +10,10 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
+
+	"github.com/bttnet/btt/internal/terminal"
 )
 
 func main() {
@@ -28,8 +31,9 @@ func run(ctx context.Context, args []string) int {
 		return exitOK
 	}
 	code := exitCode(err)
-	if asJSON(cmd) {
-		fmt.Fprintf(os.Stderr, "{\"event\":\"error\",\"code\":%d,\"error\":%q}\n", code, err.Error())
+	if asJSON(cmd) || slices.Contains(args, "--json") { // the latter of a line that was not understood
+
+		terminal.New(terminal.JSON, os.Stderr).Event("error", "", terminal.Fields{"code": code, "error": err.Error()})
 	} else {
 		fmt.Fprintln(os.Stderr, "btt:", err)
 		if hint := hintFor(err); hint != "" {

@@ -65,8 +65,10 @@ func exitCode(err error) int {
 // hintFor names the next step where there is an obvious one.
 func hintFor(err error) string {
 	switch {
-	case errors.Is(err, errUsage):
+	case exitCode(err) == exitUsage:
 		return "see: btt help"
+	case exitCode(err) == exitLocked:
+		return "give the wallet's password in the environment variable BTT_WALLET_PASSWORD"
 	case errors.Is(err, purse.ErrFunds):
 		return "see what the wallet holds: btt wallet balance"
 	}
@@ -103,7 +105,7 @@ Start with:   btt demo     a whole economy on this machine, in under a minute
 	f.BoolVar(&g.json, "json", false, "write JSON lines")
 	f.BoolVar(&g.verbose, "verbose", false, "log what happens to stderr")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
-	cmd.AddCommand(newDemo(&g), newGet(&g), newSeed(&g), newCreate(&g), newTracker(&g), newLedger(&g), newWallet(&g), newVersion())
+	cmd.AddCommand(newDemo(&g), newGet(&g), newSeed(&g), newCreate(&g), newTracker(&g), newLedger(&g), newWallet(&g), newVersion(&g))
 	return cmd
 }
 
@@ -120,6 +122,18 @@ func exactArgs(n int, what string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// group makes a command that only holds others refuse what is none of them;
+// cobra would print the help and call that a success.
+func group(cmd *cobra.Command) *cobra.Command {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usage("%s has no command %q", cmd.CommandPath(), args[0])
+		}
+		return cmd.Help()
+	}
+	return cmd
 }
 
 // dir is the folder of the program's state.

@@ -96,12 +96,8 @@ func (t *transfer) speedConfig(ctx context.Context) (*btt.SpeedConfig, error) {
 	if t.ledger == "" {
 		return nil, usage("--speed needs --ledger: the URL of the ledger that holds the BTT")
 	}
-	client, err := dialLedger(ctx, t.ledger)
+	err := t.reserves(c)
 	if err != nil {
-		return nil, err
-	}
-	c.Ledger = client
-	if err := t.reserves(c); err != nil {
 		return nil, err
 	}
 	if c.PriceCap, err = price("--price-cap", t.priceCap); err != nil {
@@ -112,7 +108,10 @@ func (t *transfer) speedConfig(ctx context.Context) (*btt.SpeedConfig, error) {
 			return nil, usage("--budget: %v", err)
 		}
 	}
-	c.Credit, err = rate("--credit", t.credit)
+	if c.Credit, err = rate("--credit", t.credit); err != nil {
+		return nil, err
+	}
+	c.Ledger, err = dialLedger(ctx, t.ledger)
 	return c, err
 }
 

@@ -16,12 +16,12 @@ import (
 )
 
 func newWallet(g *global) *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := group(&cobra.Command{
 		Use:   "wallet",
 		Short: "Look after the BTT of this node",
 		Long: `The wallet lies in the folder of --home. Its password, if it has one, is taken
 from the environment variable BTT_WALLET_PASSWORD.`,
-	}
+	})
 	var url string
 	cmd.PersistentFlags().StringVar(&url, "ledger", "", "URL of the ledger, http://HOST:PORT or unix:/PATH")
 	cmd.AddCommand(walletInit(g), walletAddress(g), walletBalance(g, &url), walletSend(g, &url), walletHistory(g))
@@ -122,6 +122,9 @@ func walletSend(g *global, url *string) *cobra.Command {
 			sum, err := amount.Parse(args[1])
 			if err != nil {
 				return usage("%v", err)
+			}
+			if sum == 0 {
+				return usage("a payment of nothing")
 			}
 			if *url == "" {
 				return usage("payments go to the ledger: name it with --ledger")
