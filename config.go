@@ -7,6 +7,7 @@ import (
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/announce"
 	"github.com/bttnet/btt/internal/choker"
+	"github.com/bttnet/btt/internal/mse"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/wallet"
 )
@@ -21,6 +22,8 @@ type Config struct {
 	NoResume bool
 	// Listen is host:port to accept peers on: "" any free port, "off" none.
 	Listen string
+	// Encryption says which connections to peers are encrypted (MSE).
+	Encryption mse.Policy
 	// Choker decides the upload slots, every ChokeEvery (15 s, R10.2).
 	Choker     choker.Config
 	ChokeEvery time.Duration

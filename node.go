@@ -61,7 +61,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		}
 	}
 	s, err := session.Open(session.Config{
-		Listen: cfg.Listen, StateDir: n.stateDir(), Client: "btt " + Version, Choker: cfg.Choker, ChokeEvery: cfg.ChokeEvery,
+		Listen: cfg.Listen, StateDir: n.stateDir(), Client: "btt " + Version, Encryption: cfg.Encryption, Choker: cfg.Choker, ChokeEvery: cfg.ChokeEvery,
 		UploadRate: cfg.UploadRate, DownloadRate: cfg.DownloadRate, Announce: cfg.Announce, Market: n.market,
 		Notify: n.onSwarm, Observe: n.onPayment, Log: cfg.Log,
 	})

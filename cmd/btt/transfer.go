@@ -17,6 +17,7 @@ import (
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/choker"
 	"github.com/bttnet/btt/internal/ledgerd"
+	"github.com/bttnet/btt/internal/mse"
 	"github.com/bttnet/btt/internal/terminal"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/metainfo"
@@ -42,6 +43,7 @@ type transfer struct {
 	trackers  []string
 	peers     []string
 	stateless bool
+	encrypt   string
 }
 
 func (t *transfer) register(f *pflag.FlagSet) {
@@ -63,6 +65,7 @@ func (t *transfer) register(f *pflag.FlagSet) {
 	f.StringVar(&t.credit, "credit", "", "most bytes a payer with a history may owe (default one piece)")
 	f.BoolVar(&t.earnOnly, "earn-only", false, "with --speed: earn, but never bid")
 	f.DurationVar(&t.choke, "choke-interval", choker.Period, "time between two choke rounds")
+	f.StringVar(&t.encrypt, "encryption", mse.Allowed.String(), "encrypted connections to peers (MSE): off, allowed or required")
 	f.BoolVar(&t.stateless, "no-resume", false, "keep no resume data: check everything at the start")
 }
 
@@ -72,6 +75,9 @@ func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 	cfg.Choker = choker.Default(t.slots)
 	cfg.Choker.Optimistic = t.optim
 	var err error
+	if cfg.Encryption, err = mse.ParsePolicy(t.encrypt); err != nil {
+		return cfg, usage("--encryption: %v", err)
+	}
 	if !t.stateless || t.speed {
 		if cfg.Home, err = g.dir(); err != nil {
 			return cfg, err

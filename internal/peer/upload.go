@@ -241,7 +241,7 @@ func (c *Conn) flush(w *writer, gate Gate) error {
 	}
 	w.send = w.vecs
 	c.writing.Store(time.Now().UnixNano())
-	_, err := w.send.WriteTo(c.Net)
+	_, err := writeBuffers(c.Net, &w.send)
 	c.writing.Store(0)
 	if err != nil {
 		return fmt.Errorf("write to peer: %w", err)

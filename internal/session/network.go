@@ -7,10 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"time"
-
-	"github.com/bttnet/btt/internal/peer"
-	"github.com/bttnet/btt/internal/swarm"
-	"github.com/bttnet/btt/wire"
 )
 
 const (
@@ -69,25 +65,15 @@ func (s *Session) accept() {
 	}
 }
 
-// incoming does the handshake of a peer that called us.
+// incoming does the handshakes of a peer that called us.
 func (s *Session) incoming(nc net.Conn) {
-	theirs, err := peer.ReadHandshake(nc)
+	sw, in, err := s.receive(nc)
 	if err != nil {
 		s.cfg.Log.Debug("incoming handshake", "addr", nc.RemoteAddr(), "err", err)
 		nc.Close()
 		return
 	}
-	sw := s.Get(theirs.InfoHash)
-	if sw == nil {
-		nc.Close()
-		return
-	}
-	ours := wire.Handshake{Reserved: wire.OurReserved(), InfoHash: theirs.InfoHash, PeerID: s.peerID}
-	if err := peer.Answer(nc, ours); err != nil {
-		nc.Close()
-		return
-	}
-	sw.Accept(&swarm.Incoming{Net: nc, Handshake: theirs, Addr: remote(nc)})
+	sw.Accept(in)
 }
 
 func remote(nc net.Conn) netip.AddrPort {
@@ -102,9 +88,9 @@ func remote(nc net.Conn) netip.AddrPort {
 // dialer makes outgoing connections for swarms.
 type dialer Session
 
-// Dial implements [swarm.Dialer]: it connects from the listening address, so
-// that peers know us by one address, and does the handshake.
-func (d *dialer) Dial(ctx context.Context, addr netip.AddrPort, ours wire.Handshake) (*swarm.Incoming, error) {
+// connect connects from the listening address, so that peers know us by one
+// address.
+func (d *dialer) connect(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
 	nd := net.Dialer{Timeout: dialTimeout}
 	if l := (*Session)(d).Addr(); l.IsValid() && !l.Addr().IsUnspecified() && l.Addr().Is4() == addr.Addr().Is4() {
 		nd.LocalAddr = &net.TCPAddr{IP: l.Addr().AsSlice()}
@@ -113,10 +99,5 @@ func (d *dialer) Dial(ctx context.Context, addr netip.AddrPort, ours wire.Handsh
 	if err != nil {
 		return nil, fmt.Errorf("dial peer: %w", err)
 	}
-	theirs, err := peer.Initiate(nc, ours)
-	if err != nil {
-		nc.Close()
-		return nil, err
-	}
-	return &swarm.Incoming{Net: nc, Handshake: theirs, Addr: addr, Outgoing: true}, nil
+	return nc, nil
 }

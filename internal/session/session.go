@@ -14,6 +14,7 @@ import (
 	"github.com/bttnet/btt/internal/announce"
 	"github.com/bttnet/btt/internal/choker"
 	"github.com/bttnet/btt/internal/disk"
+	"github.com/bttnet/btt/internal/mse"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/ratelimit"
 	"github.com/bttnet/btt/internal/resume"
@@ -40,6 +41,8 @@ type Config struct {
 	Listen   string // host:port to accept peers on; "" = any free port; "off" = none
 	StateDir string // resume data; "" = none is kept
 	Client   string // name told to peers
+	// Encryption says which connections are encrypted (MSE).
+	Encryption mse.Policy
 	// Choker decides the upload slots (R10), every ChokeEvery (15 s).
 	Choker     choker.Config
 	ChokeEvery time.Duration
@@ -72,11 +75,14 @@ type Session struct {
 	cancel context.CancelFunc
 	free   chan struct{}
 	wg     sync.WaitGroup
+	wants  wants
 
 	mu     sync.Mutex // leaf lock over the table
 	swarms map[[20]byte]*swarm.Swarm
-	next   uint32
-	closed bool
+	// requests are the torrents by what encrypted calls name.
+	requests map[[20]byte][20]byte
+	next     uint32
+	closed   bool
 }
 
 // Open starts a session.
@@ -87,11 +93,13 @@ func Open(cfg Config) (*Session, error) {
 	if cfg.ChokeEvery <= 0 {
 		cfg.ChokeEvery = choker.Period
 	}
+	cfg.Choker.Every = cfg.ChokeEvery
 	if cfg.Client == "" {
 		cfg.Client = "btt"
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Session{cfg: cfg, ctx: ctx, cancel: cancel, free: make(chan struct{}, 1), swarms: map[[20]byte]*swarm.Swarm{}}
+	s := &Session{cfg: cfg, ctx: ctx, cancel: cancel, free: make(chan struct{}, 1), swarms: map[[20]byte]*swarm.Swarm{},
+		requests: map[[20]byte][20]byte{}}
 	copy(s.peerID[:], "-BT0100-")
 	if _, err := rand.Read(s.peerID[8:]); err != nil {
 		cancel()
@@ -198,6 +206,7 @@ func (s *Session) Add(a Add) (*swarm.Swarm, error) {
 	}
 	sw := swarm.New(cfg)
 	s.swarms[hash] = sw
+	s.requests[mse.Request(hash)] = hash
 	if len(a.Peers) > 0 {
 		sw.AddPeers(a.Peers...)
 	}
@@ -209,6 +218,7 @@ func (s *Session) Remove(hash [20]byte) error {
 	s.mu.Lock()
 	sw := s.swarms[hash]
 	delete(s.swarms, hash)
+	delete(s.requests, mse.Request(hash))
 	s.mu.Unlock()
 	if sw == nil {
 		return fmt.Errorf("remove torrent %x: %w", hash, ErrNotFound)

@@ -18,6 +18,7 @@ type Incoming struct {
 	Handshake wire.Handshake // the peer's
 	Addr      netip.AddrPort
 	Outgoing  bool
+	Encrypted bool // the handshake was (MSE)
 }
 
 // member is the swarm's book about one connected peer.
@@ -28,6 +29,8 @@ type member struct {
 	listen netip.AddrPort
 	ext    wire.ExtendedHandshake
 	got    bool // the extension handshake came
+	// encrypted says that the connection began with MSE.
+	encrypted bool
 
 	bits     wire.Bits
 	rawBits  []byte // a bitfield that came before the metadata
@@ -141,7 +144,7 @@ func (s *Swarm) admit(in *Incoming) {
 	s.nextID++
 	c := peer.New(peer.Config{ID: s.nextID, Net: in.Net, Handshake: in.Handshake, Outgoing: in.Outgoing, Addr: in.Addr,
 		Owner: s, Up: s.cfg.Up, Down: s.cfg.Down})
-	m := &member{conn: c, addr: in.Addr, choked: true, joined: s.now, sentAt: s.now, waiting: s.now}
+	m := &member{conn: c, addr: in.Addr, encrypted: in.Encrypted, choked: true, joined: s.now, sentAt: s.now, waiting: s.now}
 	if in.Outgoing {
 		m.listen = in.Addr
 	}

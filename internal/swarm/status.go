@@ -44,6 +44,7 @@ type PeerStatus struct {
 	Optimistic bool
 	Choked     bool // by the peer
 	Interested bool // in us
+	Encrypted  bool // the connection began with MSE
 	Since      time.Time
 	// Market: what the peer bids us and pays, and what we pay it.
 	TheirBid, SoldAt, BoughtAt amount.Price
@@ -71,7 +72,7 @@ func (s *Swarm) status() Status {
 	for _, m := range s.peers {
 		p := PeerStatus{Addr: m.addr, Client: m.ext.Client, Seed: m.seed, Down: m.rateDown, Up: m.rateUp,
 			Received: m.conn.Received.Load(), Sent: m.conn.Sent.Load(), Unchoked: m.unchoked,
-			Optimistic: m.optimistic, Choked: m.choked, Interested: m.interest, Since: m.joined}
+			Optimistic: m.optimistic, Choked: m.choked, Interested: m.interest, Encrypted: m.encrypted, Since: m.joined}
 		s.tradeStatus(m, &p)
 		st.Down += m.rateDown
 		st.Up += m.rateUp
