@@ -145,7 +145,7 @@ func TestReserveConfig(t *testing.T) {
 		t.Errorf("both: %v", err)
 	}
 	dir, torrent := film(t, 1<<20)
-	n := open(t, &btt.SpeedConfig{Ledger: ledgertest.New(), ReserveGrowth: 86_400 * perGiB, ReserveCap: 7 * perGiB}, nil)
+	n := open(t, &btt.SpeedConfig{Ledger: ledgertest.New(), ReserveGrowth: 864_000 * perGiB, ReserveCap: 7 * perGiB}, nil)
 	s := add(t, n, btt.Add{Torrent: torrent, Dir: dir})
 	eventually(t, "the price to grow to its cap", func() bool { return s.Status().Reserve == 7*perGiB })
 }

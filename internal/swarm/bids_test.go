@@ -245,6 +245,8 @@ func TestFarBelow(t *testing.T) {
 				_ = s.do(func() { // the same bid is not compared again
 					if k := s.known[w.address(w.nodes)]; tt.want != silent && k.told != nil {
 						t.Error("the told bid is kept")
+					} else if tt.want == lie && k.failures < maxRetryShift {
+						t.Error("the peer is called again soon")
 					}
 				})
 			})

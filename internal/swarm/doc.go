@@ -9,6 +9,7 @@
 // autobid) are passive and called by it.
 //
 // internal/session owns the swarms of a node and runs the choker over all of
-// them. The package serves R1.6, R4, R10 (the provider's side of a round) and
-// R11-R12 (pay after verification, choke and ban on failure).
+// them. The package serves R1.6, R4, R6 (what trackers know of bids), R7
+// (reserve prices and proofs of possession), R8.8, R10 (the provider's side of
+// a round) and R11-R12 (pay after verification, choke and ban on failure).
 package swarm

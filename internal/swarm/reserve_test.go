@@ -599,7 +599,16 @@ func TestReserveResumes(t *testing.T) {
 		}
 		p := w.visit(s)
 		p.send(w.proof(p.asked()))
-		after(6 * time.Hour)
+		proved := time.Now()
+		after(20 * time.Second)
+		st, err := folder.Load(w.torrent.InfoHash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(st.Extra, binary.BigEndian.AppendUint64([]byte{extraVersion}, uint64(proved.Unix()))) {
+			t.Errorf("a crash now would forget the proof: %x", st.Extra)
+		}
+		after(6*time.Hour - 20*time.Second)
 		s.Close()
 		s = w.seed(growing(w), keep)
 		if got := s.Status().Reserve; got != 25*btt/100 {

@@ -250,6 +250,17 @@ func TestTorrent(t *testing.T) {
 		t.Errorf("%d proofs, last %v", n, last)
 	}
 
+	// A chunk that was proved is not asked for again while others are left.
+	many := NewTorrent(&Linear{Growth: Growth{Slope: 2400}}, newPossession(t, 20*ChunkSize, ChunkSize))
+	seen := map[Quote]bool{}
+	for i := range 20 {
+		q := many.Quote(at(0).Add(time.Duration(i) * Day))
+		if q.Price = 0; seen[q] {
+			t.Fatalf("chunk of piece %d is asked for again as number %d", q.Piece, i)
+		}
+		seen[q] = true
+		many.Proved(at(0).Add(time.Duration(i)*Day), q.Piece, q.Chunk)
+	}
 	fixed := NewTorrent(Fixed(7), newPossession(t, 1<<20, 1<<18))
 	fixed.Complete(t0)
 	q = fixed.Quote(t0)
