@@ -78,6 +78,11 @@ func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 	if cfg.Encryption, err = mse.ParsePolicy(t.encrypt); err != nil {
 		return cfg, usage("--encryption: %v", err)
 	}
+	for _, u := range t.trackers {
+		if err := metainfo.CheckTrackerURL(u); err != nil {
+			return cfg, usage("--tracker: %v", err)
+		}
+	}
 	if !t.stateless || t.speed {
 		if cfg.Home, err = g.dir(); err != nil {
 			return cfg, err
