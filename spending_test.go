@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -148,6 +149,29 @@ func TestReserveConfig(t *testing.T) {
 	n := open(t, &btt.SpeedConfig{Ledger: ledgertest.New(), ReserveGrowth: 864_000 * perGiB, ReserveCap: 7 * perGiB}, nil)
 	s := add(t, n, btt.Add{Torrent: torrent, Dir: dir})
 	eventually(t, "the price to grow to its cap", func() bool { return s.Status().Reserve == 7*perGiB })
+}
+
+// TestProofOverLoopback: a second node with the files lowers the first one's
+// price, the first one's only customer does not (R7.10, R7.11).
+func TestProofOverLoopback(t *testing.T) {
+	l := ledgertest.New()
+	dir, torrent := film(t, 1<<20)
+	first := open(t, &btt.SpeedConfig{Ledger: l, ReserveGrowth: 864_000 * perGiB, ReserveCap: 5 * perGiB}, nil) // half a second
+	s := add(t, first, btt.Add{Torrent: torrent, Dir: dir})
+	eventually(t, "the price to grow", func() bool { return s.Status().Reserve > 0 })
+	customer := open(t, &btt.SpeedConfig{Ledger: l}, nil)
+	g := add(t, customer, btt.Add{Torrent: torrent, Dir: t.TempDir(), Peers: []netip.AddrPort{first.Addr()}})
+	eventually(t, "the download", func() bool { return g.Status().State == btt.Seeding })
+	if n := s.Status().Proofs; n != 0 {
+		t.Errorf("the customer proved possession %d times", n)
+	}
+	before := s.Status().Reserve
+	second := open(t, &btt.SpeedConfig{Ledger: l, ReserveGrowth: perGiB}, nil)
+	add(t, second, btt.Add{Torrent: torrent, Dir: dir, Peers: []netip.AddrPort{first.Addr()}})
+	eventually(t, "a proof", func() bool { return s.Status().Proofs == 1 })
+	if st := s.Status(); before == 0 || time.Since(st.Proved) > time.Minute {
+		t.Errorf("the price was %v, proved at %v", before, st.Proved)
+	}
 }
 
 // notes keeps what announces said of bids, by listening port.

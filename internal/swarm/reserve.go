@@ -113,6 +113,9 @@ func (s *Swarm) tellReserve(m *member) {
 	if s.reserving == nil || s.state != Seeding || !s.cfg.Market.Sell {
 		return
 	}
+	if _, told := m.trade.session.Asked(); !told {
+		s.bookSent() // or the first question may be a stale one, for a while
+	}
 	q := s.quote()
 	m.sendSpeed(m.trade.session.SetReserve(q.Price, q.Piece, q.Chunk, s.now))
 }
