@@ -11,6 +11,8 @@ import (
 // Names of extension messages in the handshake's `m` dictionary (BEP 10).
 const (
 	NameMetadata = "ut_metadata" // BEP 9
+	NamePEX      = "ut_pex"      // BEP 11
+	NameDontHave = "lt_donthave" // BEP 54
 	NameSpeed    = "btt_speed"   // BitTorrent Speed, docs/beps/speed.rst
 )
 
@@ -18,7 +20,9 @@ const (
 // they never change.
 const (
 	SubHandshake uint8 = 0
+	SubPEX       uint8 = 1
 	SubMetadata  uint8 = 2
+	SubDontHave  uint8 = 7
 	SubSpeed     uint8 = 9
 )
 
@@ -39,9 +43,9 @@ var ErrExtended = errors.New("extension message is malformed")
 
 // ExtendedHandshake is the dictionary that opens the extension protocol.
 type ExtendedHandshake struct {
-	// Metadata and Speed are the sender's ids for these messages; 0 = it does
-	// not speak them.
-	Metadata, Speed uint8
+	// Metadata, PEX, DontHave and Speed are the sender's ids for these
+	// messages; 0 = it does not speak them.
+	Metadata, PEX, DontHave, Speed uint8
 	// MetadataSize is the length of the info dictionary in bytes; 0 = unknown.
 	MetadataSize int
 	Reqq         int // requests the sender accepts at once; 0 = not told
@@ -60,6 +64,12 @@ func (h *ExtendedHandshake) Append(dst []byte) []byte {
 	var d, m bencode.Dict
 	if h.Metadata != 0 {
 		m.SetInt(NameMetadata, int64(h.Metadata))
+	}
+	if h.PEX != 0 {
+		m.SetInt(NamePEX, int64(h.PEX))
+	}
+	if h.DontHave != 0 {
+		m.SetInt(NameDontHave, int64(h.DontHave))
 	}
 	if h.Speed != 0 {
 		m.SetInt(NameSpeed, int64(h.Speed))
@@ -108,6 +118,8 @@ func ParseExtendedHandshake(b []byte) (ExtendedHandshake, error) {
 	}
 	m := root.Get("m")
 	h.Metadata = uint8(within(m.Get(NameMetadata), 255))
+	h.PEX = uint8(within(m.Get(NamePEX), 255))
+	h.DontHave = uint8(within(m.Get(NameDontHave), 255))
 	h.Speed = uint8(within(m.Get(NameSpeed), 255))
 	h.MetadataSize = int(within(root.Get("metadata_size"), MaxMetadata))
 	h.Reqq = int(within(root.Get("reqq"), maxReqq))
