@@ -33,8 +33,9 @@ const (
 	// SeedPeriod is how long a free peer holds a regular slot of a seed under
 	// RoundRobin while others wait.
 	SeedPeriod = 4 * Period
-	// slack keeps a round that comes a little early from adding a whole one.
-	slack = time.Second
+	// slackDivisor: a hold ends this part of a round early, so that a round
+	// that comes a little early does not add a whole one.
+	slackDivisor = 15
 )
 
 // Defaults of Default.
@@ -112,6 +113,9 @@ func (c *Candidate) snubbed() bool { return c.Snubbed && !c.Seeding }
 
 // Config of a session. The zero value unchokes nobody; start from Default.
 type Config struct {
+	// Every is the time between two rounds; 0 means Period. How long free and
+	// optimistic slots are held is counted in rounds.
+	Every time.Duration
 	// Slots is the number of unchoke slots, optimistic ones included; a
 	// negative number means no limit.
 	Slots int
@@ -155,4 +159,14 @@ type Decision struct {
 	Reprice bool
 	// Price is what a Paid peer pays, in µBTT per GiB; never above its bid.
 	Price amount.Price
+}
+
+// hold scales a period of the standard rounds to the rounds of this session,
+// less the slack.
+func (c *Config) hold(period time.Duration) time.Duration {
+	every := c.Every
+	if every <= 0 {
+		every = Period
+	}
+	return time.Duration(period/Period)*every - every/slackDivisor
 }

@@ -249,7 +249,7 @@ func (r *round) turn(c *Candidate) int {
 	switch {
 	case !c.Unchoked || c.Optimistic:
 		return turnWaiting
-	case r.now.Sub(c.UnchokedAt) < SeedPeriod-slack:
+	case r.now.Sub(c.UnchokedAt) < r.cfg.hold(SeedPeriod):
 		return turnRunning
 	default:
 		return turnOver
@@ -289,7 +289,7 @@ const (
 // optimisticClass returns the class of a peer for the optimistic slots.
 func (r *round) optimisticClass(c *Candidate) int {
 	switch {
-	case c.Unchoked && c.Optimistic && r.now.Sub(c.UnchokedAt) < OptimisticPeriod-slack:
+	case c.Unchoked && c.Optimistic && r.now.Sub(c.UnchokedAt) < r.cfg.hold(OptimisticPeriod):
 		return optimisticRunning
 	case c.Unchoked:
 		return optimisticOver

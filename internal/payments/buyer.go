@@ -8,7 +8,9 @@ import (
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/internal/purse"
 	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/wallet"
 )
 
 // successorAt is the share of a deposit, in percent, at whose use the next
@@ -379,7 +381,9 @@ func (b *buyer) fund(need amount.Amount, link *Link) {
 		return
 	}
 	cfg := &b.book.cfg
-	deposit := min(max(need+status.Params.MinOutput, b.terms.MinDeposit, 2*status.Params.MinOutput), b.terms.MaxDeposit)
+	floor := max(b.terms.MinDeposit, 2*status.Params.MinOutput)
+	deposit := min(max(need+status.Params.MinOutput, floor), b.terms.MaxDeposit)
+	least := min(deposit, max(floor, b.quantumCost(link)+status.Params.MinOutput))
 	f := &funding{terms: b.terms, status: status, lock: b.lockTime(link)}
 	b.fresh, b.opening = false, true
 	b.book.start(func() {
@@ -387,10 +391,36 @@ func (b *buyer) fund(need amount.Amount, link *Link) {
 		defer cancel()
 		var err error
 		if f.index, f.signer, err = cfg.Purse.NewChannelKey(); err == nil {
-			f.t1, err = cfg.Purse.Fund(ctx, deposit, ledger.Joint(f.signer.PublicKey(), f.terms.K2))
+			f.t1, err = fundAtMost(ctx, cfg.Purse, deposit, least, ledger.Joint(f.signer.PublicKey(), f.terms.K2))
 		}
 		b.postWait(op{kind: opFunded, funding: f, err: err})
 	})
+}
+
+// fundAtMost funds what the wallet and its limits allow, from most down to
+// least: a smaller channel pays as well, and a successor follows it.
+func fundAtMost(ctx context.Context, p Purse, most, least amount.Amount, lock ledger.Lock) (*ledger.Tx, error) {
+	for {
+		tx, err := p.Fund(ctx, most, lock)
+		var limit *wallet.LimitError
+		if err == nil || most <= least || !errors.Is(err, purse.ErrFunds) && !errors.As(err, &limit) {
+			return tx, err
+		}
+		most = max(least, most/2)
+	}
+}
+
+// quantumCost is the price of one quantum of a link.
+func (b *buyer) quantumCost(link *Link) amount.Amount {
+	o := b.orders[link]
+	if o == nil {
+		return 0
+	}
+	sum, err := o.order.price.Owed(link.cfg.Quantum)
+	if err != nil {
+		return 0
+	}
+	return sum
 }
 
 // lockTime is several times the expected time plus some hours (R11.5), inside

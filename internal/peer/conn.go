@@ -102,7 +102,8 @@ type Conn struct {
 	queued  int       // blocks in leases
 	pending []request // sent, oldest at head
 	head    int
-	stale   []request
+	stale   []request // given up, perhaps still to be answered
+	adopted []request // those of pending whose request was sent while stale
 	depth   int
 	reqq    int
 	unasked int

@@ -1,6 +1,8 @@
 package peer
 
 import (
+	"slices"
+
 	"github.com/bttnet/btt/internal/picker"
 	"github.com/bttnet/btt/wire"
 )
@@ -67,7 +69,9 @@ func (c *Conn) fill() (hungry bool) {
 		l := &c.leases[0]
 		q := c.blockAt(l.Piece, l.Block)
 		c.pending = append(c.pending, q)
-		c.out = wire.AppendBlock(c.out, wire.Request, q.piece, q.begin, q.length)
+		if !c.adopt(q) {
+			c.out = wire.AppendBlock(c.out, wire.Request, q.piece, q.begin, q.length)
+		}
 		l.Block++
 		l.Count--
 		c.queued--
@@ -79,6 +83,27 @@ func (c *Conn) fill() (hungry bool) {
 		c.wake.Signal()
 	}
 	return c.store != nil && c.queued < c.depth
+}
+
+// adopt says whether a request that was given up is still to be answered: a
+// peer that speaks BEP 6 answers each one, with the block or a reject. Asking
+// again would make it send, and a seller charge for, the block twice.
+func (c *Conn) adopt(q request) bool {
+	if !c.Fast() || !remove(&c.stale, q) {
+		return false
+	}
+	c.adopted = append(c.adopted, q)
+	return true
+}
+
+// remove takes q out of a list and says whether it was there.
+func remove(list *[]request, q request) bool {
+	i := slices.Index(*list, q)
+	if i < 0 {
+		return false
+	}
+	*list = slices.Delete(*list, i, i+1)
+	return true
 }
 
 // blockAt returns the request for a block, which is short at the torrent's end
@@ -97,6 +122,7 @@ func (c *Conn) arrived(q request) bool {
 		}
 		copy(c.pending[c.head+1:i+1], c.pending[c.head:i])
 		c.head++
+		remove(&c.adopted, q)
 		if c.head == len(c.pending) {
 			c.pending, c.head = c.pending[:0], 0
 		} else if c.head >= MaxQueued {
@@ -108,13 +134,7 @@ func (c *Conn) arrived(q request) bool {
 		}
 		return true
 	}
-	for i, s := range c.stale {
-		if s == q {
-			c.stale = append(c.stale[:i], c.stale[i+1:]...)
-			return true
-		}
-	}
-	return false
+	return remove(&c.stale, q)
 }
 
 // dropRequests forgets leases and in-flight requests; blocks that arrive all
@@ -124,6 +144,7 @@ func (c *Conn) dropRequests() {
 		c.addStale(q)
 	}
 	c.pending, c.head = c.pending[:0], 0
+	c.adopted = c.adopted[:0]
 	c.leases, c.queued = c.leases[:0], 0
 	c.depth = minDepth
 }
@@ -188,16 +209,16 @@ func (c *Conn) cancelLeased(piece, block uint32) {
 func (c *Conn) rejected(q request) {
 	for i := c.head; i < len(c.pending); i++ {
 		if c.pending[i] == q {
+			if remove(&c.adopted, q) { // it was the old request; now ask anew
+				c.out = wire.AppendBlock(c.out, wire.Request, q.piece, q.begin, q.length)
+				c.wake.Signal()
+				return
+			}
 			copy(c.pending[c.head+1:i+1], c.pending[c.head:i])
 			c.head++
 			c.events = append(c.events, Event{Kind: Rejected, Piece: q.piece, Begin: q.begin})
 			return
 		}
 	}
-	for i, s := range c.stale {
-		if s == q {
-			c.stale = append(c.stale[:i], c.stale[i+1:]...)
-			return
-		}
-	}
+	remove(&c.stale, q)
 }

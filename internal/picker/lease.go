@@ -51,6 +51,9 @@ func (p *Picker) choose(peer *Peer) int32 {
 	}
 	s, rank := p.choosePartial(peer)
 	if s >= 0 && rank < rankShared {
+		if peer.Whole {
+			p.slots[s].exclusive = int64(peer.ID)
+		}
 		return s
 	}
 	if fresh := p.fresh(peer, s >= 0); fresh >= 0 {
@@ -69,7 +72,7 @@ func (p *Picker) choose(peer *Peer) int32 {
 const (
 	rankOwn    = iota // the peer leased from it last
 	rankPlain         // partial pieces first
-	rankShared        // a Fast or Whole peer would share it with others
+	rankShared        // a Fast peer would share it with others
 	rankNone
 )
 
@@ -84,11 +87,14 @@ func (p *Picker) choosePartial(peer *Peer) (best int32, rank int) {
 		if v.exclusive != nobody && v.exclusive != int64(peer.ID) || !peer.has(int(v.piece)) {
 			continue
 		}
+		if peer.Whole && v.exclusive == nobody && v.requested() > 0 {
+			continue // it could not be finished, and so not be paid, alone
+		}
 		r := rankPlain
 		switch {
 		case v.exclusive == int64(peer.ID) || !peer.Whole && v.last == int64(peer.ID):
 			r = rankOwn
-		case peer.Whole || peer.Fast && v.requested() > 0:
+		case peer.Fast && v.requested() > 0:
 			r = rankShared
 		}
 		if r > rank || r == rank && (v.free >= least) != peer.Snubbed {

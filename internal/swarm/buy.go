@@ -22,7 +22,7 @@ func (s *Swarm) onResponse(m *member, r speed.BidResponse) {
 	if !s.cfg.Market.Buy || s.state != Downloading {
 		return
 	}
-	t.buying, t.boughtAt = true, r.Price
+	t.buying, t.broke, t.boughtAt = true, false, r.Price
 	if r.Price > 0 {
 		t.link.Buy(terms, r.Price, s.picker.Left())
 	}
@@ -145,7 +145,7 @@ func (s *Swarm) onLink(id uint32, e payments.LinkEvent) {
 		s.cfg.Log.Info("payment channel", "addr", m.addr, "event", e.Kind, "reason", e.Reason)
 		if e.Role == channel.RolePayer && m.trade.buying {
 			// We cannot pay this peer: stop taking what we would owe.
-			m.trade.buying = false
+			m.trade.broke = true
 			m.conn.DropRequests()
 			s.returnAll(m)
 		}

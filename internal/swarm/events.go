@@ -29,7 +29,7 @@ func (s *Swarm) handle(c *peer.Conn) {
 			feed = true
 		case peer.Choked:
 			m.choked = true
-			m.trade.buying = false // a slot without a bid response is free
+			m.trade.buying, m.trade.broke = false, false // a slot without a bid response is free
 			s.returnAll(m)
 		case peer.Rejected:
 			s.onReject(m, e) // asked again at the next tick: no loop with a peer that rejects all
@@ -207,7 +207,7 @@ func (s *Swarm) returnAll(m *member) {
 
 // feed leases blocks to a peer that can use them.
 func (s *Swarm) feed(m *member) {
-	if s.picker == nil || s.state != Downloading || m.choked {
+	if s.picker == nil || s.state != Downloading || m.choked || m.trade.broke {
 		return
 	}
 	n := m.conn.Want()

@@ -149,6 +149,7 @@ type trade struct {
 	earned  amount.Amount
 
 	buying   bool
+	broke    bool // we cannot pay the peer: nothing is asked of it
 	boughtAt amount.Price
 	paid     amount.Amount
 	credits  []credit
