@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"iter"
-	"maps"
 	"math/bits"
 	"net/netip"
 	"slices"
@@ -129,7 +128,7 @@ func (s *Swarm) bidDue() bool {
 // bid come first, the highest bid before the others.
 func (s *Swarm) contacts() iter.Seq2[netip.AddrPort, *address] {
 	if !s.tellsBids() || !s.cfg.Market.Sell {
-		return maps.All(s.known)
+		return s.ordered()
 	}
 	var bidders []netip.AddrPort
 	for a, k := range s.known {
@@ -138,7 +137,7 @@ func (s *Swarm) contacts() iter.Seq2[netip.AddrPort, *address] {
 		}
 	}
 	if len(bidders) == 0 {
-		return maps.All(s.known)
+		return s.ordered()
 	}
 	slices.SortFunc(bidders, func(a, b netip.AddrPort) int {
 		return cmp.Or(cmp.Compare(s.known[b].told.peer.Bid, s.known[a].told.peer.Bid), a.Compare(b))
@@ -149,7 +148,7 @@ func (s *Swarm) contacts() iter.Seq2[netip.AddrPort, *address] {
 				return
 			}
 		}
-		for a, k := range s.known {
+		for a, k := range s.ordered() {
 			if !yield(a, k) {
 				return
 			}

@@ -26,6 +26,9 @@ func (s *Swarm) begin() {
 // check of what is on disk already.
 func (s *Swarm) adopt(info *metainfo.Info) error {
 	s.info = info
+	if info.Private {
+		s.unlearnPEX()
+	}
 	store, err := disk.Open(disk.Config{Dir: s.cfg.Dir, Files: s.files(), PieceLength: info.PieceLength,
 		Hashes: info.Pieces, Pool: s.cfg.Pool, Notify: s.diskEvent})
 	if err != nil {
@@ -127,6 +130,10 @@ func (s *Swarm) meet(m *member) {
 	for _, p := range haves {
 		s.onHave(m, &peer.Event{Kind: peer.Have, Piece: p})
 	}
+	for _, p := range m.lost {
+		s.onDontHave(m, p)
+	}
+	m.lost = nil
 }
 
 // complete runs when the last wanted piece is on disk.
@@ -159,6 +166,7 @@ func (s *Swarm) tick() {
 	s.tickMarket()
 	s.fetchMetadata()
 	s.unstick()
+	s.tickPEX()
 	s.connect()
 	if s.dirty && s.now.Sub(s.saved) >= saveEvery && s.store != nil {
 		s.save()

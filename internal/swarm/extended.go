@@ -6,10 +6,13 @@ import (
 )
 
 func (s *Swarm) extendedHandshake(m *member) wire.ExtendedHandshake {
-	h := wire.ExtendedHandshake{Metadata: wire.SubMetadata, Reqq: peer.MaxQueued, Port: s.cfg.Port,
+	h := wire.ExtendedHandshake{Metadata: wire.SubMetadata, DontHave: wire.SubDontHave, Reqq: peer.MaxQueued, Port: s.cfg.Port,
 		Client: s.cfg.Client, YourIP: m.addr.Addr(), UploadOnly: s.state == Seeding}
 	if s.info != nil {
 		h.MetadataSize = len(s.info.Raw)
+	}
+	if !s.forbidsPEX() {
+		h.PEX = wire.SubPEX
 	}
 	if s.cfg.Market != nil {
 		h.Speed, h.SpeedVersion, h.SpeedNetwork = wire.SubSpeed, s.cfg.Market.Version(), s.cfg.Market.Network()
@@ -26,6 +29,15 @@ func (s *Swarm) onExtended(m *member, sub uint8, data []byte) {
 			return
 		}
 		s.met(m, h)
+	case wire.SubPEX:
+		s.onPEX(m, data)
+	case wire.SubDontHave:
+		piece, err := wire.ParseDontHave(data)
+		if err != nil {
+			s.kick(m, err)
+			return
+		}
+		s.onDontHave(m, piece)
 	case wire.SubMetadata:
 		msg, err := wire.ParseMetadataMessage(data)
 		if err != nil {
@@ -50,6 +62,33 @@ func (s *Swarm) met(m *member, h wire.ExtendedHandshake) {
 	}
 	s.offerMetadata(m)
 	if first {
+		s.listens(m, h.Port)
 		s.openTrade(m)
 	}
+}
+
+// onDontHave takes a piece off a peer's books that it no longer has (BEP 54).
+func (s *Swarm) onDontHave(m *member, piece uint32) {
+	if s.info == nil {
+		if len(m.lost) < wire.MaxMessage {
+			m.lost = append(m.lost, piece) // for meet
+		}
+		return
+	}
+	n := s.info.NumPieces()
+	if int(piece) >= n {
+		s.kick(m, peer.ErrHostile)
+		return
+	}
+	if m.seed {
+		s.picker.RemoveSeed()
+		m.seed = false
+		m.bits.SetAll(n)
+		s.picker.AddBitfield(m.bits)
+	}
+	if m.bits.Has(int(piece)) {
+		m.bits.Clear(int(piece))
+		s.picker.RemoveHave(piece)
+	}
+	s.updateInterest(m)
 }

@@ -31,10 +31,13 @@ type member struct {
 	got    bool // the extension handshake came
 	// encrypted says that the connection began with MSE.
 	encrypted bool
+	kicked    bool // we ended the connection; its last event is on the way
+	pex       pexLink
 
 	bits     wire.Bits
 	rawBits  []byte // a bitfield that came before the metadata
 	haves    []uint32
+	lost     []uint32 // pieces it took back before the metadata
 	seed     bool
 	counted  bool // its bits are in the picker's availability
 	choked   bool // it chokes us
@@ -64,6 +67,7 @@ type address struct {
 	failures  int
 	connected bool
 	told      *toldBid // a tracker's word about the peer's bid
+	pex       bool     // another peer told of it
 }
 
 var (
@@ -167,15 +171,13 @@ func (s *Swarm) refusal(in *Incoming) error {
 		return errSelf
 	case s.isBanned(in.Addr.Addr()):
 		return errBanned
-	case len(s.peers) >= MaxPeers:
-		return errFull
 	}
 	for _, m := range s.peers {
 		if m.conn.Handshake.PeerID == in.Handshake.PeerID {
 			return s.duplicate(m, in)
 		}
 	}
-	return nil
+	return s.room(in)
 }
 
 // duplicate decides between two connections to one peer. When both sides
@@ -184,6 +186,9 @@ func (s *Swarm) refusal(in *Incoming) error {
 func (s *Swarm) duplicate(old *member, in *Incoming) error {
 	ours := bytes.Compare(s.cfg.PeerID[:], in.Handshake.PeerID[:]) > 0
 	if old.conn.Outgoing == in.Outgoing || in.Outgoing != ours {
+		if in.Outgoing && !old.listen.IsValid() {
+			old.listen = in.Addr // it answered there
+		}
 		return errDuplicate
 	}
 	s.kick(old, errDuplicate)
@@ -200,7 +205,7 @@ func (s *Swarm) forget(in *Incoming) {
 		return
 	}
 	if k := s.known[in.Addr]; k != nil {
-		k.connected = false
+		k.connected = s.connectedTo(in.Addr)
 		k.failures++
 	}
 }
@@ -240,11 +245,8 @@ func (s *Swarm) drop(m *member, err error) {
 	}
 	s.totals.Downloaded += m.conn.Received.Load()
 	s.totals.Uploaded += m.conn.Sent.Load()
-	if k := s.known[m.addr]; k != nil && m.conn.Outgoing {
-		k.connected, k.tried = false, s.now
-		if errors.Is(err, errUseless) {
-			k.failures = maxRetryShift
-		}
+	if k := s.left(m); k != nil && errors.Is(err, errUseless) {
+		k.failures = maxRetryShift
 	}
 	s.closeTrade(m)
 	if errors.Is(err, peer.ErrHostile) {
@@ -284,5 +286,6 @@ func (s *Swarm) isBanned(a netip.Addr) bool {
 
 // kick ends a connection from the swarm's side.
 func (s *Swarm) kick(m *member, err error) {
+	m.kicked = true
 	m.conn.Close(fmt.Errorf("closed by us: %w", err))
 }

@@ -1,0 +1,170 @@
+package swarm
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"iter"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+const (
+	// maxPerIP is the greatest number of connections with one address; loopback
+	// stands for many peers and has no such limit.
+	maxPerIP = 5
+	// settleTime is how long a peer may stay before it can lose its place to
+	// one of higher priority.
+	settleTime = time.Minute
+)
+
+var (
+	errCrowded  = errors.New("address has enough connections")
+	errReplaced = errors.New("place is needed for a peer of higher priority")
+	errPrivate  = errors.New("torrent is private and the peer came from another peer")
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// priority is the canonical priority of the connection between two peers
+// (BEP 40): both sides compute the same, and nobody can choose his.
+func priority(a, b netip.AddrPort) uint32 {
+	x, y := a.Addr().Unmap(), b.Addr().Unmap()
+	if x == y {
+		low, high := min(a.Port(), b.Port()), max(a.Port(), b.Port())
+		return crc32.Checksum(binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, low), high), castagnoli)
+	}
+	if x.Is4() != y.Is4() {
+		x, y = netip.AddrFrom16(x.As16()), netip.AddrFrom16(y.As16())
+	}
+	p, q := x.AsSlice(), y.AsSlice()
+	same := 0 // equal leading bytes
+	for p[same] == q[same] {
+		same++
+	}
+	whole := 2 // leading bytes that count in full
+	if !x.Is4() {
+		whole = 6
+	}
+	if same >= whole {
+		whole = same + 1
+	}
+	for i := whole; i < len(p); i++ {
+		p[i] &= 0x55
+		q[i] &= 0x55
+	}
+	if slices.Compare(p, q) > 0 {
+		p, q = q, p
+	}
+	return crc32.Checksum(append(p, q...), castagnoli)
+}
+
+// rank is the priority of a connection between us and a peer; all are equal
+// while nobody told our own address.
+func (s *Swarm) rank(a netip.AddrPort) uint32 {
+	if !s.external.IsValid() {
+		return 0
+	}
+	return priority(netip.AddrPortFrom(s.external, s.cfg.Port), a)
+}
+
+// ordered yields the known addresses: those of the highest priority first
+// where not all of them can be connected.
+func (s *Swarm) ordered() iter.Seq2[netip.AddrPort, *address] {
+	free := MaxPeers - len(s.peers) - s.halfOpen
+	if len(s.known) <= free || !s.external.IsValid() {
+		return maps.All(s.known)
+	}
+	type ranked struct {
+		addr netip.AddrPort
+		rank uint32
+	}
+	var list []ranked
+	if free > 0 {
+		for a, k := range s.known {
+			if !k.connected {
+				list = append(list, ranked{a, s.rank(a)})
+			}
+		}
+	}
+	slices.SortFunc(list, func(x, y ranked) int { return cmp.Compare(y.rank, x.rank) })
+	return func(yield func(netip.AddrPort, *address) bool) {
+		for _, r := range list {
+			if !yield(r.addr, s.known[r.addr]) {
+				return
+			}
+		}
+	}
+}
+
+// room says whether there is a place for a connection. When all are taken, it
+// makes one: a peer that nothing flows to or from goes for one of higher
+// priority.
+func (s *Swarm) room(in *Incoming) error {
+	ip := in.Addr.Addr().Unmap()
+	same := 0
+	var least *member
+	for _, m := range s.peers {
+		if m.addr.Addr().Unmap() == ip && !m.kicked {
+			same++
+		}
+		if m.kicked || m.unchoked || !m.choked || m.trade.busy() || s.now.Sub(m.joined) < settleTime {
+			continue
+		}
+		if least == nil || s.rank(m.addr) < s.rank(least.addr) {
+			least = m
+		}
+	}
+	switch {
+	case same >= maxPerIP && !ip.IsLoopback():
+		return errCrowded
+	case len(s.peers) < MaxPeers:
+		return nil
+	case least == nil || s.rank(in.Addr) <= s.rank(least.addr) || len(s.peers) >= MaxPeers+maxHalfOpen:
+		return errFull
+	}
+	s.kick(least, errReplaced)
+	return nil
+}
+
+// connectedTo says whether one of the connections is with the peer that
+// listens on a.
+func (s *Swarm) connectedTo(a netip.AddrPort) bool {
+	for _, m := range s.peers {
+		if m.listen == a && !m.kicked {
+			return true
+		}
+	}
+	return false
+}
+
+// listens books where a peer that called us accepts calls itself (BEP 10).
+func (s *Swarm) listens(m *member, port uint16) {
+	if m.listen.IsValid() || port == 0 {
+		return
+	}
+	m.listen = netip.AddrPortFrom(m.addr.Addr().Unmap(), port)
+	if k := s.known[m.listen]; k != nil {
+		k.connected = true
+	}
+}
+
+// left books that a connection ended where the peer may be called again. One
+// that called us and was not sent away is worth a call of ours.
+func (s *Swarm) left(m *member) *address {
+	if !m.listen.IsValid() {
+		return nil
+	}
+	k := s.known[m.listen]
+	if k == nil && !m.conn.Outgoing && !m.kicked && !s.forbidsPEX() {
+		s.learn(m.listen)
+		k = s.known[m.listen]
+	}
+	if k != nil {
+		k.connected, k.tried = s.connectedTo(m.listen), s.now
+	}
+	return k
+}
