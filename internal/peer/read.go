@@ -140,7 +140,7 @@ func (c *Conn) handle(m *wire.Message) error {
 	case wire.Extended:
 		c.events = append(c.events, Event{Kind: Extended, Sub: m.Sub, Data: slices.Clone(m.Payload)})
 	case wire.Cancel:
-		c.cancelUpload(request{m.Index, m.Begin, m.Length})
+		return c.cancelUpload(request{m.Index, m.Begin, m.Length})
 	case wire.Reject:
 		c.rejected(request{m.Index, m.Begin, m.Length})
 	}

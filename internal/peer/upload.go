@@ -73,14 +73,37 @@ func (c *Conn) Gated() bool {
 // its connection.
 func (c *Conn) Send(msg []byte) {
 	c.mu.Lock()
-	c.out = append(c.out, msg...)
-	slow := len(c.out) > maxOut
+	slow := c.overflowing(len(msg))
+	if !slow {
+		c.out = append(c.out, msg...)
+	}
 	c.wake.Signal()
 	c.mu.Unlock()
 	if slow {
 		c.Close(ErrSlow)
 	}
 }
+
+// overflowing says whether n more control bytes are too many for a peer that
+// does not read. The caller holds the lock.
+func (c *Conn) overflowing(n int) bool { return len(c.out)+n > maxOut }
+
+// reject queues BEP 6's answer to a request that is not served. The caller
+// holds the lock.
+func (c *Conn) reject(q request) error {
+	if !c.Fast() {
+		return nil
+	}
+	if c.overflowing(rejectLen) {
+		return ErrSlow
+	}
+	c.out = wire.AppendBlock(c.out, wire.Reject, q.piece, q.begin, q.length)
+	c.wake.Signal()
+	return nil
+}
+
+// rejectLen is the length of a reject on the wire.
+const rejectLen = 17
 
 // Have tells the peer of a piece we have.
 func (c *Conn) Have(piece uint32) {
@@ -109,11 +132,7 @@ func (c *Conn) request(m *wire.Message) error {
 		}
 	}
 	if c.choking || c.store == nil || !c.have.Has(m.Index) || len(c.uploads)-c.uphead >= MaxQueued {
-		if c.Fast() {
-			c.out = wire.AppendBlock(c.out, wire.Reject, m.Index, m.Begin, m.Length)
-			c.wake.Signal()
-		}
-		return nil
+		return c.reject(request{m.Index, m.Begin, m.Length})
 	}
 	if c.uphead == len(c.uploads) {
 		c.uploads, c.uphead = c.uploads[:0], 0
@@ -126,16 +145,14 @@ func (c *Conn) request(m *wire.Message) error {
 	return nil
 }
 
-func (c *Conn) cancelUpload(q request) {
+func (c *Conn) cancelUpload(q request) error {
 	for i := c.uphead; i < len(c.uploads); i++ {
 		if c.uploads[i] == q {
 			c.uploads = append(c.uploads[:i], c.uploads[i+1:]...)
-			if c.Fast() {
-				c.out = wire.AppendBlock(c.out, wire.Reject, q.piece, q.begin, q.length)
-			}
-			return
+			return c.reject(q)
 		}
 	}
+	return nil
 }
 
 // mayServe says whether the gate lets the next request pass.

@@ -1,0 +1,660 @@
+package peer
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bttnet/btt/internal/disk"
+	"github.com/bttnet/btt/internal/picker"
+	"github.com/bttnet/btt/wire"
+)
+
+const (
+	block    = wire.BlockSize
+	pieceLen = 4 * block
+	total    = 10*pieceLen + block + 5 // the last piece has a whole and a short block
+)
+
+// memory is a store whose every byte is that of its position.
+type memory struct {
+	mu     sync.Mutex
+	blocks map[request]int
+	result disk.Result
+}
+
+func (m *memory) Block(piece, begin uint32, data []byte) (disk.Result, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.blocks[request{piece, begin, uint32(len(data))}]++
+	return m.result, nil
+}
+
+func (m *memory) Read(buf []byte, piece, begin uint32) error {
+	for i := range buf {
+		buf[i] = at(piece, begin+uint32(i))
+	}
+	return nil
+}
+
+func at(piece, off uint32) byte { return byte(piece*31 + off*7 + off>>8) }
+
+func (m *memory) stored(q request) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.blocks[q]
+}
+
+// owner collects a connection's events.
+type owner struct {
+	ready chan struct{}
+	kept  []Event
+	spare []Event
+}
+
+func (o *owner) Ready(*Conn) {
+	select {
+	case o.ready <- struct{}{}:
+	default:
+	}
+}
+
+// rig is a connection and the peer at its other end, played by the test.
+type rig struct {
+	t     testing.TB
+	c     *Conn
+	o     *owner
+	store *memory
+	have  *Pieces
+	nc    net.Conn
+}
+
+var plain, fast = wire.Reserved{}, wire.OurReserved()
+
+func newRig(t testing.TB, bits wire.Reserved) *rig {
+	t.Helper()
+	ours, theirs := socketPair(t)
+	r := &rig{t: t, o: &owner{ready: make(chan struct{}, 1)}, nc: theirs, store: &memory{blocks: map[request]int{}}, have: NewPieces(11)}
+	r.c = New(Config{ID: 1, Net: ours, Handshake: wire.Handshake{Reserved: bits}, Owner: r.o})
+	r.c.SetStore(r.store, r.have, pieceLen, total)
+	r.c.Start()
+	t.Cleanup(func() { r.c.Close(errors.New("test is over")); theirs.Close() })
+	return r
+}
+
+func socketPair(t testing.TB) (a, b net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if a, err = net.Dial("tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if b, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	return a, b
+}
+
+// await returns the next event of a kind; others before it are kept.
+func (r *rig) await(k Kind) Event {
+	r.t.Helper()
+	timeout := time.After(5 * time.Second)
+	for {
+		for i, e := range r.o.kept {
+			if e.Kind == k {
+				r.o.kept = append(r.o.kept[:i:i], r.o.kept[i+1:]...)
+				return e
+			}
+		}
+		select {
+		case <-r.o.ready:
+			r.o.spare = r.c.Events(r.o.spare)
+			r.o.kept = append(r.o.kept, r.o.spare...)
+		case <-timeout:
+			r.t.Fatalf("no event %d; have %+v", k, r.o.kept)
+		}
+	}
+}
+
+func (r *rig) send(b []byte) {
+	r.t.Helper()
+	if _, err := r.nc.Write(b); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) say(id wire.ID) { r.t.Helper(); r.send(wire.AppendEmpty(nil, id)) }
+
+// next reads one message of the connection within d.
+func (r *rig) next(d time.Duration) (wire.Message, error) {
+	_ = r.nc.SetReadDeadline(time.Now().Add(d))
+	var head [4]byte
+	if _, err := io.ReadFull(r.nc, head[:]); err != nil {
+		return wire.Message{}, err
+	}
+	b := append(head[:], make([]byte, binary.BigEndian.Uint32(head[:]))...)
+	_ = r.nc.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := io.ReadFull(r.nc, b[4:]); err != nil {
+		return wire.Message{}, err
+	}
+	m, _, err := wire.Next(b)
+	return m, err
+}
+
+// expect reads messages that must be these, in order.
+func (r *rig) expect(id wire.ID, qs ...request) {
+	r.t.Helper()
+	for _, q := range qs {
+		m, err := r.next(5 * time.Second)
+		if err != nil {
+			r.t.Fatalf("want %d %v: %v", id, q, err)
+		}
+		if m.ID != id || (request{m.Index, m.Begin, m.Length}) != q {
+			r.t.Fatalf("got %d %d/%d/%d, want %d %v", m.ID, m.Index, m.Begin, m.Length, id, q)
+		}
+		if id == wire.Piece {
+			for i, c := range m.Payload {
+				if c != at(q.piece, q.begin+uint32(i)) {
+					r.t.Fatalf("block %v is wrong at byte %d", q, i)
+				}
+			}
+		}
+	}
+}
+
+func (r *rig) expectID(id wire.ID) {
+	r.t.Helper()
+	if m, err := r.next(5 * time.Second); err != nil || m.ID != id {
+		r.t.Fatalf("got %d, %v; want message %d", m.ID, err, id)
+	}
+}
+
+// silent checks that the connection has nothing to say.
+func (r *rig) silent() {
+	r.t.Helper()
+	if m, err := r.next(30 * time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
+		r.t.Fatalf("unexpected message %d %d/%d/%d, %v", m.ID, m.Index, m.Begin, m.Length, err)
+	}
+}
+
+// closes checks that the connection ends with a reason.
+func (r *rig) closes(reason error) {
+	r.t.Helper()
+	if e := r.await(Closed); !errors.Is(e.Err, reason) {
+		r.t.Fatalf("closed with %v, want %v", e.Err, reason)
+	}
+}
+
+func req(i int) request { // the i-th block of the torrent
+	return request{uint32(i / 4), uint32(i%4) * block, block}
+}
+
+func reqs(from, n int) (list []request) {
+	for i := from; i < from+n; i++ {
+		list = append(list, req(i))
+	}
+	return list
+}
+
+func (r *rig) answer(qs ...request) {
+	r.t.Helper()
+	for _, q := range qs {
+		r.send(append(wire.AppendPieceHeader(nil, q.piece, q.begin, q.length), make([]byte, q.length)...))
+	}
+}
+
+func (r *rig) ask(qs ...request) {
+	r.t.Helper()
+	for _, q := range qs {
+		r.send(wire.AppendBlock(nil, wire.Request, q.piece, q.begin, q.length))
+	}
+}
+
+func TestPipeline(t *testing.T) {
+	r := newRig(t, fast)
+	r.c.Grant([]picker.Lease{{Piece: 0, Block: 0, Count: 4}})
+	r.silent() // choked
+	r.say(wire.Unchoke)
+	r.await(Unchoked)
+	r.expect(wire.Request, reqs(0, 4)...)
+	var leases []picker.Lease
+	for p := uint32(1); p < 10; p++ {
+		leases = append(leases, picker.Lease{Piece: p, Count: 4})
+	}
+	leases = append(leases, picker.Lease{Piece: 10, Count: 2})
+	r.c.Grant(leases)
+	r.expect(wire.Request, reqs(4, minDepth-4)...)
+	r.silent() // the pipeline is full
+	if want := r.c.Want(); want != max(0, 2*minDepth-42) {
+		t.Errorf("wants %d more", want)
+	}
+	r.answer(req(1), req(0)) // out of order
+	for _, q := range []request{req(1), req(0)} {
+		e := r.await(Block)
+		if (request{e.Piece, e.Begin, e.Length}) != q || r.store.stored(q) != 1 {
+			t.Errorf("event %+v for block %v", e, q)
+		}
+	}
+	r.expect(wire.Request, reqs(minDepth, 4)...) // slow start: two for each
+	r.c.SetDepth(100)
+	r.answer(req(2))
+	r.expect(wire.Request, req(36), req(37), req(38), req(39), req(40), request{10, block, 5})
+	if n := r.c.Outstanding(); n != 39 {
+		t.Errorf("%d outstanding", n)
+	}
+	r.await(Hungry)
+	if got := r.c.Received.Load(); got != 3*block {
+		t.Errorf("counts %d bytes", got)
+	}
+}
+
+// TestChokeFast: a peer with BEP 6 answers every request, also those that it
+// got before its choke: with the block or with a reject.
+func TestChokeFast(t *testing.T) {
+	r := newRig(t, fast)
+	r.say(wire.Unchoke)
+	r.await(Unchoked)
+	r.c.Grant([]picker.Lease{{Piece: 0, Count: 4}})
+	r.expect(wire.Request, reqs(0, 4)...)
+	r.say(wire.Choke)
+	r.await(Choked)
+	if r.c.Want() != 0 || r.c.Outstanding() != 0 {
+		t.Errorf("choked: wants %d, %d outstanding", r.c.Want(), r.c.Outstanding())
+	}
+	r.answer(req(0)) // was on its way
+	if e := r.await(Block); e.Begin != 0 || r.store.stored(req(0)) != 1 {
+		t.Errorf("late block: %+v", e)
+	}
+	for _, q := range reqs(1, 3) {
+		r.send(wire.AppendBlock(nil, wire.Reject, q.piece, q.begin, q.length))
+	}
+	r.say(wire.Unchoke)
+	r.await(Unchoked)
+	r.c.Grant([]picker.Lease{{Piece: 0, Block: 1, Count: 3}})
+	r.expect(wire.Request, reqs(1, 3)...)
+	r.answer(req(2))
+	r.await(Block)
+	r.send(wire.AppendBlock(nil, wire.Reject, 0, 3*block, block))
+	if e := r.await(Rejected); e.Piece != 0 || e.Begin != 3*block {
+		t.Errorf("rejected %+v", e)
+	}
+	r.send(wire.AppendBlock(nil, wire.Reject, 7, 0, block)) // never asked: ignored
+	r.answer(req(1))
+	r.await(Block)
+	if n := r.c.Outstanding(); n != 0 {
+		t.Errorf("%d outstanding", n)
+	}
+}
+
+// TestChokePlain: without BEP 6 a choke discards all requests.
+func TestChokePlain(t *testing.T) {
+	r := newRig(t, plain)
+	r.say(wire.Unchoke)
+	r.await(Unchoked)
+	r.c.Grant([]picker.Lease{{Piece: 0, Count: 2}})
+	r.expect(wire.Request, reqs(0, 2)...)
+	r.say(wire.Choke)
+	r.await(Choked)
+	r.say(wire.Unchoke)
+	r.await(Unchoked)
+	r.c.Grant([]picker.Lease{{Piece: 0, Count: 2}})
+	r.expect(wire.Request, reqs(0, 2)...)
+	r.answer(req(0), req(1))
+	r.await(Block)
+	r.await(Block)
+}
+
+func TestCancel(t *testing.T) {
+	r := newRig(t, fast)
+	r.say(wire.Unchoke)
+	r.await(Unchoked)
+	r.c.Grant([]picker.Lease{{Piece: 0, Count: 4}, {Piece: 1, Count: 4}, {Piece: 2, Count: 4}, {Piece: 3, Count: 4},
+		{Piece: 4, Count: 4}, {Piece: 5, Count: 4}, {Piece: 6, Count: 4}, {Piece: 7, Count: 4}, {Piece: 8, Count: 4}})
+	r.expect(wire.Request, reqs(0, 32)...)
+	r.c.Cancel(0, 2) // asked
+	r.c.Cancel(8, 1) // leased only: nothing on the wire
+	r.expect(wire.Cancel, req(2))
+	r.answer(req(2)) // it had left already: taken all the same
+	r.await(Block)
+	r.answer(req(0))
+	r.await(Block)
+	r.expect(wire.Request, req(32), req(34), req(35))
+	r.c.DropRequests()
+	want := append([]request{req(1)}, reqs(3, 30)...)
+	r.expect(wire.Cancel, append(want, reqs(34, 2)...)...)
+	if n := r.c.Outstanding(); n != 0 {
+		t.Errorf("%d outstanding", n)
+	}
+}
+
+func TestServe(t *testing.T) {
+	for _, bits := range []wire.Reserved{plain, fast} {
+		r := newRig(t, bits)
+		for p := range uint32(11) {
+			if p != 3 {
+				r.have.Set(p)
+			}
+		}
+		isFast := r.c.Fast()
+		r.ask(req(0)) // choked
+		if isFast {
+			r.expect(wire.Reject, req(0))
+		} else {
+			r.silent()
+		}
+		r.c.Unchoke()
+		r.expectID(wire.Unchoke)
+		r.ask(req(1), req(0), request{10, block, 5}, request{2, 100, 77}, request{4, 0, pieceLen})
+		r.expect(wire.Piece, req(1), req(0), request{10, block, 5}, request{2, 100, 77}, request{4, 0, pieceLen})
+		r.ask(req(12)) // we do not have it
+		if isFast {
+			r.expect(wire.Reject, req(12))
+		} else {
+			r.silent()
+		}
+		gate := &testGate{}
+		r.c.SetGate(gate) // nothing may be served
+		r.ask(reqs(0, 3)...)
+		r.send(wire.AppendBlock(nil, wire.Cancel, 0, block, block))
+		if isFast {
+			r.expect(wire.Reject, req(1))
+		}
+		r.silent()
+		if n := r.c.Waiting(); n != 2 || !r.c.Gated() {
+			t.Errorf("%d waiting, gated %v", n, r.c.Gated())
+		}
+		r.c.Choke()
+		r.expectID(wire.Choke)
+		if isFast {
+			r.expect(wire.Reject, req(0), req(2))
+		}
+		r.silent()
+		if got := r.c.Sent.Load(); got != 2*block+5+77+pieceLen {
+			t.Errorf("counts %d bytes sent", got)
+		}
+	}
+}
+
+// testGate is a gate that counts.
+type testGate struct{ allowance, served atomic.Int64 }
+
+func (g *testGate) Allowance() *atomic.Int64 { return &g.allowance }
+func (g *testGate) Served(n int64)           { g.served.Add(n) }
+
+// TestGate: never a byte beyond the allowance leaves; bytes served without a
+// gate do not count.
+func TestGate(t *testing.T) {
+	r := newRig(t, fast)
+	for p := range uint32(11) {
+		r.have.Set(p)
+	}
+	r.c.Unchoke()
+	r.expectID(wire.Unchoke)
+	r.ask(reqs(0, 2)...)
+	r.expect(wire.Piece, reqs(0, 2)...)
+	g := &testGate{}
+	g.allowance.Store(3*block - 1)
+	r.c.SetGate(g)
+	r.ask(reqs(0, 8)...)
+	r.expect(wire.Piece, reqs(0, 2)...)
+	r.silent()
+	g.allowance.Store(5 * block)
+	r.c.Wake()
+	r.expect(wire.Piece, reqs(2, 3)...)
+	r.silent()
+	if got := g.served.Load(); got != 5*block {
+		t.Errorf("gate saw %d bytes", got)
+	}
+	r.c.SetGate(nil)
+	r.expect(wire.Piece, reqs(5, 3)...)
+	r.c.SetGate(g)
+	g.allowance.Store(6 * block)
+	r.ask(reqs(0, 2)...)
+	r.expect(wire.Piece, req(0))
+	r.silent()
+	if got := g.served.Load(); got != 6*block {
+		t.Errorf("gate saw %d bytes", got)
+	}
+}
+
+// TestHostile: what no honest client does ends the connection with a reason.
+func TestHostile(t *testing.T) {
+	many := func(n int, b []byte) []byte { return bytes.Repeat(b, n) }
+	unasked := append(wire.AppendPieceHeader(nil, 0, 0, 10), make([]byte, 10)...)
+	for name, msg := range map[string][]byte{
+		"message of 4 GiB":        {0xff, 0xff, 0xff, 0xff, 20},
+		"message over the limit":  binary.BigEndian.AppendUint32(nil, wire.MaxMessage+1),
+		"request of no bytes":     wire.AppendBlock(nil, wire.Request, 0, 0, 0),
+		"request of 1 MiB":        wire.AppendBlock(nil, wire.Request, 0, 0, 1<<20),
+		"request beyond a piece":  wire.AppendBlock(nil, wire.Request, 0, pieceLen-1, 2),
+		"request of piece 2^32-1": wire.AppendBlock(nil, wire.Request, 1<<32-1, 0, block),
+		"request at 2^32-1":       wire.AppendBlock(nil, wire.Request, 10, 1<<32-1, block),
+		"short request":           {0, 0, 0, 5, 6, 0, 0, 0, 0},
+		"long choke":              {0, 0, 0, 2, 0, 0},
+		"block without a place":   {0, 0, 0, 5, 7, 0, 0, 0, 0},
+		"unasked blocks":          many(maxUnasked+1, unasked),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, fast)
+			r.c.Unchoke()
+			_, _ = r.nc.Write(msg)
+			r.closes(ErrHostile)
+			if len(r.store.blocks) > 0 {
+				t.Error("something was stored")
+			}
+		})
+	}
+	t.Run("unknown messages are skipped", func(t *testing.T) {
+		r := newRig(t, fast)
+		r.send([]byte{0, 0, 0, 3, 200, 1, 2, 0, 0, 0, 0}) // and a keep-alive
+		r.say(wire.Interested)
+		r.await(Interested)
+	})
+	t.Run("a few unasked blocks are dropped", func(t *testing.T) {
+		r := newRig(t, fast)
+		r.send(many(maxUnasked, unasked))
+		r.say(wire.Interested)
+		r.await(Interested)
+		if len(r.store.blocks) > 0 {
+			t.Error("something was stored")
+		}
+	})
+}
+
+// TestSlowReader: a peer that does not read cannot make us keep more than
+// maxOut for it, whatever it sends.
+func TestSlowReader(t *testing.T) {
+	floods := map[string]func(r *rig){
+		"owner's messages": func(r *rig) {
+			for range 2 * (maxOut + 16<<20) >> 16 {
+				r.c.Send(make([]byte, 1<<16))
+			}
+		},
+		"rejects": func(r *rig) { // choked: each request costs a reject
+			b := bytes.Repeat(wire.AppendBlock(nil, wire.Request, 0, 0, block), 1<<12)
+			for range (maxOut + 16<<20) / len(b) {
+				if _, err := r.nc.Write(b); err != nil {
+					return
+				}
+			}
+		},
+		"cancels": func(r *rig) {
+			g := &testGate{}
+			r.have.Set(0)
+			r.c.SetGate(g)
+			r.c.Unchoke()
+			one := wire.AppendBlock(wire.AppendBlock(nil, wire.Request, 0, 0, block), wire.Cancel, 0, 0, block)
+			b := bytes.Repeat(one, 1<<11)
+			for range 2 * (maxOut + 16<<20) / len(b) {
+				if _, err := r.nc.Write(b); err != nil {
+					return
+				}
+			}
+		},
+	}
+	for name, flood := range floods {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, fast)
+			flood(r)
+			r.closes(ErrSlow)
+			r.c.mu.Lock()
+			defer r.c.mu.Unlock()
+			if n := cap(r.c.out); n > 4*maxOut {
+				t.Errorf("keeps %d bytes", n)
+			}
+		})
+	}
+}
+
+// TestRequestFlood: beyond MaxQueued requests wait in nobody's memory.
+func TestRequestFlood(t *testing.T) {
+	r := newRig(t, fast)
+	r.have.Set(0)
+	r.c.SetGate(&testGate{})
+	r.c.Unchoke()
+	r.expectID(wire.Unchoke)
+	for range MaxQueued + 100 {
+		r.ask(req(0))
+	}
+	for range 100 {
+		r.expect(wire.Reject, req(0))
+	}
+	if n := r.c.Waiting(); n != MaxQueued {
+		t.Errorf("%d requests waiting", n)
+	}
+}
+
+// BenchmarkBlockIn: decode, book and store of one block, request included.
+func BenchmarkBlockIn(b *testing.B) { benchmarkIn(b) }
+
+type sink struct{ memory }
+
+func (*sink) Block(uint32, uint32, []byte) (disk.Result, error) { return disk.Stored, nil }
+
+func benchmarkIn(b *testing.B) {
+	ours, theirs := socketPair(b)
+	defer theirs.Close()
+	o := &benchOwner{blocks: make(chan int, 1<<16)}
+	c := New(Config{ID: 1, Net: ours, Handshake: wire.Handshake{Reserved: fast}, Owner: o})
+	c.SetStore(&sink{}, NewPieces(1<<20), pieceLen, 1<<44)
+	o.grow = func(c *Conn) {
+		if n := c.Want(); n >= 4 {
+			o.leases = o.leases[:0]
+			for ; n >= 4; n -= 4 {
+				o.leases = append(o.leases, picker.Lease{Piece: o.next, Count: 4})
+				o.next++
+			}
+			c.Grant(o.leases)
+		}
+	}
+	c.Start()
+	defer c.Close(io.EOF)
+	go func() { // the seed: answers each request; ends with the connection
+		var q [17]byte
+		out := make([]byte, wire.PieceHeaderLen+block)
+		if _, err := theirs.Write(wire.AppendEmpty(nil, wire.Unchoke)); err != nil {
+			return
+		}
+		for {
+			if _, err := io.ReadFull(theirs, q[:]); err != nil {
+				return
+			}
+			m, _, _ := wire.Next(q[:])
+			wire.AppendPieceHeader(out[:0], m.Index, m.Begin, m.Length)
+			if _, err := theirs.Write(out); err != nil {
+				return
+			}
+		}
+	}()
+	for got := 0; got < 1000; {
+		got += <-o.blocks
+	}
+	b.SetBytes(block)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for got := 0; got < b.N; {
+		got += <-o.blocks
+	}
+	b.StopTimer()
+}
+
+// benchOwner keeps the pipeline full and counts blocks, as a swarm would.
+type benchOwner struct {
+	mu     sync.Mutex
+	events []Event
+	leases []picker.Lease
+	next   uint32
+	grow   func(*Conn)
+	blocks chan int
+}
+
+func (o *benchOwner) Ready(c *Conn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.events = c.Events(o.events)
+	n := 0
+	for i := range o.events {
+		if o.events[i].Kind == Block {
+			n++
+		}
+	}
+	o.grow(c)
+	if n > 0 {
+		o.blocks <- n
+	}
+}
+
+// BenchmarkBlockOut: one request read, its block loaded and written.
+func BenchmarkBlockOut(b *testing.B) {
+	ours, theirs := socketPair(b)
+	defer theirs.Close()
+	o := &benchOwner{blocks: make(chan int, 16), grow: func(*Conn) {}}
+	c := New(Config{ID: 1, Net: ours, Handshake: wire.Handshake{Reserved: fast}, Owner: o})
+	have := NewPieces(1)
+	have.Set(0)
+	c.SetStore(&blank{}, have, pieceLen, pieceLen)
+	g := &testGate{}
+	g.allowance.Store(1 << 60)
+	c.SetGate(g)
+	c.Start()
+	defer c.Close(io.EOF)
+	c.Unchoke()
+	const run = 64
+	ask := bytes.Repeat(wire.AppendBlock(nil, wire.Request, 0, 0, block), run)
+	in := make([]byte, run*(wire.PieceHeaderLen+block))
+	if _, err := io.ReadFull(theirs, in[:5]); err != nil {
+		b.Fatal(err)
+	}
+	round := func() {
+		if _, err := theirs.Write(ask); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.ReadFull(theirs, in); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for range 20 {
+		round()
+	}
+	b.SetBytes(block)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for n := 0; n < b.N; n += run {
+		round()
+	}
+	b.StopTimer()
+}
+
+type blank struct{ memory }
+
+func (*blank) Read([]byte, uint32, uint32) error { return nil }
