@@ -3,7 +3,6 @@ package mse
 import (
 	"bytes"
 	"crypto/rand"
-	"crypto/rc4"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -51,7 +50,7 @@ type exchange struct {
 	entropy io.Reader
 	keys    *keyPair
 	secret  [KeyLen]byte
-	in, out *rc4.Cipher
+	in, out *cipher
 }
 
 func newExchange(nc net.Conn, entropy io.Reader) (*exchange, error) {

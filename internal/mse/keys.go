@@ -1,7 +1,6 @@
 package mse
 
 import (
-	"crypto/rc4"
 	"crypto/sha1"
 	"fmt"
 	"io"
@@ -77,12 +76,9 @@ func xor(a, b [20]byte) [20]byte {
 
 // newCipher returns the RC4 stream of one direction: "keyA" is the
 // initiator's, "keyB" the other's.
-func newCipher(label string, secret, skey []byte) *rc4.Cipher {
+func newCipher(label string, secret, skey []byte) *cipher {
 	key := hash(label, secret, skey)
-	c, err := rc4.NewCipher(key[:])
-	if err != nil {
-		panic(err) // the key has a legal length
-	}
+	c := newKeyed(key[:])
 	var drop [discard]byte
 	c.XORKeyStream(drop[:], drop[:])
 	return c

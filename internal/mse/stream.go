@@ -1,7 +1,6 @@
 package mse
 
 import (
-	"crypto/rc4"
 	"net"
 	"sync"
 )
@@ -19,7 +18,7 @@ var scratch = sync.Pool{New: func() any { b := make([]byte, 0, writeMax); return
 // stream is out of step and good for nothing but Close.
 type Stream struct {
 	net.Conn
-	in, out *rc4.Cipher
+	in, out *cipher
 }
 
 // NetConn returns the connection below.
