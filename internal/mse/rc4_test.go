@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestStream compares the cipher with the standard library's, in pieces of all
+// TestCipher compares the cipher with the standard library's, in pieces of all
 // lengths, in place and not.
 func TestCipher(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

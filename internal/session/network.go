@@ -10,8 +10,6 @@ import (
 )
 
 const (
-	// maxIncoming is the greatest number of incoming handshakes under way.
-	maxIncoming = 128
 	dialTimeout = 10 * time.Second
 	// acceptPause follows an accept error, such as too many open files.
 	acceptPause = 100 * time.Millisecond
@@ -42,7 +40,6 @@ func (s *Session) closeListener() {
 
 // accept takes incoming connections until the listener is closed.
 func (s *Session) accept() {
-	slots := make(chan struct{}, maxIncoming)
 	for {
 		nc, err := s.listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -53,20 +50,20 @@ func (s *Session) accept() {
 			time.Sleep(acceptPause)
 			continue
 		}
-		select {
-		case slots <- struct{}{}:
-			go func() { // ends within the handshake's timeout
-				defer func() { <-slots }()
-				s.incoming(nc)
-			}()
-		default:
+		ip := remote(nc).Addr()
+		if !s.incoming.enter(ip) {
 			nc.Close()
+			continue
 		}
+		go func() { // ends within the handshakes' timeouts
+			defer s.incoming.leave(ip)
+			s.answer(nc)
+		}()
 	}
 }
 
-// incoming does the handshakes of a peer that called us.
-func (s *Session) incoming(nc net.Conn) {
+// answer does the handshakes of a peer that called us.
+func (s *Session) answer(nc net.Conn) {
 	sw, in, err := s.receive(nc)
 	if err != nil {
 		s.cfg.Log.Debug("incoming handshake", "addr", nc.RemoteAddr(), "err", err)

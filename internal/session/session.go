@@ -76,6 +76,8 @@ type Session struct {
 	free   chan struct{}
 	wg     sync.WaitGroup
 	wants  wants
+	// incoming are the handshakes of callers under way.
+	incoming admission
 
 	mu     sync.Mutex // leaf lock over the table
 	swarms map[[20]byte]*swarm.Swarm
