@@ -11,11 +11,14 @@ import (
 // stopTime bounds the goodbye to the trackers.
 const stopTime = 3 * time.Second
 
+// startAnnouncing runs at once for a magnet link, else when it is known what
+// we have: a seed that is still checking would be counted as a leech.
 func (s *Swarm) startAnnouncing() {
-	if s.cfg.Announcer == nil || len(s.cfg.Tiers) == 0 {
+	if s.tracker != nil || s.cfg.Announcer == nil || len(s.cfg.Tiers) == 0 {
 		return
 	}
-	s.tracker = s.cfg.Announcer.Start(s.ctx, announce.Torrent{
+	// The announcer outlives s.ctx: stopAnnouncing ends it with a goodbye.
+	s.tracker = s.cfg.Announcer.Start(context.WithoutCancel(s.ctx), announce.Torrent{
 		InfoHash: s.cfg.InfoHash, Tiers: s.cfg.Tiers, Stats: s.trackerStats,
 		Notify: func(r announce.Result) {
 			select {
@@ -26,18 +29,34 @@ func (s *Swarm) startAnnouncing() {
 	})
 }
 
-// trackerStats is called from the announcer's goroutine.
+// trackerStats is called from the announcer's goroutine, also by the goodbye
+// that the swarm's goroutine waits for: what it says was counted before.
 func (s *Swarm) trackerStats() tracker.Stats {
-	var st tracker.Stats
-	_ = s.do(func() {
-		t := s.liveTotals()
-		st.Uploaded, st.Downloaded = t.Uploaded, t.Downloaded
-		st.Left = 1 // unknown before the metadata is here, but not zero
-		if s.picker != nil {
-			st.Left = s.picker.Left()
-		}
+	now := make(chan tracker.Stats, 1)
+	select {
+	case s.calls <- func() {
+		st := s.countStats()
 		s.bidStats(&st)
-	})
+		now <- st
+	}:
+	case <-s.ending:
+		return s.lastStats
+	}
+	select {
+	case st := <-now:
+		return st
+	case <-s.ending:
+		return s.lastStats
+	}
+}
+
+func (s *Swarm) countStats() (st tracker.Stats) {
+	t := s.liveTotals()
+	st.Uploaded, st.Downloaded = t.Uploaded, t.Downloaded
+	st.Left = 1 // unknown before the metadata is here, but not zero
+	if s.picker != nil {
+		st.Left = s.picker.Left()
+	}
 	return st
 }
 
@@ -56,6 +75,8 @@ func (s *Swarm) stopAnnouncing() {
 	if s.tracker == nil {
 		return
 	}
+	s.lastStats = s.countStats()
+	close(s.ending)
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
 	s.tracker.Stop(ctx)

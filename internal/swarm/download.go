@@ -16,8 +16,8 @@ func (s *Swarm) begin() {
 	if s.cfg.Torrent != nil {
 		if err := s.adopt(s.cfg.Torrent.Info); err != nil {
 			s.fail(err)
-			return
 		}
+		return // announced once it is known what we have
 	}
 	s.startAnnouncing()
 }
@@ -104,6 +104,7 @@ func (s *Swarm) checked(err error) {
 		s.save()
 		s.notify(Completed, nil)
 	}
+	s.startAnnouncing()
 	for _, m := range s.peers { // of a magnet link
 		s.meet(m)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/bttnet/btt/internal/ratelimit"
 	"github.com/bttnet/btt/internal/resume"
 	"github.com/bttnet/btt/metainfo"
+	"github.com/bttnet/btt/tracker"
 	"github.com/bttnet/btt/wire"
 )
 
@@ -121,6 +122,9 @@ type Swarm struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
+	ending    chan struct{} // closed when only the goodbye to the trackers is left
+	lastStats tracker.Stats // what it says; set before ending is closed
+
 	ready   chan *peer.Conn
 	calls   chan func()
 	disk    chan disk.Event
@@ -171,7 +175,7 @@ type Totals struct{ Downloaded, Uploaded int64 }
 func New(cfg Config) *Swarm {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Swarm{
-		cfg: cfg, ctx: ctx, cancel: cancel, done: make(chan struct{}),
+		cfg: cfg, ctx: ctx, cancel: cancel, done: make(chan struct{}), ending: make(chan struct{}),
 		ready: make(chan *peer.Conn, MaxPeers+maxHalfOpen), calls: make(chan func(), 64),
 		disk: make(chan disk.Event, 256), results: make(chan announce.Result, 16),
 		peers: map[uint32]*member{}, known: map[netip.AddrPort]*address{}, banned: map[netip.Addr]time.Time{},
