@@ -42,6 +42,7 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"forge":   cmdForge,
 	"flip":    cmdFlip,
 	"reseal":  cmdReseal,
+	"scrape":  cmdScrape,
 }
 
 // check ends the script for a wrong use of a command.
