@@ -75,6 +75,13 @@ func (x *exchange) join(seed bool) (*Swarm, netip.AddrPort) {
 	return s, at
 }
 
+// calls counts the calls to an address.
+func (x *exchange) calls(a netip.AddrPort) int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.dials[a]
+}
+
 func with(s *Swarm, a netip.AddrPort) bool {
 	var found bool
 	_ = s.do(func() {
@@ -122,9 +129,11 @@ func TestPEXNeverPrivate(t *testing.T) {
 		if with(a, bAt) || with(b, aAt) {
 			t.Error("peers of a private torrent were introduced")
 		}
-		if x.dials[w.address(99)] > 0 {
+		if x.calls(w.address(99)) > 0 {
 			t.Error("a told address of a private torrent was called")
 		}
+		g.mu.Lock()
+		defer g.mu.Unlock()
 		if g.theirs.PEX != 0 || len(g.told) > 0 {
 			t.Errorf("a private torrent offers peer exchange: id %d, %d messages", g.theirs.PEX, len(g.told))
 		}
@@ -291,6 +300,7 @@ func TestPEXTaken(t *testing.T) {
 		if n := count(); n != 2 {
 			t.Errorf("%d addresses known, want 2", n)
 		}
+		synctest.Wait()
 		if !slices.Equal(x.hints, []netip.AddrPort{addr(1)}) {
 			t.Errorf("said to want encryption: %v", x.hints)
 		}

@@ -145,7 +145,7 @@ func TestSelf(t *testing.T) {
 		s, at := x.join(true)
 		s.AddPeers(at)
 		time.Sleep(time.Hour)
-		if n := x.dials[at]; n != 1 {
+		if n := x.calls(at); n != 1 {
 			t.Errorf("called itself %d times", n)
 		}
 		if n := len(s.Status().Peers); n != 0 {
@@ -170,7 +170,7 @@ func TestDuplicate(t *testing.T) {
 				t.Errorf("node %d has %d connections", i, n)
 			}
 		}
-		if n := x.dials[aAt] + x.dials[bAt]; n > 3 {
+		if n := x.calls(aAt) + x.calls(bAt); n > 3 {
 			t.Errorf("%d calls", n)
 		}
 	})
@@ -187,12 +187,12 @@ func TestListens(t *testing.T) {
 		s.AddPeers(w.address(201))
 		_ = s.do(func() { s.known[at] = &address{connected: true} })
 		time.Sleep(5 * time.Second)
-		if x.dials[at] != 0 {
+		if x.calls(at) != 0 {
 			t.Error("a connected peer was called")
 		}
 		g.net.Close()
 		time.Sleep(10 * time.Second)
-		if x.dials[at] == 0 {
+		if x.calls(at) == 0 {
 			t.Error("a lost peer was not called")
 		}
 	})
