@@ -37,6 +37,7 @@ func (s *Swarm) forbidsPEX() bool { return s.info != nil && s.info.Private }
 // tickPEX tells peers about one another, once it is known that the torrent is
 // not private.
 func (s *Swarm) tickPEX() {
+	s.prune()
 	if s.info == nil || s.info.Private {
 		return
 	}

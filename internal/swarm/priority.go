@@ -19,6 +19,10 @@ const (
 	// settleTime is how long a peer may stay before it can lose its place to
 	// one of higher priority.
 	settleTime = time.Minute
+	// deadAfter is the number of failed calls in a row after which an address
+	// may be forgotten, maxPruned how many are at once.
+	deadAfter = 5
+	maxPruned = maxKnown / 10
 )
 
 var (
@@ -130,6 +134,24 @@ func (s *Swarm) room(in *Incoming) error {
 	return nil
 }
 
+// prune forgets addresses where nobody answers when there is no place for
+// new ones.
+func (s *Swarm) prune() {
+	if len(s.known) < maxKnown {
+		return
+	}
+	gone := 0
+	for a, k := range s.known {
+		if gone == maxPruned {
+			return
+		}
+		if !k.connected && k.failures >= deadAfter {
+			delete(s.known, a)
+			gone++
+		}
+	}
+}
+
 // connectedTo says whether one of the connections is with the peer that
 // listens on a.
 func (s *Swarm) connectedTo(a netip.AddrPort) bool {
@@ -153,13 +175,14 @@ func (s *Swarm) listens(m *member, port uint16) {
 }
 
 // left books that a connection ended where the peer may be called again. One
-// that called us and was not sent away is worth a call of ours.
+// that called us and was not sent away is worth a call of ours while we want
+// something.
 func (s *Swarm) left(m *member) *address {
 	if !m.listen.IsValid() {
 		return nil
 	}
 	k := s.known[m.listen]
-	if k == nil && !m.conn.Outgoing && !m.kicked && !s.forbidsPEX() {
+	if k == nil && !m.conn.Outgoing && !m.kicked && !s.forbidsPEX() && s.state != Seeding {
 		s.learn(m.listen)
 		k = s.known[m.listen]
 	}

@@ -271,3 +271,34 @@ func TestDontHaveBeforeMetadata(t *testing.T) {
 		}
 	})
 }
+
+// TestPrune: addresses where nobody answers make place, and only they do.
+func TestPrune(t *testing.T) {
+	bubble(t, testPiece, func(t *testing.T, w *world) {
+		s := w.seed(nil, nil)
+		_ = s.do(func() {
+			for i := range maxKnown {
+				s.learn(address16(i))
+			}
+			s.prune()
+			s.learn(address16(maxKnown))
+			if len(s.known) != maxKnown || s.known[address16(maxKnown)] != nil {
+				t.Errorf("%d addresses known", len(s.known))
+			}
+			for i := range maxKnown {
+				s.known[address16(i)].failures = deadAfter - i%2
+				s.known[address16(i)].connected = i%4 == 0
+			}
+			for next := maxKnown; next < 2*maxKnown; next++ {
+				s.prune()
+				s.learn(address16(next))
+			}
+			for i := range maxKnown {
+				dead := i%2 == 0 && i%4 != 0
+				if here := s.known[address16(i)] != nil; here == dead {
+					t.Errorf("address %d is known: %v", i, here)
+				}
+			}
+		})
+	})
+}
