@@ -183,16 +183,21 @@ func TestListens(t *testing.T) {
 		x := newExchange(w)
 		s, _ := x.join(false)
 		at := w.address(200)
+		_ = s.do(func() { s.known[at] = &address{tried: s.now} })
 		g := w.guest(s, at)
-		s.AddPeers(w.address(201))
-		_ = s.do(func() { s.known[at] = &address{connected: true} })
 		time.Sleep(5 * time.Second)
 		if x.calls(at) != 0 {
 			t.Error("a connected peer was called")
 		}
+		_ = s.do(func() { // a call of ours that crossed the peer's
+			s.forget(&Incoming{Outgoing: true, Addr: at})
+			if !s.known[at].connected {
+				t.Error("a second connection made us forget the first")
+			}
+		})
 		g.net.Close()
 		time.Sleep(10 * time.Second)
-		if x.calls(at) == 0 {
+		if x.calls(at) == 0 { // and nobody answers
 			t.Error("a lost peer was not called")
 		}
 	})
