@@ -19,6 +19,7 @@ const (
 	TypeReserve     Type = 3
 	TypeProof       Type = 4
 	TypeChannel     Type = 5
+	TypeAccept      Type = 6
 )
 
 // String returns the type's name for logs.
@@ -32,6 +33,8 @@ func (t Type) String() string {
 		return "reserve price"
 	case TypeProof:
 		return "proof"
+	case TypeAccept:
+		return "accept"
 	case TypeChannel:
 		return "channel"
 	default:
@@ -59,6 +62,7 @@ const (
 	reserveLen       = 1 + 8 + 4 + 4 + NonceLen
 	proofLen         = 1 + 4 + 4 + HashLen
 	channelMin       = 1 + 1
+	acceptLen        = 1 + 8
 	offset1, offset9 = 1, 9 // where the fields after the type and the price start
 )
 
@@ -110,6 +114,13 @@ type Proof struct {
 	Hash  [HashLen]byte
 }
 
+// Accept answers a bid response: what the requester asks for after this
+// message costs Price. What it asked for before belongs to an earlier price, so
+// the provider serves only what comes after (R10.18).
+type Accept struct {
+	Price amount.Price // µBTT per GiB, that of the bid response
+}
+
 // Channel carries one message of package channel, opaque here; 1 to MaxChannel
 // bytes.
 type Channel struct {
@@ -130,6 +141,9 @@ func (Proof) Type() Type { return TypeProof }
 
 // Type returns TypeChannel.
 func (Channel) Type() Type { return TypeChannel }
+
+// Type returns TypeAccept.
+func (Accept) Type() Type { return TypeAccept }
 
 // Append appends the message's one encoding to dst. It fails on a value the
 // format cannot carry; dst is then returned unchanged.
@@ -187,6 +201,11 @@ func decode(t Type, p []byte) (m Message, ok bool) {
 			return nil, false
 		}
 		return Proof{Piece: be.Uint32(p[1:]), Chunk: be.Uint32(p[5:]), Hash: [HashLen]byte(p[9:])}, true
+	case TypeAccept:
+		if len(p) != acceptLen {
+			return nil, false
+		}
+		return Accept{Price: price(p)}, true
 	case TypeChannel:
 		if len(p) < channelMin {
 			return nil, false
@@ -246,6 +265,10 @@ func (m Proof) append(dst []byte) []byte {
 }
 
 func (m Proof) check() error { return nil }
+
+func (m Accept) append(dst []byte) []byte { return appendPrice(dst, m.Price) }
+
+func (m Accept) check() error { return checkPrice(m.Price) }
 
 func (m Channel) append(dst []byte) []byte { return append(dst, m.Payload...) }
 

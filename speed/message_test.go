@@ -19,7 +19,7 @@ func drawMessage(t *rapid.T) Message {
 	price := amount.Price(rapid.Int64Range(0, int64(MaxPrice)).Draw(t, "price"))
 	piece, chunk := rapid.Uint32().Draw(t, "piece"), rapid.Uint32().Draw(t, "chunk")
 	raw := rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "raw")
-	switch rapid.IntRange(1, 5).Draw(t, "type") {
+	switch rapid.IntRange(1, 6).Draw(t, "type") {
 	case 1:
 		return Bid{Price: price, Account: ledger.Address(append([]byte{1}, raw[:19]...))}
 	case 2:
@@ -28,6 +28,8 @@ func drawMessage(t *rapid.T) Message {
 		return Reserve{Price: price, Piece: piece, Chunk: chunk, Nonce: [NonceLen]byte(raw)}
 	case 4:
 		return Proof{Piece: piece, Chunk: chunk, Hash: [HashLen]byte(raw)}
+	case 5:
+		return Accept{Price: price}
 	default:
 		return Channel{Payload: rapid.SliceOfN(rapid.Byte(), 1, 200).Draw(t, "payload")}
 	}

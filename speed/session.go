@@ -87,7 +87,7 @@ type Session struct {
 	ourPrice     amount.Price
 	theirPrice   amount.Price
 
-	bids, reserves, responses, proofs, channels, unknown bucket
+	bids, reserves, responses, accepts, proofs, channels, unknown bucket
 }
 
 // Snapshot is what the owner, the choker and the user interface want to know.
@@ -146,6 +146,8 @@ func (s *Session) Step(payload []byte, now time.Time) (Message, error) {
 		return m, nil
 	case Proof:
 		return s.stepProof(m, now)
+	case Accept:
+		return s.stepAccept(m, now)
 	default:
 		if err := limit(&s.channels, now, ChannelBurst, ChannelRefill, TypeChannel); err != nil {
 			return nil, err
@@ -187,6 +189,18 @@ func (s *Session) stepResponse(m BidResponse, now time.Time) (Message, error) {
 		return nil, err
 	}
 	s.theirPrice = m.Price
+	return m, nil
+}
+
+// stepAccept passes on the answer to the bid response sent last; one to an
+// earlier response crossed with it and is dropped.
+func (s *Session) stepAccept(m Accept, now time.Time) (Message, error) {
+	if err := limit(&s.accepts, now, ResponseBurst, ResponseRefill, TypeAccept); err != nil {
+		return nil, err
+	}
+	if m.Price != s.ourPrice {
+		return nil, nil
+	}
 	return m, nil
 }
 
@@ -296,6 +310,9 @@ func (s *Session) Respond(price amount.Price, terms []byte) ([]byte, error) {
 	s.ourPrice = price
 	return f, nil
 }
+
+// Accept returns the answer to the peer's last bid response.
+func (s *Session) Accept() []byte { return encode(Accept{Price: s.theirPrice}) }
 
 // Prove returns the answer to the peer's present challenge (reserve.Hash).
 func (s *Session) Prove(piece, chunk uint32, hash [HashLen]byte) ([]byte, error) {

@@ -85,6 +85,8 @@ func (p *player) command(f []string) {
 		p.send(p.s.Respond(µ(p.num(f[1])), []byte(f[2])))
 	case "prove":
 		p.send(p.s.Prove(uint32(p.num(f[1])), uint32(p.num(f[2])), [HashLen]byte{0xcc}))
+	case "accept":
+		p.send(p.s.Accept(), nil)
 	case "send":
 		p.send(p.s.Send([]byte(f[1])))
 	case "tick":
@@ -122,6 +124,8 @@ func (p *player) recv(f []string) {
 		m = Reserve{Price: µ(p.num(f[1])), Piece: uint32(p.num(f[2])), Chunk: uint32(p.num(f[3])), Nonce: [NonceLen]byte{0xee}}
 	case "proof":
 		m = Proof{Piece: uint32(p.num(f[1])), Chunk: uint32(p.num(f[2]))}
+	case "accept":
+		m = Accept{Price: µ(p.num(f[1]))}
 	case "channel":
 		m = Channel{Payload: []byte(f[1])}
 	case "hex":
@@ -185,6 +189,8 @@ func describe(m Message) string {
 		return fmt.Sprintf("reserve %d, challenge %d/%d, nonce %x", int64(m.Price), m.Piece, m.Chunk, m.Nonce[:2])
 	case Proof:
 		return fmt.Sprintf("proof %d/%d, hash %x", m.Piece, m.Chunk, m.Hash[:2])
+	case Accept:
+		return fmt.Sprintf("accept %d", int64(m.Price))
 	case Channel:
 		return fmt.Sprintf("channel %q", m.Payload)
 	default:

@@ -46,6 +46,7 @@ func exampleMessages() []example {
 		{"reserve price zero, last chunk", Reserve{Piece: 0xffffffff, Chunk: 0xffffffff}},
 		{"proof", Proof{Piece: 17, Chunk: 63, Hash: reserve.Hash(seq[[16]byte](0x10), seq[[20]byte](0x61), 17, 63, []byte("the chunk's bytes"))}},
 		{"channel message", Channel{Payload: []byte{0}}},
+		{"accept", Accept{Price: 1_250_000}},
 	}
 }
 
@@ -57,6 +58,7 @@ var malformed = []struct{ name, hex string }{
 	{"bid without account", "0100000000002625a00000000000000000000000000000000000000000"},
 	{"bid above the supply per GiB", "010dbd2fc137a300014142434445464748494a4b4c4d4e4f5051525354"},
 	{"bid with the sign bit", "0180000000000000004142434445464748494a4b4c4d4e4f5051525354"},
+	{"accept cut short", "0600000000000000"},
 	{"bid response cut short", "0200000000000000"},
 	{"reserve price cut short", "0300000000000000000000000000000000000000000000000000000000000000"},
 	{"proof cut short", "04000000010000000200"},
@@ -131,6 +133,8 @@ func vectorOf(e example) messageVector {
 		v.Price, v.Piece, v.Chunk, v.Nonce = num(int64(m.Price)), num(int64(m.Piece)), num(int64(m.Chunk)), hex.EncodeToString(m.Nonce[:])
 	case Proof:
 		v.Piece, v.Chunk, v.Hash = num(int64(m.Piece)), num(int64(m.Chunk)), hex.EncodeToString(m.Hash[:])
+	case Accept:
+		v.Price = num(int64(m.Price))
 	case Channel:
 		v.Bytes = hex.EncodeToString(m.Payload)
 	}
@@ -148,7 +152,7 @@ func makeSpeedVectors() speedVectors {
 		Comment: "btt_speed version 1, docs/beps/speed.rst; payloads are what follows the BEP 10 message id",
 		// d3:net8:........1:vi1ee
 		Handshake: hex.EncodeToString(append(append([]byte("d3:net8:"), 1, 2, 3, 4, 5, 6, 7, 8), "1:vi1ee"...)),
-		Skipped:   []string{"00", "06", "ff0102"},
+		Skipped:   []string{"00", "07", "ff0102"},
 	}
 	for _, e := range exampleMessages() {
 		v.Messages = append(v.Messages, vectorOf(e))

@@ -98,18 +98,19 @@ type Conn struct {
 
 	// What we ask of the peer.
 	choked  bool // by the peer
+	chokes  uint32
 	leases  []picker.Lease
 	queued  int       // blocks in leases
 	pending []request // sent, oldest at head
 	head    int
 	stale   []request // given up, perhaps still to be answered
-	adopted []request // those of pending whose request was sent while stale
 	depth   int
 	reqq    int
 	unasked int
 
 	// What the peer asks of us.
-	choking bool // the peer is choked by us
+	choking bool                                 // the peer is choked by us
+	fence   func(sub uint8, payload []byte) bool // lifts it; nil = there is none
 	uploads []request
 	uphead  int
 	gate    Gate
@@ -182,7 +183,7 @@ type Kind uint8
 // Events of a connection.
 const (
 	Closed        Kind = iota + 1 // Err; the last one
-	Choked                        // by the peer
+	Choked                        // by the peer; Piece: the number of chokes so far
 	Unchoked                      // by the peer
 	Interested                    // the peer in us
 	NotInterested                 // the peer in us

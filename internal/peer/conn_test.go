@@ -222,7 +222,7 @@ func (r *rig) ask(qs ...request) {
 
 func TestPipeline(t *testing.T) {
 	r := newRig(t, fast)
-	r.c.Grant([]picker.Lease{{Piece: 0, Block: 0, Count: 4}})
+	r.c.Grant([]picker.Lease{{Piece: 0, Block: 0, Count: 4}}, 0)
 	r.silent() // choked
 	r.say(wire.Unchoke)
 	r.await(Unchoked)
@@ -232,7 +232,7 @@ func TestPipeline(t *testing.T) {
 		leases = append(leases, picker.Lease{Piece: p, Count: 4})
 	}
 	leases = append(leases, picker.Lease{Piece: 10, Count: 2})
-	r.c.Grant(leases)
+	r.c.Grant(leases, 0)
 	r.expect(wire.Request, reqs(4, minDepth-4)...)
 	r.silent() // the pipeline is full
 	if want := r.c.Want(); want != max(0, 2*minDepth-42) {
@@ -264,7 +264,7 @@ func TestChokeFast(t *testing.T) {
 	r := newRig(t, fast)
 	r.say(wire.Unchoke)
 	r.await(Unchoked)
-	r.c.Grant([]picker.Lease{{Piece: 0, Count: 4}})
+	r.c.Grant([]picker.Lease{{Piece: 0, Count: 4}}, 0)
 	r.expect(wire.Request, reqs(0, 4)...)
 	r.say(wire.Choke)
 	r.await(Choked)
@@ -280,7 +280,7 @@ func TestChokeFast(t *testing.T) {
 	}
 	r.say(wire.Unchoke)
 	r.await(Unchoked)
-	r.c.Grant([]picker.Lease{{Piece: 0, Block: 1, Count: 3}})
+	r.c.Grant([]picker.Lease{{Piece: 0, Block: 1, Count: 3}}, 1)
 	r.expect(wire.Request, reqs(1, 3)...)
 	r.answer(req(2))
 	r.await(Block)
@@ -301,13 +301,13 @@ func TestChokePlain(t *testing.T) {
 	r := newRig(t, plain)
 	r.say(wire.Unchoke)
 	r.await(Unchoked)
-	r.c.Grant([]picker.Lease{{Piece: 0, Count: 2}})
+	r.c.Grant([]picker.Lease{{Piece: 0, Count: 2}}, 0)
 	r.expect(wire.Request, reqs(0, 2)...)
 	r.say(wire.Choke)
 	r.await(Choked)
 	r.say(wire.Unchoke)
 	r.await(Unchoked)
-	r.c.Grant([]picker.Lease{{Piece: 0, Count: 2}})
+	r.c.Grant([]picker.Lease{{Piece: 0, Count: 2}}, 1)
 	r.expect(wire.Request, reqs(0, 2)...)
 	r.answer(req(0), req(1))
 	r.await(Block)
@@ -319,7 +319,7 @@ func TestCancel(t *testing.T) {
 	r.say(wire.Unchoke)
 	r.await(Unchoked)
 	r.c.Grant([]picker.Lease{{Piece: 0, Count: 4}, {Piece: 1, Count: 4}, {Piece: 2, Count: 4}, {Piece: 3, Count: 4},
-		{Piece: 4, Count: 4}, {Piece: 5, Count: 4}, {Piece: 6, Count: 4}, {Piece: 7, Count: 4}, {Piece: 8, Count: 4}})
+		{Piece: 4, Count: 4}, {Piece: 5, Count: 4}, {Piece: 6, Count: 4}, {Piece: 7, Count: 4}, {Piece: 8, Count: 4}}, 0)
 	r.expect(wire.Request, reqs(0, 32)...)
 	r.c.Cancel(0, 2) // asked
 	r.c.Cancel(8, 1) // leased only: nothing on the wire
@@ -554,7 +554,7 @@ func benchmarkIn(b *testing.B) {
 				o.leases = append(o.leases, picker.Lease{Piece: o.next, Count: 4})
 				o.next++
 			}
-			c.Grant(o.leases)
+			c.Grant(o.leases, 0)
 		}
 	}
 	c.Start()

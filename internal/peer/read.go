@@ -120,8 +120,9 @@ func (c *Conn) handle(m *wire.Message) error {
 	switch m.ID {
 	case wire.Choke:
 		c.choked = true
+		c.chokes++
 		c.dropRequests()
-		c.events = append(c.events, Event{Kind: Choked})
+		c.events = append(c.events, Event{Kind: Choked, Piece: c.chokes})
 	case wire.Unchoke:
 		c.choked = false
 		c.events = append(c.events, Event{Kind: Unchoked})
@@ -138,6 +139,9 @@ func (c *Conn) handle(m *wire.Message) error {
 	case wire.Bitfield:
 		c.events = append(c.events, Event{Kind: Bitfield, Data: slices.Clone(m.Payload)})
 	case wire.Extended:
+		if c.fence != nil && c.fence(m.Sub, m.Payload) {
+			c.fence = nil
+		}
 		c.events = append(c.events, Event{Kind: Extended, Sub: m.Sub, Data: slices.Clone(m.Payload)})
 	case wire.Cancel:
 		return c.cancelUpload(request{m.Index, m.Begin, m.Length})

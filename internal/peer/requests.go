@@ -15,11 +15,15 @@ func (c *Conn) SetReqq(n int) {
 }
 
 // Grant leases runs of blocks to the connection, which asks for them in order
-// as its pipeline allows. Leases granted while the peer chokes us are kept for
-// the owner to return.
-func (c *Conn) Grant(leases []picker.Lease) {
+// as its pipeline allows. chokes is the number of chokes the owner knows of: when
+// the peer choked us again meanwhile, the leases are void, and the [Choked]
+// event that is on its way tells the owner to take them back.
+func (c *Conn) Grant(leases []picker.Lease, chokes uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if chokes != c.chokes {
+		return
+	}
 	for _, l := range leases {
 		c.leases = append(c.leases, l)
 		c.queued += int(l.Count)
@@ -69,9 +73,7 @@ func (c *Conn) fill() (hungry bool) {
 		l := &c.leases[0]
 		q := c.blockAt(l.Piece, l.Block)
 		c.pending = append(c.pending, q)
-		if !c.adopt(q) {
-			c.out = wire.AppendBlock(c.out, wire.Request, q.piece, q.begin, q.length)
-		}
+		c.out = wire.AppendBlock(c.out, wire.Request, q.piece, q.begin, q.length)
 		l.Block++
 		l.Count--
 		c.queued--
@@ -83,17 +85,6 @@ func (c *Conn) fill() (hungry bool) {
 		c.wake.Signal()
 	}
 	return c.store != nil && c.queued < c.depth
-}
-
-// adopt says whether a request that was given up is still to be answered: a
-// peer that speaks BEP 6 answers each one, with the block or a reject. Asking
-// again would make it send, and a seller charge for, the block twice.
-func (c *Conn) adopt(q request) bool {
-	if !c.Fast() || !remove(&c.stale, q) {
-		return false
-	}
-	c.adopted = append(c.adopted, q)
-	return true
 }
 
 // remove takes q out of a list and says whether it was there.
@@ -122,7 +113,6 @@ func (c *Conn) arrived(q request) bool {
 		}
 		copy(c.pending[c.head+1:i+1], c.pending[c.head:i])
 		c.head++
-		remove(&c.adopted, q)
 		if c.head == len(c.pending) {
 			c.pending, c.head = c.pending[:0], 0
 		} else if c.head >= MaxQueued {
@@ -144,7 +134,6 @@ func (c *Conn) dropRequests() {
 		c.addStale(q)
 	}
 	c.pending, c.head = c.pending[:0], 0
-	c.adopted = c.adopted[:0]
 	c.leases, c.queued = c.leases[:0], 0
 	c.depth = minDepth
 }
@@ -205,20 +194,18 @@ func (c *Conn) cancelLeased(piece, block uint32) {
 	}
 }
 
-// rejected handles BEP 6's reject. The caller holds the lock.
+// rejected handles BEP 6's reject. A request that was given up is answered
+// before one for the same block that was sent later. The caller holds the lock.
 func (c *Conn) rejected(q request) {
+	if remove(&c.stale, q) {
+		return
+	}
 	for i := c.head; i < len(c.pending); i++ {
 		if c.pending[i] == q {
-			if remove(&c.adopted, q) { // it was the old request; now ask anew
-				c.out = wire.AppendBlock(c.out, wire.Request, q.piece, q.begin, q.length)
-				c.wake.Signal()
-				return
-			}
 			copy(c.pending[c.head+1:i+1], c.pending[c.head:i])
 			c.head++
 			c.events = append(c.events, Event{Kind: Rejected, Piece: q.piece, Begin: q.begin})
 			return
 		}
 	}
-	remove(&c.stale, q)
 }

@@ -19,6 +19,16 @@ func (c *Conn) Unchoke() {
 	}
 }
 
+// Fence rejects the requests of an unchoked peer until an extension message
+// comes for which lifts is true: what the peer asked for before it saw the choke
+// comes after our unchoke and belongs to an earlier price (R10.18). lifts runs on
+// the reader's goroutine, in the order of the wire. nil takes the fence away.
+func (c *Conn) Fence(lifts func(sub uint8, payload []byte) bool) {
+	c.mu.Lock()
+	c.fence = lifts
+	c.mu.Unlock()
+}
+
 // SetGate sets what bounds the bytes served; nil = nothing. A connection has
 // one gate in its life, which may be off and on: only bytes served under it
 // are counted.
@@ -131,7 +141,7 @@ func (c *Conn) request(m *wire.Message) error {
 			return fmt.Errorf("%w: asked beyond the end of piece %d", ErrHostile, m.Index)
 		}
 	}
-	if c.choking || c.store == nil || !c.have.Has(m.Index) || len(c.uploads)-c.uphead >= MaxQueued {
+	if c.choking || c.fence != nil || c.store == nil || !c.have.Has(m.Index) || len(c.uploads)-c.uphead >= MaxQueued {
 		return c.reject(request{m.Index, m.Begin, m.Length})
 	}
 	if c.uphead == len(c.uploads) {

@@ -25,6 +25,7 @@ func (s *Swarm) onResponse(m *member, r speed.BidResponse) {
 	t.buying, t.broke, t.boughtAt = true, false, r.Price
 	if r.Price > 0 {
 		t.link.Buy(terms, r.Price, s.picker.Left())
+		m.sendSpeed(t.session.Accept())
 	}
 }
 

@@ -28,7 +28,7 @@ func (s *Swarm) handle(c *peer.Conn) {
 			m.choked = m.choked && e.Kind != peer.Unchoked
 			feed = true
 		case peer.Choked:
-			m.choked = true
+			m.choked, m.chokes = true, e.Piece
 			m.trade.buying, m.trade.broke = false, false // a slot without a bid response is free
 			s.returnAll(m)
 		case peer.Rejected:
@@ -220,7 +220,7 @@ func (s *Swarm) feed(m *member) {
 	s.leases = s.picker.Lease(s.leases[:0], picker.Peer{
 		ID: m.conn.ID, Bits: m.bits, Seed: m.seed, Whole: m.trade.paying(), Fast: true, Snubbed: m.snubbed}, n)
 	if len(s.leases) > 0 {
-		m.conn.Grant(s.leases)
+		m.conn.Grant(s.leases, m.chokes)
 		return
 	}
 	s.updateInterest(m)

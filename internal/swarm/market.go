@@ -145,6 +145,8 @@ type trade struct {
 	fetched  wire.Bits
 
 	selling bool
+	// offered is when a price was told that the peer has not accepted yet.
+	offered time.Time
 	soldAt  amount.Price
 	earned  amount.Amount
 
@@ -273,6 +275,7 @@ func (s *Swarm) tickMarket() {
 		}
 		s.market(m)
 		s.prove(m)
+		s.dueAccept(m)
 		for _, f := range m.trade.session.Tick(s.now) {
 			m.sendSpeed(f)
 		}
@@ -294,6 +297,8 @@ func (s *Swarm) onSpeed(m *member, payload []byte) {
 		s.onBid(m, msg)
 	case speed.BidResponse:
 		s.onResponse(m, msg)
+	case speed.Accept:
+		m.trade.offered = time.Time{}
 	case speed.Reserve:
 		s.prove(m)
 	case speed.Proof:

@@ -41,6 +41,7 @@ type member struct {
 	seed     bool
 	counted  bool // its bits are in the picker's availability
 	choked   bool // it chokes us
+	chokes   uint32
 	interest bool // it is interested in us
 	wanted   bool // we told it that we are interested
 	snubbed  bool

@@ -2,9 +2,12 @@ package swarm
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/choker"
+	"github.com/bttnet/btt/speed"
+	"github.com/bttnet/btt/wire"
 )
 
 // bidOf completes a choker candidate with the market's side.
@@ -54,9 +57,16 @@ func (s *Swarm) sell(m *member, price amount.Price) {
 	}
 	t.selling, t.soldAt, m.paidSlot = price > 0, price, true
 	if price == 0 {
+		t.offered = time.Time{}
+		m.conn.Fence(nil)
 		s.unchoke(m, nil) // nothing is owed, so nothing is counted
 		return
 	}
+	t.offered = s.now
+	m.conn.Fence(func(sub uint8, payload []byte) bool {
+		msg, err := speed.Decode(payload)
+		return sub == wire.SubSpeed && err == nil && msg == speed.Message(speed.Accept{Price: price})
+	})
 	if err := t.link.Sell(price); err != nil {
 		s.cfg.Log.Warn("cannot sell slot", "addr", m.addr, "err", err)
 		s.choke(m)
@@ -65,8 +75,22 @@ func (s *Swarm) sell(m *member, price amount.Price) {
 	s.unchoke(m, t.link)
 }
 
+// acceptTime is how long a winner may take to accept its price; it is a payment
+// failure not to (A25).
+const acceptTime = 10 * time.Second
+
+// dueAccept chokes a winner that does not answer its bid response.
+func (s *Swarm) dueAccept(m *member) {
+	if t := &m.trade; !t.offered.IsZero() && s.now.Sub(t.offered) > acceptTime {
+		s.unpaid(m)
+	}
+}
+
 // stopSelling runs when the peer lost its slot.
-func (s *Swarm) stopSelling(m *member) { m.trade.selling = false }
+func (s *Swarm) stopSelling(m *member) {
+	m.trade.selling, m.trade.offered = false, time.Time{}
+	m.conn.Fence(nil)
+}
 
 // unpaid handles a peer that let its payment time out (R12.1): choked, not
 // eligible for a time that doubles, banned after repeated failures (R12.2,
