@@ -60,7 +60,7 @@ func (s *Swarm) met(m *member, h wire.ExtendedHandshake) {
 	if h.YourIP.IsValid() {
 		s.external = h.YourIP
 	}
-	s.offerMetadata(m)
+	s.fetchMetadata()
 	if first {
 		s.listens(m, h.Port)
 		s.openTrade(m)

@@ -3,6 +3,7 @@ package swarm
 import (
 	"crypto/sha1"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/bttnet/btt/internal/peer"
@@ -10,52 +11,68 @@ import (
 	"github.com/bttnet/btt/wire"
 )
 
-// metadataFetch is the info dictionary of a magnet link on its way (BEP 9).
+// metadataFetch is the info dictionary of a magnet link on its way (BEP 9), as
+// large as some peer says it is. Peers may lie about the size, so sizes are
+// fetched side by side; the hash decides.
 type metadataFetch struct {
-	data   []byte
+	size   int
 	pieces []metadataPiece
+	got    int
 }
 
 type metadataPiece struct {
-	have  bool
+	data  []byte // nil = missing
 	asked time.Time
 	from  uint32
 }
 
 const (
-	metadataRetry = 5 * time.Second
+	metadataRetry = 2 * time.Second
 	// maxMetadataAsked is the number of metadata pieces asked of one peer at
 	// once.
 	maxMetadataAsked = 8
+	// maxMetadataSizes is the number of sizes fetched side by side; memory is
+	// taken only for what came.
+	maxMetadataSizes = 4
 )
 
 var errNoMetadata = errors.New("metadata does not match the info hash")
 
-// offerMetadata starts the fetch once a peer tells the size.
-func (s *Swarm) offerMetadata(m *member) {
-	if s.info != nil || s.failure != nil || m.ext.Metadata == 0 || m.ext.MetadataSize == 0 {
-		return
+// metadataOf returns the fetch of a size. A new size takes the place of the one
+// of which least came when there are too many.
+func (s *Swarm) metadataOf(size int) *metadataFetch {
+	least := -1
+	for i, f := range s.metadata {
+		if f.size == size {
+			return f
+		}
+		if least < 0 || f.got < s.metadata[least].got {
+			least = i
+		}
 	}
-	if s.metadata.data == nil {
-		s.metadata.data = make([]byte, m.ext.MetadataSize)
-		s.metadata.pieces = make([]metadataPiece, (m.ext.MetadataSize+wire.MetadataPiece-1)/wire.MetadataPiece)
+	f := &metadataFetch{size: size, pieces: make([]metadataPiece, (size+wire.MetadataPiece-1)/wire.MetadataPiece)}
+	if len(s.metadata) < maxMetadataSizes {
+		s.metadata = append(s.metadata, f)
+	} else {
+		s.metadata[least] = f
 	}
-	s.fetchMetadata()
+	return f
 }
 
 // fetchMetadata asks for missing metadata pieces.
 func (s *Swarm) fetchMetadata() {
-	if s.info != nil || s.metadata.data == nil {
+	if s.info != nil || s.failure != nil {
 		return
 	}
 	for _, m := range s.peers {
-		if m.ext.Metadata == 0 || m.ext.MetadataSize != len(s.metadata.data) {
+		if m.ext.Metadata == 0 || m.ext.MetadataSize == 0 {
 			continue
 		}
+		f := s.metadataOf(m.ext.MetadataSize)
 		asked := 0
-		for i := range s.metadata.pieces {
-			p := &s.metadata.pieces[i]
-			if p.have || s.now.Sub(p.asked) < metadataRetry {
+		for i := range f.pieces {
+			p := &f.pieces[i]
+			if p.data != nil || s.now.Sub(p.asked) < metadataRetry || p.from == m.conn.ID && s.otherSource(m) {
 				continue
 			}
 			if asked++; asked > maxMetadataAsked {
@@ -65,6 +82,16 @@ func (s *Swarm) fetchMetadata() {
 			s.sendMetadata(m, &wire.MetadataMessage{Kind: wire.MetadataRequest, Piece: i})
 		}
 	}
+}
+
+// otherSource says whether another peer offers metadata of the same size.
+func (s *Swarm) otherSource(m *member) bool {
+	for _, o := range s.peers {
+		if o != m && o.ext.Metadata != 0 && o.ext.MetadataSize == m.ext.MetadataSize {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Swarm) sendMetadata(m *member, msg *wire.MetadataMessage) {
@@ -78,9 +105,12 @@ func (s *Swarm) onMetadata(m *member, msg *wire.MetadataMessage) {
 	case wire.MetadataData:
 		s.gotMetadata(m, msg)
 	case wire.MetadataReject:
-		if s.info == nil && msg.Piece < len(s.metadata.pieces) {
+		if s.info != nil || m.ext.Metadata == 0 || m.ext.MetadataSize == 0 {
+			return
+		}
+		if f := s.metadataOf(m.ext.MetadataSize); msg.Piece < len(f.pieces) {
 			m.ext.Metadata = 0 // ask others
-			s.metadata.pieces[msg.Piece].asked = time.Time{}
+			f.pieces[msg.Piece].asked = time.Time{}
 			s.fetchMetadata()
 		}
 	}
@@ -101,42 +131,44 @@ func (s *Swarm) serveMetadata(m *member, piece int) {
 }
 
 func (s *Swarm) gotMetadata(m *member, msg *wire.MetadataMessage) {
-	f := &s.metadata
-	if s.info != nil || f.data == nil {
+	if s.info != nil || m.ext.MetadataSize == 0 {
 		return
 	}
-	if msg.Piece >= len(f.pieces) || (msg.Size != 0 && msg.Size != len(f.data)) {
+	f := s.metadataOf(m.ext.MetadataSize)
+	if msg.Piece >= len(f.pieces) || (msg.Size != 0 && msg.Size != f.size) {
 		s.kick(m, peer.ErrHostile)
 		return
 	}
 	begin := msg.Piece * wire.MetadataPiece
-	end := min(len(f.data), begin+wire.MetadataPiece)
-	if len(msg.Data) != end-begin || f.pieces[msg.Piece].have {
+	end := min(f.size, begin+wire.MetadataPiece)
+	p := &f.pieces[msg.Piece]
+	if len(msg.Data) != end-begin || p.data != nil {
 		return
 	}
-	copy(f.data[begin:end], msg.Data)
-	f.pieces[msg.Piece].have = true
-	f.pieces[msg.Piece].from = m.conn.ID
-	for _, p := range f.pieces {
-		if !p.have {
-			s.fetchMetadata()
-			return
-		}
+	p.data, p.from = slices.Clone(msg.Data), m.conn.ID
+	if f.got++; f.got < len(f.pieces) {
+		s.fetchMetadata()
+		return
 	}
-	s.finishMetadata()
+	s.finishMetadata(f)
 }
 
 // finishMetadata checks the info dictionary and starts the torrent.
-func (s *Swarm) finishMetadata() {
-	raw := s.metadata.data
+func (s *Swarm) finishMetadata(f *metadataFetch) {
+	raw := make([]byte, 0, f.size)
+	for _, p := range f.pieces {
+		raw = append(raw, p.data...)
+	}
 	if sha1.Sum(raw) != s.cfg.InfoHash {
-		for _, p := range s.metadata.pieces {
-			if m := s.peers[p.from]; m != nil {
+		s.metadata = slices.DeleteFunc(s.metadata, func(x *metadataFetch) bool { return x == f })
+		for _, p := range f.pieces {
+			if m := s.peers[p.from]; m != nil && m.ext.Metadata != 0 {
+				m.ext.Metadata = 0
 				s.ban(m.addr.Addr(), errNoMetadata)
 				s.kick(m, errNoMetadata)
 			}
 		}
-		s.metadata = metadataFetch{}
+		s.fetchMetadata()
 		return
 	}
 	info, err := metainfo.ParseInfo(raw)
@@ -144,7 +176,7 @@ func (s *Swarm) finishMetadata() {
 		s.fail(err)
 		return
 	}
-	s.metadata = metadataFetch{}
+	s.metadata = nil
 	s.notify(GotMetadata, nil)
 	if err := s.adopt(info); err != nil {
 		s.fail(err)

@@ -133,7 +133,7 @@ type Swarm struct {
 
 	// Owned by run.
 	info     *metainfo.Info
-	metadata metadataFetch
+	metadata []*metadataFetch // of a magnet link, by size
 	store    *disk.Store
 	picker   *picker.Picker
 	pieces   *peer.Pieces
