@@ -204,6 +204,7 @@ func (c *raw) sold(price amount.Price) {
 		c.t.Fatalf("price %v, want %v", p, price)
 	}
 	c.untilID(wire.Unchoke)
+	c.speed(speed.Accept{Price: price})
 }
 
 // hostileSeed is a seed that asks 2 BTT/GiB and waits 100 ms for payments.
