@@ -78,9 +78,7 @@ func (c *Contract) Settlement(sum amount.Amount, sequence uint32) *ledger.Tx {
 	if c.payerAddress.IsZero() {
 		c.fix()
 	}
-	if sum < c.MinOutput {
-		sum = 0
-	}
+	sum = c.Payout(sum)
 	outputs := make([]ledger.Output, 0, 2)
 	if rest := c.Deposit - sum; rest > 0 {
 		outputs = append(outputs, ledger.Output{Amount: rest, Lock: ledger.PayTo(c.payerAddress)})
@@ -94,6 +92,15 @@ func (c *Contract) Settlement(sum amount.Amount, sequence uint32) *ledger.Tx {
 		Inputs:   []ledger.OutPoint{c.Funding},
 		Outputs:  outputs,
 	}
+}
+
+// Payout is what the ledger gives the payee for a channel that was paid sum: all
+// of it, or nothing where sum is under the least output.
+func (c *Contract) Payout(sum amount.Amount) amount.Amount {
+	if sum < c.MinOutput {
+		return 0
+	}
+	return sum
 }
 
 // payeeShare returns what a settlement gave to the payee.

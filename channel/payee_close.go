@@ -104,8 +104,9 @@ func (p *Payee) ended(by ledger.TxID, spender *ledger.Tx) {
 
 func (p *Payee) settled() {
 	p.enter(Settled, p.Snapshot, false)
-	p.send(&Closed{ID: p.id, Amount: p.best.Amount})
-	p.event(Event{Kind: EventSettled, Amount: p.best.Amount})
+	sum := p.contract.Payout(p.best.Amount)
+	p.send(&Closed{ID: p.id, Amount: sum})
+	p.event(Event{Kind: EventSettled, Amount: sum})
 }
 
 // Submitted answers a submission; rejected means a final verdict of the

@@ -98,7 +98,7 @@ func (p *Payer) ended(by ledger.TxID) {
 		return
 	}
 	p.enter(Settled, p.Snapshot, false)
-	p.event(Event{Kind: EventSettled, Amount: p.best.Amount})
+	p.event(Event{Kind: EventSettled, Amount: p.contract.Payout(p.best.Amount)})
 }
 
 // Submitted answers a submission; rejected means a final verdict of the

@@ -289,8 +289,12 @@ type machine interface {
 
 func (p *pair) report(m machine, bytes int64) {
 	c := m.Contract()
+	paid := m.Paid()
+	if m.Stage() == channel.Settled {
+		paid = c.Payout(paid) // statements say what the ledger moved
+	}
 	p.book.statements.put(Summary{
-		Channel: m.ID(), Role: p.key.role, Account: p.key.account, Deposit: c.Deposit, Paid: m.Paid(), Bytes: bytes,
+		Channel: m.ID(), Role: p.key.role, Account: p.key.account, Deposit: c.Deposit, Paid: paid, Bytes: bytes,
 		Stage: m.Stage(), LockTime: c.LockTime, Funding: c.Funding,
 	})
 }
