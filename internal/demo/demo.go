@@ -103,6 +103,18 @@ func Run(ctx context.Context, o Options, r *terminal.Reporter) (*Statement, erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
+	st, err := run(ctx, dir, o, r)
+	switch {
+	case err == nil:
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		err = fmt.Errorf("demonstration not finished in %s (is the machine very busy?): %w", o.Timeout, err)
+	case ctx.Err() != nil:
+		err = fmt.Errorf("demonstration interrupted: %w", ctx.Err())
+	}
+	return st, err
+}
+
+func run(ctx context.Context, dir string, o Options, r *terminal.Reporter) (*Statement, error) {
 	e, err := newEconomy(ctx, dir, o, r)
 	if err != nil {
 		return nil, err

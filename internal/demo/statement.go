@@ -2,7 +2,6 @@ package demo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -52,8 +51,9 @@ func (e *economy) settle(ctx context.Context) (*Statement, error) {
 	if err := e.closeNodes(ctx); err != nil {
 		return nil, err
 	}
+	settled := e.settled()
 	for _, a := range e.actors {
-		acc, err := e.account(ctx, a, st)
+		acc, err := e.account(ctx, a, st, settled)
 		if err != nil {
 			return nil, err
 		}
@@ -65,13 +65,30 @@ func (e *economy) settle(ctx context.Context) (*Statement, error) {
 	st.check()
 	e.print(st)
 	if !st.Reconciled {
-		return st, errors.Join(ErrUnreconciled, errors.New(st.Problems[0]))
+		return st, fmt.Errorf("%w: %s", ErrUnreconciled, st.Problems[0])
 	}
 	return st, nil
 }
 
+// settled are the channels whose providers saw their end on the ledger. A
+// payer may leave earlier, when it has nothing more to say.
+func (e *economy) settled() map[channel.ID]bool {
+	ids := map[channel.ID]bool{}
+	for _, a := range e.actors {
+		if a.role == plain {
+			continue
+		}
+		for _, c := range a.node.Channels().Summary() {
+			if c.Role == channel.RolePayee && c.Stage.Final() {
+				ids[c.Channel] = true
+			}
+		}
+	}
+	return ids
+}
+
 // account makes an actor's line from its channels and the ledger.
-func (e *economy) account(ctx context.Context, a *actor, st *Statement) (Account, error) {
+func (e *economy) account(ctx context.Context, a *actor, st *Statement, settled map[channel.ID]bool) (Account, error) {
 	acc := Account{Name: a.name, Role: a.role.String(), Seconds: a.done.Seconds(), Start: a.start}
 	sum, err := fileSum(filepath.Join(a.files, fileName))
 	if err != nil {
@@ -83,7 +100,7 @@ func (e *economy) account(ctx context.Context, a *actor, st *Statement) (Account
 	}
 	acc.Address = a.address.String()
 	for _, c := range a.node.Channels().Summary() {
-		if !c.Stage.Final() {
+		if !c.Stage.Final() && !settled[c.Channel] {
 			st.Problems = append(st.Problems, fmt.Sprintf("%s: channel %s with %s is still %s", a.name, c.Channel, c.Account.Address(), c.Stage))
 		}
 		acc.add(c)

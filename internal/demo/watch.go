@@ -19,7 +19,7 @@ func (e *economy) watch(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("demonstration not finished in time (is the machine very busy?): %w", ctx.Err())
+			return ctx.Err()
 		case <-t.C:
 		}
 		left := 0
