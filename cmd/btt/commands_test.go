@@ -43,6 +43,7 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"flip":    cmdFlip,
 	"reseal":  cmdReseal,
 	"scrape":  cmdScrape,
+	"last":    cmdLast,
 }
 
 // check ends the script for a wrong use of a command.
@@ -372,4 +373,13 @@ func cmdGet(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("no event %s with %s in %s", args[2], args[3], args[1])
+}
+
+// cmdLast checks which event comes last.
+func cmdLast(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, len(args) == 2, "last FILE EVENT")
+	list := readEvents(ts, args[0])
+	if len(list) == 0 || list[len(list)-1]["event"] != args[1] {
+		ts.Fatalf("the last event of %s is not %s: %v", args[0], args[1], list[max(0, len(list)-1):])
+	}
 }
