@@ -200,6 +200,17 @@ func (l *Link) notify(e Event) {
 	}
 }
 
+// Unclaimed returns the bytes served at a price to a peer that never spoke of
+// a channel on this link.
+func (l *Link) Unclaimed() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sale.pair != nil || l.sale.tariff.Price() <= 0 {
+		return 0
+	}
+	return max(0, l.served.Load()-l.sale.paid)
+}
+
 // Close ends the link; what is unpaid is kept for the next connection of the
 // same peer and torrent. Channels stay open.
 func (l *Link) Close() {

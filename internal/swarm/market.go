@@ -84,6 +84,12 @@ func (k *Market) standing(account ledger.Address, addr netip.Addr, now time.Time
 	return k.penalties.Eligible(now, account, judged(addr)), k.penalties.Banned(now, account, judged(addr))
 }
 
+// bans says whether a connection from an address is to be refused.
+func (k *Market) bans(addr netip.Addr, now time.Time) bool {
+	_, banned := k.standing(ledger.Address{}, addr, now)
+	return banned
+}
+
 // succeed clears the failures of an account that paid.
 func (k *Market) succeed(account ledger.Address, addr netip.Addr) {
 	k.mu.Lock()

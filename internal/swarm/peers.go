@@ -172,6 +172,8 @@ func (s *Swarm) refusal(in *Incoming) error {
 		return errSelf
 	case s.isBanned(in.Addr.Addr()):
 		return errBanned
+	case s.cfg.Market != nil && s.cfg.Market.bans(in.Addr.Addr(), s.now):
+		return errUnpaid // R12.3
 	}
 	for _, m := range s.peers {
 		if m.conn.Handshake.PeerID == in.Handshake.PeerID {
@@ -249,6 +251,7 @@ func (s *Swarm) drop(m *member, err error) {
 	if k := s.left(m); k != nil && errors.Is(err, errUseless) {
 		k.failures = maxRetryShift
 	}
+	s.leftUnpaid(m)
 	s.closeTrade(m)
 	if errors.Is(err, peer.ErrHostile) {
 		s.ban(m.addr.Addr(), err)

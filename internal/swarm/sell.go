@@ -109,6 +109,18 @@ func (s *Swarm) unpaid(m *member) {
 	s.cfg.FreeSlot()
 }
 
+// leftUnpaid counts a buyer that took data and left without a word of a channel
+// as one that did not pay (A25): each new connection would bring it another
+// piece for nothing.
+func (s *Swarm) leftUnpaid(m *member) {
+	t := &m.trade
+	if !t.selling || t.link.Unclaimed() == 0 {
+		return
+	}
+	s.cfg.Market.fail(t.account, m.addr.Addr(), s.now)
+	s.cfg.Log.Info("buyer left without paying", "addr", m.addr, "account", t.account)
+}
+
 // tradeStatus completes a peer's status with the market's side.
 func (s *Swarm) tradeStatus(m *member, p *PeerStatus) {
 	t := &m.trade
