@@ -207,7 +207,7 @@ func (c *raw) sold(price amount.Price) {
 	c.speed(speed.Accept{Price: price})
 }
 
-// hostileSeed is a seed that asks 2 BTT/GiB and waits 100 ms for payments.
+// hostileSeed is a seed that asks 200 BTT/GiB and waits 100 ms for payments.
 // Its penalties run on a clock of their own.
 type hostileSeed struct {
 	*trader
@@ -221,7 +221,7 @@ func newHostileSeed(t *testing.T, l *ledgertest.Memory, change func(*traderConfi
 	t.Helper()
 	h := &hostileSeed{}
 	start := time.Now()
-	cfg := traderConfig{reserve: perGiB(2), payments: payments.Config{PaymentTimeout: 100 * time.Millisecond}}
+	cfg := traderConfig{reserve: perGiB(200), payments: payments.Config{PaymentTimeout: 100 * time.Millisecond}}
 	cfg.session.ChokeEvery = 20 * time.Millisecond
 	if change != nil {
 		change(&cfg)
@@ -237,7 +237,7 @@ func newHostileSeed(t *testing.T, l *ledgertest.Memory, change func(*traderConfi
 // serves checks that an honest peer is served all of it for money.
 func (h *hostileSeed) serves(t *testing.T) {
 	t.Helper()
-	leech := newTrader(t, h.ledger, traderConfig{funds: 10 * amount.BTT, cap: perGiB(5)})
+	leech := newTrader(t, h.ledger, traderConfig{funds: 10 * amount.BTT, cap: perGiB(500)})
 	g, to := leech.gets(h.torrent, h.Addr())
 	await(t, g)
 	sameFiles(t, h.dir, to, map[string]int{"a.bin": 0})
@@ -257,8 +257,8 @@ func TestBidAndNeverPay(t *testing.T) {
 	penalty := speed.PenaltyBase
 	for strike := 1; strike <= speed.BanAfter; strike++ {
 		c := dialRaw(t, h.Addr(), h.torrent, account, h.net)
-		c.bids(perGiB(5))
-		c.sold(perGiB(2))
+		c.bids(perGiB(500))
+		c.sold(perGiB(200))
 		c.asks(0, 32)
 		if strike < speed.BanAfter {
 			c.untilID(wire.Choke)
@@ -275,7 +275,7 @@ func TestBidAndNeverPay(t *testing.T) {
 		c.silent(quiet, "data for a peer that does not pay", nothing)
 		c.nc.Close()
 		again := dialRaw(t, h.Addr(), h.torrent, account, h.net)
-		again.bids(perGiB(5))
+		again.bids(perGiB(500))
 		again.silent(quiet, "slot on a new connection", nothing)
 		h.later.Add(int64(penalty - time.Second))
 		again.silent(quiet, "slot before the penalty is over", nothing)
@@ -284,15 +284,15 @@ func TestBidAndNeverPay(t *testing.T) {
 		penalty *= 2
 	}
 	banned := dialRaw(t, h.Addr(), h.torrent, account, h.net)
-	banned.bids(perGiB(5))
+	banned.bids(perGiB(500))
 	banned.ends()
 	h.serves(t)
 	h.later.Add(int64(penalty))
 	c := dialRaw(t, h.Addr(), h.torrent, account, h.net)
-	c.bids(perGiB(5))
-	c.sold(perGiB(2))
+	c.bids(perGiB(500))
+	c.sold(perGiB(200))
 	h.settle()
-	want := owed(t, perGiB(2), h.torrent.Info.TotalLength)
+	want := owed(t, perGiB(200), h.torrent.Info.TotalLength)
 	if got := h.gained(); got != int64(want) {
 		t.Errorf("the provider earned %d, the honest peer alone pays %d", got, want)
 	}

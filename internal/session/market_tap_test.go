@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 
@@ -20,25 +21,24 @@ import (
 // provider's side: it can be below the true one, never above.
 type tap struct {
 	addr netip.AddrPort
-	to   netip.AddrPort
 
-	mu          sync.Mutex
-	problems    []string
-	prices      []amount.Price // of bid responses, in order
-	choked      bool
-	responded   bool // a bid response came since the last choke
-	paying      bool
-	served      int64 // bytes of paid slots on this connection's stream
-	paid        int64 // stream position paid
-	from, base  int64 // of the newest attach
-	free        int64
-	most        int64 // exposure
-	requests    map[[3]uint32]int
-	requested   int
-	rejects     int
-	chokes      int // of a peer that was unchoked
-	reprices    int // choke, bid response, unchoke
-	quotedPrice amount.Price
+	mu         sync.Mutex
+	problems   []string
+	prices     []amount.Price // of bid responses, in order
+	choked     bool
+	responded  bool // a bid response came since the last choke
+	paying     bool
+	served     int64 // bytes of paid slots on this connection's stream
+	paid       int64 // stream position paid
+	from, base int64 // of the newest attach
+	free       int64
+	most       int64 // exposure
+	requests   map[[3]uint32]int
+	requested  int
+	rejects    int
+	chokes     int // of a peer that was unchoked
+	reprices   int // choke, bid response, unchoke
+	log        []string
 }
 
 func newTap(t *testing.T, to netip.AddrPort) *tap {
@@ -47,7 +47,7 @@ func newTap(t *testing.T, to netip.AddrPort) *tap {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &tap{to: to, addr: l.Addr().(*net.TCPAddr).AddrPort(), choked: true, requests: map[[3]uint32]int{}}
+	x := &tap{addr: l.Addr().(*net.TCPAddr).AddrPort(), choked: true, requests: map[[3]uint32]int{}}
 	var wg sync.WaitGroup
 	wg.Go(func() { // ends with the listener
 		for {
@@ -67,7 +67,14 @@ func newTap(t *testing.T, to netip.AddrPort) *tap {
 			wg.Go(func() { x.relay(a, b, x.fromProvider) })
 		}
 	})
-	t.Cleanup(func() { l.Close() })
+	t.Cleanup(func() {
+		l.Close()
+		if t.Failed() {
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			t.Logf("relay: %d of %d paid, %v", x.paid, x.served, x.log)
+		}
+	})
 	return x
 }
 
@@ -107,6 +114,11 @@ func (x *tap) relay(to, from net.Conn, see func(*wire.Message)) {
 	}
 }
 
+// note keeps the channel messages but for runs of payments.
+func (x *tap) note(format string, args ...any) {
+	x.log = append(x.log, fmt.Sprintf(format, args...))
+}
+
 func (x *tap) problem(format string, args ...any) {
 	if len(x.problems) < 20 {
 		x.problems = append(x.problems, fmt.Sprintf(format, args...))
@@ -143,6 +155,7 @@ func (x *tap) fromRequester(m *wire.Message) {
 	}
 	switch cm := cm.(type) {
 	case *channel.Attach:
+		x.note("attach at %d", cm.From)
 		x.from, x.base = cm.From, cm.Bytes
 		x.paid = max(x.paid, cm.From)
 	case *channel.Pay:
@@ -157,8 +170,10 @@ func (x *tap) fromProvider(m *wire.Message) {
 			x.chokes++
 		}
 		x.choked, x.responded, x.paying = true, false, false
+		x.note("choke at %d (%d paid)", x.served, x.paid)
 		return
 	case wire.Unchoke:
+		x.note("unchoke")
 		if x.responded && x.chokes > 0 {
 			x.reprices++
 		}
@@ -189,7 +204,7 @@ func (x *tap) fromProvider(m *wire.Message) {
 			x.problem("provider sends %v", err)
 		}
 		if q, ok := cm.(*channel.Quote); ok {
-			x.quotedPrice = q.Price
+			x.note("quote %v from %d", q.Price, q.From)
 			if q.From != x.served {
 				x.problem("price quoted from byte %d, %d were served", q.From, x.served)
 			}
@@ -245,4 +260,18 @@ func (x *tap) check(t *testing.T, bid amount.Price, allowed ...amount.Price) {
 	}
 	t.Logf("prices %v, %d requests, %d rejects, %d chokes, %d reprices, most exposed %d, free %d, paid slot bytes %d",
 		x.prices, x.requested, x.rejects, x.chokes, x.reprices, x.most, x.free, x.served)
+}
+
+// priced says whether the provider asked a price.
+func (x *tap) priced(p amount.Price) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Contains(x.prices, p)
+}
+
+// repriced counts choke, bid response, unchoke.
+func (x *tap) repriced() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.reprices
 }

@@ -102,8 +102,25 @@ func newTrader(t *testing.T, l *ledgertest.Memory, cfg traderConfig) *trader {
 	if x.Session, err = Open(s); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { x.settle() })
+	t.Cleanup(func() {
+		x.settle()
+		if t.Failed() {
+			x.dump()
+		}
+	})
 	return x
+}
+
+// dump shows what the trader's channels did, runs of payments as one line.
+func (x *trader) dump() {
+	x.t.Logf("%v:", x.purse.Address())
+	for i := 0; i < len(x.events); {
+		e, n := x.events[i], 0
+		for ; i < len(x.events) && x.events[i].Kind == e.Kind && x.events[i].Channel == e.Channel; i++ {
+			n++
+		}
+		x.t.Logf("  %d x %v %v %.4x to %v %v %s", n, e.Role, e.Kind, e.Channel, x.events[i-1].Amount, e.Code, e.Reason)
+	}
 }
 
 func (x *trader) note(e payments.Event) {
@@ -244,12 +261,15 @@ func reconcile(t *testing.T, l *ledgertest.Memory, all ...*trader) {
 		_, _, paid := x.seen(payments.EventPaid)
 		_, _, earned := x.seen(payments.EventEarned)
 		got := x.gained()
-		if got != int64(earned)-int64(paid) {
+		// A channel paid less than the least output settles with nothing.
+		dust := int64(ledger.DefaultMinOutput) * int64(len(x.book.Summary()))
+		if off := got - (int64(earned) - int64(paid)); off < -dust || off > dust {
 			t.Errorf("%v: ledger says %d, events say %d earned and %d paid", x.purse.Address(), got, earned, paid)
 		}
 		var sum amount.Amount
 		for _, c := range x.book.Summary() {
-			if c.Stage != channel.Settled && c.Stage != channel.Refunded && c.Stage != channel.Abandoned {
+			// A payer may leave before it saw the settlement.
+			if c.Role == channel.RolePayee && c.Stage != channel.Settled && c.Stage != channel.Refunded && c.Stage != channel.Abandoned {
 				t.Errorf("channel %v of %v is %v", c.Channel, c.Role, c.Stage)
 			}
 			if c.Role == channel.RolePayer {

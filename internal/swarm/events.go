@@ -161,6 +161,8 @@ func (s *Swarm) onInterest(m *member, is bool) {
 	m.interest = is
 	if is {
 		m.waiting = s.now
+	} else if m.paidSlot {
+		s.choke(m) // the buyer may want its one slot in another torrent (R5.6)
 	}
 	s.cfg.FreeSlot()
 }

@@ -273,6 +273,7 @@ func (s *Swarm) tickMarket() {
 			s.cfg.Market.bidding.Add(-1)
 		}
 	}
+	s.releaseHeld()
 	s.tickReserve()
 	s.tickBids()
 	for _, m := range s.peers {

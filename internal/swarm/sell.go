@@ -17,6 +17,9 @@ func (s *Swarm) bidOf(m *member, c *choker.Candidate) {
 		return
 	}
 	snap := t.session.Snapshot()
+	if snap.TheirBid == 0 && s.now.Sub(m.joined) < bidGrace {
+		c.Interested, s.held = false, true
+	}
 	c.Speed, c.Bid, c.Reserve = !t.barred, snap.TheirBid, s.boundReserve(snap.OurReserve)
 	if !t.account.IsZero() { // one paid slot per buyer (R5.6)
 		c.Owner = binary.BigEndian.Uint64(t.account[:])
@@ -27,6 +30,18 @@ func (s *Swarm) bidOf(m *member, c *choker.Candidate) {
 		t.barred, c.Speed = !eligible, eligible
 		// Who did not pay gets no more data for a time, free or not (R12.1).
 		c.Interested = c.Interested && eligible
+	}
+}
+
+// bidGrace is how long a newcomer that may bid is not given a free slot: its
+// first bid is on the way, and a slot once free stays free until the next round.
+const bidGrace = time.Second
+
+// releaseHeld lets the choker look again at newcomers that did not bid.
+func (s *Swarm) releaseHeld() {
+	if s.held {
+		s.held = false
+		s.cfg.FreeSlot()
 	}
 }
 

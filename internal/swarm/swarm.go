@@ -160,6 +160,7 @@ type Swarm struct {
 	// The market's side of the torrent.
 	bidding       bool
 	spent, earned amount.Amount
+	held          bool       // a newcomer waits for its bid
 	reserving     *reserving // nil = no reserve price
 	bidTold       uint64     // at the last announce
 	bidNext       time.Time  // when another bid is welcome; zero = at none of our trackers

@@ -1,0 +1,204 @@
+package session
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/internal/payments"
+	"github.com/bttnet/btt/internal/swarm"
+	"github.com/bttnet/btt/ledger/ledgertest"
+)
+
+// TestCompetition: three requesters with different bids and a free peer want
+// the one paid slot of a slow seed, which has one optimistic slot besides. The
+// winner pays the highest losing bid, at least the reserve (R10.20, R10.21),
+// never more than it bid; prices change only through choke, bid response,
+// unchoke (R10.18); the free peer finishes too (A21).
+func TestCompetition(t *testing.T) {
+	l := ledgertest.New()
+	files := map[string]int{"a.bin": 2 << 20}
+	dir, torrent := content(t, files, piece)
+	cfg := traderConfig{reserve: perGiB(100), session: Config{UploadRate: 4 << 20, Choker: slots(2)}}
+	cfg.session.Choker.Optimistic = 1
+	seed := newTrader(t, l, cfg)
+	seed.seeds(dir, torrent)
+	bids := []amount.Price{perGiB(900), perGiB(700), perGiB(500)}
+	var buyers []*trader
+	var taps []*tap
+	var gets []*swarm.Swarm
+	for _, b := range bids {
+		x := newTrader(t, l, traderConfig{funds: 10 * amount.BTT, cap: b})
+		tp := newTap(t, seed.Addr())
+		g, _ := x.gets(torrent, tp.addr)
+		buyers, taps, gets = append(buyers, x), append(taps, tp), append(gets, g)
+	}
+	free := open(t, Config{})
+	g, err := free.Add(Add{Torrent: torrent, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.AddPeers(seed.Addr())
+	for _, g := range append(gets, g) {
+		await(t, g)
+	}
+	eventually(t, "the last payment", func() bool {
+		var paid amount.Amount
+		for _, x := range buyers {
+			_, _, sum := x.seen(payments.EventPaid)
+			paid += sum
+		}
+		_, _, earned := seed.seen(payments.EventEarned)
+		return earned == paid
+	})
+	taps[0].check(t, bids[0], perGiB(700), perGiB(500), perGiB(100))
+	taps[1].check(t, bids[1], perGiB(500), perGiB(100))
+	taps[2].check(t, bids[2], perGiB(100))
+	top := taps[0].priced(perGiB(700))
+	if !top {
+		t.Error("the highest bidder never paid the highest losing bid")
+	}
+	if taps[0].repriced() == 0 {
+		t.Error("no price changed in a running slot")
+	}
+	settleAll(append(buyers, seed)...)
+	reconcile(t, l, append(buyers, seed)...)
+}
+
+// TestTwoTorrentsOneChannel: one channel pays for all torrents between two
+// accounts, each on a lane of its own (R11, "channel" package).
+func TestTwoTorrentsOneChannel(t *testing.T) {
+	l := ledgertest.New()
+	seed := newTrader(t, l, traderConfig{reserve: perGiB(2), session: Config{Choker: slots(1)}})
+	leech := newTrader(t, l, traderConfig{funds: 10 * amount.BTT, cap: perGiB(5)})
+	tap := newTap(t, seed.Addr())
+	tap2 := newTap(t, seed.Addr())
+	dir1, first := content(t, map[string]int{"a.bin": 1 << 20}, piece)
+	dir2, second := content(t, map[string]int{"b.bin": 1<<20 + 77}, piece)
+	seed.seeds(dir1, first)
+	seed.seeds(dir2, second)
+	g1, _ := leech.gets(first, tap.addr)
+	await(t, g1)
+	g2, _ := leech.gets(second, tap2.addr)
+	await(t, g2)
+	want := owed(t, perGiB(2), 1<<20) + owed(t, perGiB(2), 1<<20+77)
+	eventually(t, "all payments", func() bool {
+		_, _, earned := seed.seen(payments.EventEarned)
+		return earned == want
+	})
+	tap.check(t, perGiB(5), perGiB(2))
+	tap2.check(t, perGiB(5), perGiB(2))
+	if n := len(leech.book.Summary()); n != 1 {
+		t.Errorf("%d channels, want one with two lanes", n)
+	}
+	settleAll(leech, seed)
+	reconcile(t, l, seed, leech)
+}
+
+// part writes the content to a new folder with only the pieces that keep
+// accepts; the others are zeros.
+func part(t *testing.T, dir string, keep func(piece int) bool) string {
+	t.Helper()
+	to := t.TempDir()
+	b, err := os.ReadFile(filepath.Join(dir, "stuff", "a.bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i*piece < len(b); i++ {
+		if !keep(i) {
+			clear(b[i*piece : min(len(b), (i+1)*piece)])
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(to, "stuff"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(to, "stuff", "a.bin"), b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// TestLeechersTrade: three leechers with a third of the file each and one slot
+// each sell to the highest bidder at the other's bid; both directions of a
+// pair run at the same time, each on a channel of its own.
+func TestLeechersTrade(t *testing.T) {
+	l := ledgertest.New()
+	dir, torrent := content(t, map[string]int{"a.bin": 3 << 20}, piece)
+	var all []*trader
+	var gets []*swarm.Swarm
+	for i, bid := range []int64{9, 7, 5} {
+		cfg := traderConfig{funds: 10 * amount.BTT, cap: perGiB(100 * bid), session: Config{Choker: slots(1), UploadRate: 2 << 20}}
+		cfg.session.Choker.PaidMaxLeeching = 1
+		x := newTrader(t, l, cfg)
+		g, err := x.Add(Add{Torrent: torrent, Dir: part(t, dir, func(p int) bool { return p%3 == i })})
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the check", func() bool { return g.Status().State == swarm.Downloading })
+		all, gets = append(all, x), append(gets, g)
+	}
+	gets[0].AddPeers(all[1].Addr(), all[2].Addr())
+	gets[1].AddPeers(all[2].Addr())
+	for _, g := range gets {
+		await(t, g)
+	}
+	reconciled := func() bool {
+		var paid, earned amount.Amount
+		for _, x := range all {
+			_, _, p := x.seen(payments.EventPaid)
+			_, _, e := x.seen(payments.EventEarned)
+			paid, earned = paid+p, earned+e
+		}
+		return paid == earned && paid > 0
+	}
+	eventually(t, "all payments", reconciled)
+	both := false
+	for _, x := range all {
+		bought, sold := map[any]bool{}, map[any]bool{}
+		for _, c := range x.book.Summary() {
+			if c.Paid > 0 && c.Role == channel.RolePayer {
+				bought[c.Account] = true
+			} else if c.Paid > 0 {
+				sold[c.Account] = true
+			}
+		}
+		for a := range bought {
+			both = both || sold[a]
+		}
+	}
+	if !both {
+		t.Error("no two leechers sold to each other")
+	}
+	settleAll(all...)
+	reconcile(t, l, all...)
+}
+
+// TestOutage: the ledger is away while a download runs. Payments go on; only
+// the opening of the next channel and the settlement wait (R11, A2).
+func TestOutage(t *testing.T) {
+	l := ledgertest.New()
+	dir, torrent := content(t, map[string]int{"a.bin": 2 << 20}, piece)
+	seed := newTrader(t, l, traderConfig{reserve: perGiB(2), session: Config{UploadRate: 4 << 20}})
+	seed.seeds(dir, torrent)
+	leech := newTrader(t, l, traderConfig{funds: 10 * amount.BTT, cap: perGiB(5)})
+	tap := newTap(t, seed.Addr())
+	g, _ := leech.gets(torrent, tap.addr)
+	eventually(t, "the first payment", func() bool { return g.Status().Paid > 0 })
+	l.SetOutage(errors.New("ledger is away"))
+	await(t, g)
+	want := owed(t, perGiB(2), torrent.Info.TotalLength)
+	eventually(t, "all payments without the ledger", func() bool {
+		_, _, earned := seed.seen(payments.EventEarned)
+		return earned == want
+	})
+	tap.check(t, perGiB(5), perGiB(2))
+	l.SetOutage(nil)
+	settleAll(leech, seed)
+	reconcile(t, l, seed, leech)
+	if got := seed.gained(); got != int64(want) {
+		t.Errorf("the provider has %d more, want %d", got, want)
+	}
+}
