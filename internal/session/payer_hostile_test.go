@@ -1,0 +1,396 @@
+package session
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/internal/payments"
+	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/ledger/ledgertest"
+	"github.com/bttnet/btt/speed"
+	"github.com/bttnet/btt/wire"
+)
+
+// rawPayer is a raw peer with money: it drives a payer's machine by hand, so
+// that a test can stop, repeat or forge any step.
+type rawPayer struct {
+	*raw
+	h    *hostileSeed
+	key  *ledger.PrivateKey
+	k1   *ledger.PrivateKey
+	coin ledger.Coin
+	p    *channel.Payer
+	lane uint32
+	seen []channel.Message
+	sum  amount.Amount // of the funds
+}
+
+const rawDeposit = amount.BTT
+
+// newPayer connects, bids and wins a slot.
+func (h *hostileSeed) newPayer(t *testing.T, name string) *rawPayer {
+	t.Helper()
+	x := &rawPayer{h: h, key: ledgertest.Key(name), k1: ledgertest.Key(name + " K1"), sum: 2 * rawDeposit}
+	coin, err := h.ledger.Fund(x.key.Address(), x.sum)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.coin = coin
+	x.raw = dialRaw(t, h.Addr(), h.torrent, x.key.Address(), h.net)
+	x.bids(perGiB(500))
+	x.sold(perGiB(200))
+	return x
+}
+
+// fund makes T1 with an output of the given sum.
+func (x *rawPayer) fund(sum amount.Amount) (*ledger.Tx, channel.Terms) {
+	x.t.Helper()
+	terms, err := channel.DecodeTerms(x.terms)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	coins := []ledger.Coin{x.coin}
+	t1, err := ledger.FundingTx(coins, sum, x.k1.PublicKey(), terms.K2, x.key.Address())
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	if err := ledger.SignInputs(t1, x.h.net, coins, x.key); err != nil {
+		x.t.Fatal(err)
+	}
+	return t1, terms
+}
+
+// propose starts a channel; nothing is sent yet.
+func (x *rawPayer) propose(t1 *ledger.Tx, terms channel.Terms) {
+	x.t.Helper()
+	st, err := x.h.ledger.Status(context.Background())
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	x.p, err = channel.NewPayer(channel.PayerConfig{Terms: terms, Account: x.key.PublicKey(), Signer: x.k1, T1: t1,
+		Network: x.h.net, MinOutput: st.Params.MinOutput, Now: st.LedgerTime, LockTime: st.LedgerTime + uint64(terms.MinLock) + 120})
+	if err != nil {
+		x.t.Fatal(err)
+	}
+}
+
+// flush sends what the machine wants said.
+func (x *rawPayer) flush() {
+	x.t.Helper()
+	for _, m := range x.p.Ready().Messages {
+		x.say(m)
+	}
+}
+
+func (x *rawPayer) say(m channel.Message) {
+	x.t.Helper()
+	x.speed(speed.Channel{Payload: channel.Encode(m)})
+}
+
+// hear reads up to a channel message of this type; the machine steps on each.
+func (x *rawPayer) hear(want channel.Type) channel.Message {
+	x.t.Helper()
+	var got channel.Message
+	x.until(want.String(), func(m *wire.Message) bool {
+		c, ok := speedOf(m).(speed.Channel)
+		if !ok {
+			return false
+		}
+		cm, err := channel.Decode(c.Payload)
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		got = cm
+		x.seen = append(x.seen, cm)
+		if x.p != nil && cm.Channel() == x.p.ID() {
+			_ = x.p.Step(cm)
+		}
+		return cm.Type() == want
+	})
+	return got
+}
+
+// opens takes the channel to its open state and attaches the lane.
+func (x *rawPayer) opens() {
+	x.t.Helper()
+	x.propose(x.fund(rawDeposit))
+	x.flush()
+	x.hear(channel.TypeRefundSig)
+	x.flush()
+	x.hear(channel.TypeConfirm)
+	x.attaches()
+}
+
+func (x *rawPayer) attaches() {
+	x.t.Helper()
+	var err error
+	if x.lane, err = x.p.Attach(channel.Tag(x.torrent.InfoHash), 0, channel.Tariff{{From: 0, Price: perGiB(200)}}); err != nil {
+		x.t.Fatal(err)
+	}
+	x.flush()
+	x.hear(channel.TypeState)
+}
+
+// pays signs for the stream up to a position.
+func (x *rawPayer) pays(position int64) *channel.Pay {
+	x.t.Helper()
+	if err := x.p.Pay(x.lane, position); err != nil {
+		x.t.Fatal(err)
+	}
+	for _, m := range x.p.Ready().Messages {
+		x.say(m)
+		if m, ok := m.(*channel.Pay); ok {
+			return m
+		}
+	}
+	x.t.Fatal("the machine does not pay")
+	return nil
+}
+
+// takes reads until so many bytes came in all.
+func (x *rawPayer) takes(n int64) {
+	x.t.Helper()
+	if x.got < n {
+		x.until("blocks", func(*wire.Message) bool { return x.got >= n })
+	}
+}
+
+// starves asserts that the provider sends no byte beyond n and chokes.
+func (x *rawPayer) starves(n int64) {
+	x.t.Helper()
+	if !x.choked {
+		x.until("choke", func(*wire.Message) bool { return x.choked })
+	}
+	if x.got > n {
+		x.t.Errorf("%d bytes served, at most %d are covered", x.got, n)
+	}
+}
+
+// left is what the payer owns on the ledger, channels left out.
+func (x *rawPayer) left() amount.Amount { return holds(x.t, x.h.ledger, x.key.Address()) }
+
+// settled closes the provider and compares all balances: it has want, and the
+// hostile payer the rest of its money or, before T2's lock, not yet.
+func (h *hostileSeed) settled(t *testing.T, want amount.Amount) {
+	t.Helper()
+	h.settle()
+	if got := h.gained(); got != int64(want) {
+		t.Errorf("the provider has %d more, want %d", got, want)
+	}
+	if err := h.ledger.Audit(); err != nil {
+		t.Error(err)
+	}
+}
+
+func pieces(n int64) int64 { return n * piece }
+
+// TestOpenAndNeverPay: the channel is open, one piece is taken, nothing paid.
+func TestOpenAndNeverPay(t *testing.T) {
+	h := newHostileSeed(t, ledgertest.New(), nil)
+	x := h.newPayer(t, "miser")
+	x.opens()
+	x.asks(0, 32)
+	x.starves(piece)
+	n, _, _ := h.seen(payments.EventOverdue)
+	if n == 0 {
+		t.Error("no overdue payment was noticed")
+	}
+	h.settled(t, 0)
+	if got := x.left(); got != x.sum {
+		t.Errorf("the miser has %v of its %v", got, x.sum)
+	}
+}
+
+// TestOldState: repeated and falling payments buy nothing; the provider keeps
+// the newest, to the last unit.
+func TestOldState(t *testing.T) {
+	h := newHostileSeed(t, ledgertest.New(), nil)
+	x := h.newPayer(t, "forger")
+	x.opens()
+	x.asks(0, 64)
+	x.takes(piece)
+	first := x.pays(pieces(1))
+	x.takes(pieces(2))
+	second := x.pays(pieces(2))
+	x.takes(pieces(3))
+	x.say(first) // an old payment
+	x.say(second)
+	falling := *second // a newer number over a smaller sum
+	falling.Payment.Sequence++
+	falling.Payment.Amount = first.Payment.Amount
+	falling.Bytes = pieces(3)
+	x.say(&falling)
+	if r := x.hear(channel.TypeRefuse).(*channel.Refuse); r.Code != channel.CodeStale && r.Code != channel.CodeAmount {
+		t.Errorf("refused with %v", r.Code)
+	}
+	unsigned := *second // a right sum without a signature
+	unsigned.Payment.Sequence += 2
+	unsigned.Bytes, unsigned.Payment.Amount = pieces(3), owed(t, perGiB(200), pieces(3))
+	x.say(&unsigned)
+	if r := x.hear(channel.TypeRefuse).(*channel.Refuse); r.Code != channel.CodeSignature {
+		t.Errorf("refused with %v", r.Code)
+	}
+	x.starves(pieces(3))
+	h.settled(t, owed(t, perGiB(200), pieces(2)))
+	if got := x.left(); got != x.sum-owed(t, perGiB(200), pieces(2)) {
+		t.Errorf("the forger has %v", got)
+	}
+}
+
+// TestUnderfunded: T1 does not hold what was promised, or its coin is spent.
+func TestUnderfunded(t *testing.T) {
+	l := ledgertest.New()
+	h := newHostileSeed(t, l, nil)
+	x := h.newPayer(t, "pauper")
+	t1, terms := x.fund(rawDeposit)
+	x.propose(t1, terms)
+	x.flush()
+	x.hear(channel.TypeRefundSig)
+	for _, m := range x.p.Ready().Messages {
+		if f, ok := m.(*channel.Fund); ok {
+			less, _ := x.fund(rawDeposit / 2)
+			f.T1 = less.Encode()
+			x.say(f)
+		}
+	}
+	if r := x.hear(channel.TypeRefuse).(*channel.Refuse); r.Code != channel.CodeFunding {
+		t.Errorf("refused with %v", r.Code)
+	}
+	x.asks(0, 32)
+	x.starves(piece)
+	x.nc.Close()
+
+	y := h.newPayer(t, "spender") // its coin is gone when T1 comes
+	t1, terms = y.fund(rawDeposit)
+	y.propose(t1, terms)
+	y.flush()
+	y.hear(channel.TypeRefundSig)
+	gone := &ledger.Tx{Kind: ledger.Transfer, Inputs: []ledger.OutPoint{y.coin.OutPoint},
+		Outputs: []ledger.Output{{Amount: y.coin.Amount, Lock: ledger.PayTo(y.key.Address())}}}
+	if err := ledger.SignInputs(gone, h.net, []ledger.Coin{y.coin}, y.key); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Submit(context.Background(), gone.Encode()); err != nil {
+		t.Fatal(err)
+	}
+	y.flush()
+	if r := y.hear(channel.TypeRefuse).(*channel.Refuse); r.Code != channel.CodeLedger && r.Code != channel.CodeFunding {
+		t.Errorf("refused with %v", r.Code)
+	}
+	y.asks(0, 32)
+	y.starves(piece)
+	h.settled(t, 0)
+}
+
+// TestEarlyRefund: T2 goes to the ledger long before its lock. It is parked,
+// the provider sees it and settles with the newest payment (R11.17, R11.18).
+func TestEarlyRefund(t *testing.T) {
+	l := ledgertest.New()
+	h := newHostileSeed(t, l, nil)
+	x := h.newPayer(t, "thief")
+	x.opens()
+	x.asks(0, 64)
+	for n := int64(1); n <= 3; n++ {
+		x.takes(pieces(n))
+		x.pays(pieces(n))
+	}
+	x.takes(pieces(4))
+	c := x.p.Contract()
+	t2 := c.Refund()
+	snap := x.p.Snapshot()
+	mine, err := x.k1.Sign(t2.Digest(c.Network, c.Lock()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t2.Witnesses = []ledger.Witness{ledger.JointWitness(mine, snap.Refund)}
+	r, err := l.Submit(context.Background(), t2.Encode())
+	if err != nil || r.State != ledger.Parked {
+		t.Fatalf("early refund: %v, %v", r.State, err)
+	}
+	want := owed(t, perGiB(200), pieces(3))
+	eventually(t, "the settlement", func() bool { return h.gained() == int64(want) })
+	l.Advance(2 * uint64((time.Hour+2*time.Minute)/time.Second)) // beyond the lock
+	x.nc.Close()
+	h.settled(t, want)
+	if got := x.left(); got != x.sum-want {
+		t.Errorf("the thief has %v, want %v", got, x.sum-want)
+	}
+}
+
+// TestVanish: a payer that goes away at any step costs the provider at most a
+// piece, and leaves nothing that hinders honest peers.
+func TestVanish(t *testing.T) {
+	l := ledgertest.New()
+	h := newHostileSeed(t, l, nil)
+	steps := []struct {
+		name string
+		do   func(x *rawPayer)
+		paid int64
+	}{
+		{"after the bid response", func(*rawPayer) {}, 0},
+		{"after open", func(x *rawPayer) { x.propose(x.fund(rawDeposit)); x.flush() }, 0},
+		{"after the refund's signature", func(x *rawPayer) {
+			x.propose(x.fund(rawDeposit))
+			x.flush()
+			x.hear(channel.TypeRefundSig)
+		}, 0},
+		{"after funding", func(x *rawPayer) {
+			x.propose(x.fund(rawDeposit))
+			x.flush()
+			x.hear(channel.TypeRefundSig)
+			x.flush()
+		}, 0},
+		{"after confirm", func(x *rawPayer) {
+			x.propose(x.fund(rawDeposit))
+			x.flush()
+			x.hear(channel.TypeRefundSig)
+			x.flush()
+			x.hear(channel.TypeConfirm)
+		}, 0},
+		{"after attach", func(x *rawPayer) { x.opens() }, 0},
+		{"after a payment", func(x *rawPayer) {
+			x.opens()
+			x.asks(0, 64)
+			x.takes(piece)
+			x.pays(piece)
+			x.takes(pieces(2))
+		}, 1},
+	}
+	var want amount.Amount
+	for _, s := range steps {
+		x := h.newPayer(t, "ghost "+s.name)
+		x.asks(0, 4)
+		s.do(x)
+		x.nc.Close()
+		if most := pieces(s.paid + 1); x.got > most {
+			t.Errorf("%s: %d bytes served", s.name, x.got)
+		}
+		want += owed(t, perGiB(200), pieces(s.paid))
+		h.later.Add(int64(time.Hour)) // penalties of one do not meet the next
+	}
+	h.serves(t)
+	h.settled(t, want+owed(t, perGiB(200), h.torrent.Info.TotalLength))
+}
+
+// TestTakeAndLeave: who takes a block of a piece, so that no timeout runs, and
+// leaves without opening a channel counts as one that did not pay: a new
+// connection brings it no other piece (A25).
+func TestTakeAndLeave(t *testing.T) {
+	h := newHostileSeed(t, ledgertest.New(), nil)
+	account := ledgertest.Key("guest").Address()
+	c := dialRaw(t, h.Addr(), h.torrent, account, h.net)
+	c.bids(perGiB(500))
+	c.sold(perGiB(200))
+	c.asks(0, 2)
+	c.until("blocks", func(*wire.Message) bool { return c.got == 2*wire.BlockSize })
+	c.nc.Close()
+	eventually(t, "the end of the connection", func() bool { return len(h.Swarms()[0].Status().Peers) == 0 })
+	c = dialRaw(t, h.Addr(), h.torrent, account, h.net)
+	c.bids(perGiB(500))
+	c.silent(quiet, "slot for a peer that left without paying", func(m *wire.Message) bool { return m.ID == wire.Unchoke })
+	h.serves(t)
+	h.settled(t, owed(t, perGiB(200), h.torrent.Info.TotalLength))
+}
