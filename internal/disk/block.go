@@ -85,6 +85,22 @@ func (s *Store) Block(piece, begin uint32, data []byte) (Result, error) {
 	return result, nil
 }
 
+// Forget drops what came of a piece that is not complete, so that all its
+// blocks are taken anew. It waits for writes of the piece that are under way.
+func (s *Store) Forget(piece uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.active[piece]
+	if p == nil || p.done {
+		return
+	}
+	p.done, p.failed = true, true
+	for p.busy > 0 || p.pending > 0 {
+		s.cond.Wait()
+	}
+	s.settle(p)
+}
+
 // newPartial enters a piece into the active table.
 func (s *Store) newPartial(piece uint32) *partial {
 	var p *partial

@@ -87,8 +87,8 @@ func (p *Picker) choosePartial(peer *Peer) (best int32, rank int) {
 		if v.exclusive != nobody && v.exclusive != int64(peer.ID) || !peer.has(int(v.piece)) {
 			continue
 		}
-		if peer.Whole && v.exclusive == nobody && v.requested() > 0 {
-			continue // it could not be finished, and so not be paid, alone
+		if peer.Whole && v.exclusive == nobody && (v.requested() > 0 || !p.sole(s, peer.ID)) {
+			continue // it could not be finished, and so not be paid, alone; or others' bad blocks could spoil it
 		}
 		r := rankPlain
 		switch {
@@ -103,6 +103,29 @@ func (p *Picker) choosePartial(peer *Peer) (best int32, rank int) {
 		best, rank, least = s, r, v.free
 	}
 	return best, rank
+}
+
+// sole says whether all that came of a piece came from this peer.
+func (p *Picker) sole(s int32, peer uint32) bool {
+	owner := p.ownersOf(s)
+	for b, st := range p.states(s) {
+		if st == blockReceived && owner[b].id[0] != peer {
+			return false
+		}
+	}
+	return true
+}
+
+// Mixed appends the pieces of the peer's that nobody works on and that hold
+// blocks of others: with Whole they are not leased to it.
+func (p *Picker) Mixed(dst []uint32, peer Peer) []uint32 {
+	for _, s := range p.open {
+		v := &p.slots[s]
+		if v.received > 0 && v.requested() == 0 && peer.has(int(v.piece)) && !p.sole(s, peer.ID) {
+			dst = append(dst, uint32(v.piece))
+		}
+	}
+	return dst
 }
 
 // chooseWindow returns the slot of the first usable piece of the window.

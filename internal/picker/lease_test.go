@@ -245,3 +245,31 @@ func TestLateWordAfterReset(t *testing.T) {
 		t.Fatalf("leased %v", runs)
 	}
 }
+
+// TestWholeLeavesMixed: a peer that is paid for whole pieces does not get a
+// piece that another began; once the piece is reset it does.
+func TestWholeLeavesMixed(t *testing.T) {
+	p := New(Config{PieceLength: 4 * BlockSize, TotalLength: 4 * BlockSize})
+	p.AddSeed()
+	other, paid := Peer{ID: 1, Seed: true}, Peer{ID: 2, Seed: true, Whole: true}
+	receive(p, other.ID, p.Lease(nil, other, 2))
+	p.Return(other.ID)
+	if got := p.Lease(nil, paid, 4); len(got) != 0 {
+		t.Errorf("leased %v of another's piece", got)
+	}
+	if got := p.Mixed(nil, paid); !slices.Equal(got, []uint32{0}) {
+		t.Errorf("mixed %v", got)
+	}
+	p.Reset(0)
+	if got := p.Lease(nil, paid, 4); count(got) != 4 {
+		t.Errorf("leased %v after the reset", got)
+	}
+	receive(p, paid.ID, []Lease{{Piece: 0, Block: 0, Count: 2}})
+	p.Return(paid.ID)
+	if got := p.Lease(nil, paid, 4); count(got) != 2 {
+		t.Errorf("leased %v of its own piece", got)
+	}
+	if got := p.Mixed(nil, paid); len(got) != 0 {
+		t.Errorf("own piece counts as mixed: %v", got)
+	}
+}

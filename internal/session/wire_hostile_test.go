@@ -2,12 +2,16 @@ package session
 
 import (
 	"bytes"
+	"crypto/rand"
+	"errors"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/swarm"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/ledger/ledgertest"
@@ -130,6 +134,43 @@ func TestPriceAboveBid(t *testing.T) {
 	await(t, g)
 	settleAll(x, h.trader)
 	reconcile(t, l, x, h.trader)
+}
+
+// TestGarbageSeller: a provider that sells garbage is never paid and is left
+// after the first piece (R12.4, R12.6).
+func TestGarbageSeller(t *testing.T) {
+	l := ledgertest.New()
+	h := newHostileSeed(t, l, nil)
+	x := newTrader(t, l, traderConfig{funds: 10 * amount.BTT, cap: perGiB(500)})
+	g, to := x.gets(h.torrent)
+	eventually(t, "the check", func() bool { return g.Status().State == swarm.Downloading })
+	c := sellerTo(t, x, h.torrent)
+	c.offers(h.net, perGiB(100))
+	junk := make([]byte, wire.BlockSize)
+	_, _ = rand.Read(junk)
+	for end := time.Now().Add(5 * time.Second); ; {
+		m, err := c.next(time.Until(end))
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal("the buyer stays with who sold it garbage")
+		}
+		if err != nil {
+			break
+		}
+		if m.ID == wire.Request {
+			c.send(append(wire.AppendPieceHeader(nil, m.Index, m.Begin, m.Length), junk[:m.Length]...))
+		}
+	}
+	if n, _, _ := x.seen(payments.EventPaid); n != 0 {
+		t.Errorf("%d payments for garbage", n)
+	}
+	g.AddPeers(h.Addr())
+	await(t, g)
+	sameFiles(t, h.dir, to, map[string]int{"a.bin": 0})
+	settleAll(x, h.trader)
+	reconcile(t, l, x, h.trader)
+	if got := x.gained(); got != -int64(owed(t, perGiB(200), h.torrent.Info.TotalLength)) {
+		t.Errorf("the buyer has %d", got)
+	}
 }
 
 // TestMetadataLies: peers that lie about the size of the info dictionary, send

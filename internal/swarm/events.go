@@ -219,13 +219,50 @@ func (s *Swarm) feed(m *member) {
 	if n == 0 {
 		return
 	}
-	s.leases = s.picker.Lease(s.leases[:0], picker.Peer{
-		ID: m.conn.ID, Bits: m.bits, Seed: m.seed, Whole: m.trade.paying(), Fast: true, Snubbed: m.snubbed}, n)
+	who := picker.Peer{ID: m.conn.ID, Bits: m.bits, Seed: m.seed, Whole: m.trade.paying(), Fast: true, Snubbed: m.snubbed}
+	s.leases = s.picker.Lease(s.leases[:0], who, n)
+	if len(s.leases) == 0 && who.Whole && s.unmix(&who) {
+		s.leases = s.picker.Lease(s.leases, who, n)
+	}
 	if len(s.leases) > 0 {
 		m.conn.Grant(s.leases, m.chokes)
 		return
 	}
 	s.updateInterest(m)
+}
+
+// unmix makes a piece free for a peer that is paid for whole pieces (A23) when
+// all that is left was begun by others: what they sent is dropped, for a bad
+// block of theirs would cost this peer its pay, and us its good will. A piece
+// in which somebody has unpaid blocks is finished as it is.
+func (s *Swarm) unmix(who *picker.Peer) bool {
+	s.ids = s.picker.Mixed(s.ids[:0], *who)
+	for _, piece := range s.ids {
+		if !s.credited(piece) {
+			s.restart(piece)
+			return true
+		}
+	}
+	who.Whole = false
+	return len(s.ids) > 0
+}
+
+// credited says whether a peer is still to be paid for blocks of a piece.
+func (s *Swarm) credited(piece uint32) bool {
+	for _, m := range s.peers {
+		for _, c := range m.trade.credits {
+			if c.piece == piece {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// restart drops what came of a piece on which nobody works.
+func (s *Swarm) restart(piece uint32) {
+	s.store.Forget(piece)
+	s.picker.Reset(piece)
 }
 
 // feedAll looks for work for peers whose pipeline ran dry.
