@@ -5,7 +5,7 @@ import "testing"
 // TestForget: bad blocks of a piece that was given up do not spoil the next
 // attempt, also where a prefix of the piece went to the disk already.
 func TestForget(t *testing.T) {
-	tor := newTorrent(t.TempDir(), testPool(t, PoolConfig{}), 4<<20, File{Path: []string{"a"}, Length: 8<<20 + 5})
+	tor := newTorrent(t.TempDir(), testPool(t, PoolConfig{}), 4<<20, File{Path: "a", Length: 8<<20 + 5})
 	s := mustOpen(t, tor.config())
 	defer s.Close()
 	s.Forget(0) // nothing there

@@ -261,7 +261,9 @@ func reconcile(t *testing.T, l *ledgertest.Memory, all ...*trader) {
 		_, _, paid := x.seen(payments.EventPaid)
 		_, _, earned := x.seen(payments.EventEarned)
 		got := x.gained()
-		if got != int64(earned)-int64(paid) {
+		// A channel paid less than the least output settles with nothing.
+		dust := int64(ledger.DefaultMinOutput) * int64(len(x.book.Summary()))
+		if off := got - (int64(earned) - int64(paid)); off < -dust || off > dust {
 			t.Errorf("%v: ledger says %d, events say %d earned and %d paid", x.purse.Address(), got, earned, paid)
 		}
 		var sum amount.Amount
