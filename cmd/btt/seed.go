@@ -65,7 +65,7 @@ func seed(ctx context.Context, g *global, t *transfer, r *terminal.Reporter, pat
 		return err
 	}
 	defer closeNode(node, r)
-	sw, err := node.Add(btt.Add{Torrent: torrent, Trackers: t.tiers(), Dir: filepath.Dir(path), Peers: peers})
+	sw, err := node.Add(btt.Add{Torrent: torrent, Trackers: t.tiers(), Dir: filepath.Dir(path), InPlace: true, Peers: peers})
 	if err != nil {
 		return err
 	}

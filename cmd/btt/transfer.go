@@ -72,6 +72,9 @@ func (t *transfer) register(f *pflag.FlagSet) {
 // config turns the flags into a node's configuration.
 func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 	cfg := btt.Config{Listen: t.listen, ChokeEvery: t.choke, Log: g.log()}
+	if t.slots == 0 {
+		return cfg, usage("--slots 0 would serve nobody: give a number, or -1 for no limit")
+	}
 	cfg.Choker = choker.Default(t.slots)
 	cfg.Choker.Optimistic = t.optim
 	var err error

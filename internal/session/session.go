@@ -171,6 +171,9 @@ type Add struct {
 	Trackers [][]string        // besides the torrent's own
 	Dir      string
 	Peers    []netip.AddrPort
+	// InPlace shares files that lie in Dir under the torrent's own names, also
+	// those that a download would have changed to be safe everywhere.
+	InPlace bool
 	// Plain keeps this torrent out of the market (R9.2).
 	Plain bool
 }
@@ -193,7 +196,7 @@ func (s *Session) Add(a Add) (*swarm.Swarm, error) {
 		return nil, fmt.Errorf("add torrent %x: session holds %d torrents, its limit", hash, MaxTorrents)
 	}
 	s.next++
-	cfg := swarm.Config{Index: s.next, InfoHash: hash, Torrent: a.Torrent, Tiers: tiers, Dir: a.Dir,
+	cfg := swarm.Config{Index: s.next, InfoHash: hash, Torrent: a.Torrent, Tiers: tiers, Dir: a.Dir, InPlace: a.InPlace,
 		Resume: s.resume, PeerID: s.peerID, Port: s.port, Client: s.cfg.Client, Pool: s.pool,
 		Announcer: s.announcer, Dialer: (*dialer)(s), Market: s.cfg.Market, FreeSlot: s.freeSlot,
 		Notify: s.cfg.Notify, Observe: s.cfg.Observe, Log: s.cfg.Log}

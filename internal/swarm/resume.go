@@ -3,6 +3,9 @@ package swarm
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/bttnet/btt/internal/disk"
 	"github.com/bttnet/btt/internal/resume"
@@ -59,8 +62,33 @@ func (s *Swarm) files() []disk.File {
 	list := make([]disk.File, len(files))
 	for i, f := range files {
 		list[i] = disk.File{Path: f.Path, Length: f.Length, Pad: f.Pad}
+		if own := s.ownPath(i); own != "" {
+			list[i].Path = own
+		}
 	}
 	return list
+}
+
+// ownPath is the path of a file that is shared in place under a name that a
+// download would have changed; "" = there is none such.
+func (s *Swarm) ownPath(i int) string {
+	if !s.cfg.InPlace {
+		return ""
+	}
+	parts := s.info.Files[i].Path
+	if !s.info.SingleFile {
+		parts = append([]string{s.info.Name}, parts...)
+	}
+	for _, p := range parts {
+		if p == "" || strings.ContainsAny(p, `/\`) {
+			return ""
+		}
+	}
+	path := filepath.Join(parts...)
+	if st, err := os.Lstat(filepath.Join(s.cfg.Dir, path)); !filepath.IsLocal(path) || err != nil || !st.Mode().IsRegular() {
+		return ""
+	}
+	return filepath.ToSlash(path)
 }
 
 // snapshot copies what a saved state needs; the pieces in it are written but

@@ -60,6 +60,7 @@ type Config struct {
 	Torrent  *metainfo.Torrent // nil for a magnet link: the info is fetched
 	Tiers    [][]string        // trackers (BEP 12)
 	Dir      string            // where its files go
+	InPlace  bool              // the files are there under the torrent's own names
 	Resume   *resume.Folder    // nil = state is not kept
 	PeerID   [20]byte
 	Port     uint16
