@@ -62,6 +62,7 @@ func (s *Swarm) sell(m *member, price amount.Price) {
 		var frame []byte
 		if frame, err = t.session.Respond(price, terms.Append(nil)); err == nil {
 			m.conn.Choke()
+			s.fence(m, price) // before the response: its answer may come at once
 			m.sendSpeed(frame)
 		}
 	}
@@ -72,22 +73,30 @@ func (s *Swarm) sell(m *member, price amount.Price) {
 	}
 	t.selling, t.soldAt, m.paidSlot = price > 0, price, true
 	if price == 0 {
-		t.offered = time.Time{}
-		m.conn.Fence(nil)
 		s.unchoke(m, nil) // nothing is owed, so nothing is counted
 		return
 	}
-	t.offered = s.now
-	m.conn.Fence(func(sub uint8, payload []byte) bool {
-		msg, err := speed.Decode(payload)
-		return sub == wire.SubSpeed && err == nil && msg == speed.Message(speed.Accept{Price: price})
-	})
 	if err := t.link.Sell(price); err != nil {
 		s.cfg.Log.Warn("cannot sell slot", "addr", m.addr, "err", err)
 		s.choke(m)
 		return
 	}
 	s.unchoke(m, t.link)
+}
+
+// fence holds back requests until the peer accepts the price; a free slot needs
+// no accept.
+func (s *Swarm) fence(m *member, price amount.Price) {
+	if price == 0 {
+		m.trade.offered = time.Time{}
+		m.conn.Fence(nil)
+		return
+	}
+	m.trade.offered = s.now
+	m.conn.Fence(func(sub uint8, payload []byte) bool {
+		msg, err := speed.Decode(payload)
+		return sub == wire.SubSpeed && err == nil && msg == speed.Message(speed.Accept{Price: price})
+	})
 }
 
 // acceptTime is how long a winner may take to accept its price; it is a payment
