@@ -55,6 +55,7 @@ func TestSuccessorChannelNeverStalls(t *testing.T) {
 	trade(t, buyer, seller, w, price, 32<<20)
 	w.serve(t, 32<<20, 1<<20)
 	w.paid(t)
+	book := buyer.book
 	closeBook(t, seller)
 	closeBook(t, buyer)
 	opened := 0
@@ -72,7 +73,7 @@ func TestSuccessorChannelNeverStalls(t *testing.T) {
 	}
 	// A successor that was being opened when the seller left waits for its refund.
 	var locked amount.Amount
-	for _, c := range buyer.book.Summary() {
+	for _, c := range book.Summary() {
 		if c.Stage == channel.Funded || c.Stage == channel.Opened || c.Stage == channel.Closing {
 			locked += c.Deposit
 		}
