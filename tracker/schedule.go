@@ -287,8 +287,9 @@ func (s *Schedule) Now(now time.Time) {
 	}
 }
 
-// Stop ends the schedule and returns the announces that say goodbye, one to
-// each tracker that heard of us. Done need not be called for them.
+// Stop ends the schedule and returns the announces that say goodbye to each
+// tracker that heard of us: completed, where that is still owed, then stopped.
+// Those to one tracker follow each other. Done need not be called for them.
 func (s *Schedule) Stop() []Announce {
 	if s.stopped {
 		return nil
@@ -299,6 +300,9 @@ func (s *Schedule) Stop() []Announce {
 		for e := range g.all() {
 			if e.gone || !e.started && g.inFlight != e {
 				continue
+			}
+			if e.started && s.complete && !e.completed { // still owed
+				out = append(out, Announce{e.url, e.trackerID, EventCompleted, s.complete, g, e})
 			}
 			out = append(out, Announce{e.url, e.trackerID, EventStopped, s.complete, g, e})
 		}

@@ -187,3 +187,23 @@ func TestScheduleNeverHammers(t *testing.T) {
 		}
 	})
 }
+
+// TestStopOwesCompleted: a download that ends right after it was complete still
+// tells its trackers so.
+func TestStopOwesCompleted(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	s := NewSchedule(ScheduleConfig{Tiers: [][]string{{"http://a.example/announce"}}})
+	due := s.Due(now)
+	if len(due) != 1 || due[0].Event != EventStarted {
+		t.Fatalf("first announces %v", due)
+	}
+	s.Done(due[0], now, Outcome{Interval: time.Hour})
+	s.Completed(now)
+	var events []Event
+	for _, a := range s.Stop() {
+		events = append(events, a.Event)
+	}
+	if !slices.Equal(events, []Event{EventCompleted, EventStopped}) {
+		t.Errorf("goodbye is %v, want completed, then stopped", events)
+	}
+}

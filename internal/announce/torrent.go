@@ -148,16 +148,24 @@ func (h *Handle) finish(f finished) {
 	}
 }
 
-// goodbye sends stopped to all trackers that heard of us, side by side.
+// goodbye takes leave of all trackers that heard of us, side by side.
 func (h *Handle) goodbye(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, StopTimeout)
 	defer cancel()
 	defer context.AfterFunc(h.a.ctx, cancel)()
 	var wg sync.WaitGroup
-	for _, bye := range h.schedule.Stop() {
+	for byes := h.schedule.Stop(); len(byes) > 0; {
+		n := 1
+		for n < len(byes) && byes[n].Tracker == byes[0].Tracker {
+			n++
+		}
+		same := byes[:n]
+		byes = byes[n:]
 		wg.Go(func() {
-			// Nobody is left to hear of a failure: trackers forget us by themselves.
-			_, _ = h.a.Announce(ctx, bye.Tracker, h.request(bye))
+			for _, bye := range same {
+				// Nobody is left to hear of a failure: trackers forget us by themselves.
+				_, _ = h.a.Announce(ctx, bye.Tracker, h.request(bye))
+			}
 		})
 	}
 	wg.Wait()
