@@ -156,7 +156,7 @@ func (n *node) notify(e Event) {
 // await returns the first event that f accepts, waiting for it.
 func (n *node) await(what string, f func(Event) bool) Event {
 	n.t.Helper()
-	deadline := time.After(6 * time.Second)
+	deadline := time.After(patience)
 	for {
 		n.mu.Lock()
 		for _, e := range n.seen {
@@ -247,7 +247,7 @@ func (w *wire) cut() {
 // as a peer's writer does; each unit is verified at once.
 func (w *wire) serve(t testing.TB, n, unit int64) {
 	t.Helper()
-	deadline := time.After(6 * time.Second)
+	deadline := time.After(patience)
 	for sent := int64(0); sent < n; {
 		for w.provider.served.Load()+unit > w.provider.Allowance().Load() {
 			select {
@@ -264,10 +264,14 @@ func (w *wire) serve(t testing.TB, n, unit int64) {
 	}
 }
 
+// patience is how long a test waits for what must come; a busy machine may take
+// seconds for a sync.
+const patience = 40 * time.Second
+
 // paid waits until everything served is paid.
 func (w *wire) paid(t testing.TB) {
 	t.Helper()
-	for deadline := time.Now().Add(6 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		w.provider.mu.Lock()
 		paid := w.provider.sale.paid
 		w.provider.mu.Unlock()
