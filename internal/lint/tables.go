@@ -82,10 +82,6 @@ var states = []string{"works", "partly", "not yet"}
 // marks may not be left in code. They are written so that this file has none.
 var marks = []string{`\bTO` + `DO\b`, `\bFIX` + `ME\b`, `\bXX` + `X\b`, `panic\("(?i:to` + `do|not imple` + `mented|unimple` + `mented)`}
 
-// strangers are words and paths of the place where the code was written; a
-// reader elsewhere can do nothing with them.
-var strangers = []string{
-	`(?:^|[\s"'(=:])/(?:wor` + `k|far` + `m)/`, `\.libr` + `ary\b`, `/tmp/bri` + `ef`, `/home/[a-z]+/`,
-	`(?i)\bsub-?ag` + `ents?\b`, `(?i)\bhelper ses` + `sions?\b`, `(?i)\bbri` + `ef\.md\b`,
-	`(?i)\bcla` + `ude\b`, `(?i)\banthro` + `pic\b`, `(?i)\bchatg` + `pt\b`,
-}
+// strangers are paths of somebody's machine; a reader elsewhere can do nothing
+// with them.
+var strangers = []string{`(?m)(?:^|[ \t"'(=:])/(?:home/[a-z]+|Users/[A-Za-z]+|tmp/go-build)/`}
