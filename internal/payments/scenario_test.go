@@ -3,6 +3,7 @@ package payments
 import (
 	"encoding/binary"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -16,13 +17,19 @@ func earned(sum amount.Amount) func(Event) bool {
 	return func(e Event) bool { return e.Kind == EventEarned && e.Amount == sum }
 }
 
+// With BTT_STRESS set it makes 1,027 payments of 4 KiB before the first change. On
+// a machine under heavy disk load that was seen to stall; why is not known yet.
 func TestPriceChangeInsideALane(t *testing.T) {
+	unit := int64(1 << 16)
+	if os.Getenv("BTT_STRESS") != "" {
+		unit = 4096
+	}
 	m := ledgertest.New()
 	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
 	seller := newNode(t, m, "seller", 0, nil)
 	w := newWire(t, buyer.book, seller.book, 1, 0)
 	trade(t, buyer, seller, w, price, 64<<20)
-	w.serve(t, 4<<20, 1<<16)
+	w.serve(t, 4<<20, unit)
 	w.serve(t, 4096*3, 4096)
 	trade(t, buyer, seller, w, 3*price, 64<<20)
 	w.serve(t, 4<<20, 1<<18)
