@@ -18,6 +18,7 @@ type Handle struct {
 	results  chan finished
 	stop     chan context.Context
 	done     chan struct{}
+	flying   int // announces under way; of the torrent's goroutine
 }
 
 type finished struct {
@@ -83,6 +84,7 @@ func (h *Handle) run(ctx context.Context) {
 	for {
 		now := time.Now()
 		for _, due := range h.schedule.Due(now) {
+			h.flying++
 			go h.announce(ctx, due) // ends with its timeout or ctx
 		}
 		if next := h.schedule.Next(); next.IsZero() {
@@ -97,10 +99,33 @@ func (h *Handle) run(ctx context.Context) {
 		case f := <-h.commands:
 			f(time.Now())
 		case r := <-h.results:
+			h.flying--
 			h.finish(r)
 		case stopCtx := <-h.stop:
+			h.drain(stopCtx)
 			cancel()
 			h.goodbye(stopCtx)
+			return
+		}
+	}
+}
+
+// drainTime bounds the wait for announces under way before the goodbye.
+const drainTime = time.Second
+
+// drain waits for announces under way: one that is cut off may have been heard
+// or not, and its event would be told twice or never.
+func (h *Handle) drain(ctx context.Context) {
+	timer := time.NewTimer(drainTime)
+	defer timer.Stop()
+	for h.flying > 0 {
+		select {
+		case r := <-h.results:
+			h.flying--
+			h.finish(r)
+		case <-timer.C:
+			return
+		case <-ctx.Done():
 			return
 		}
 	}
