@@ -43,7 +43,7 @@ func TestScript(t *testing.T) {
 
 // patience is how long anything may take before a test gives up on it; nothing
 // is measured by it.
-const patience = 40 * time.Second
+const patience = 150 * time.Second
 
 const pollEvery = 10 * time.Millisecond
 
