@@ -131,6 +131,12 @@ func (a *Announcer) Scrape(ctx context.Context, raw string, hashes []tracker.Inf
 }
 
 func (a *Announcer) scrape(ctx context.Context, raw string, hashes []tracker.InfoHash) ([]tracker.Swarm, error) {
+	if a.ctx.Err() != nil {
+		return nil, ErrClosed
+	}
+	if len(raw) > tracker.MaxURL {
+		return nil, tracker.ErrURL
+	}
 	u, err := url.Parse(raw)
 	if err == nil && u.Scheme == "udp" {
 		return a.scrapeUDP(ctx, u, hashes)
@@ -150,27 +156,45 @@ func (a *Announcer) scrape(ctx context.Context, raw string, hashes []tracker.Inf
 	return tracker.ParseScrape(body)
 }
 
-// BidScrape asks an HTTP tracker for the torrents with the best bids (R6.5);
-// path is Response.BidScrape of an announce to it, empty for the usual one.
+// BidScrape asks an HTTP or UDP tracker for the torrents with the best bids
+// (R6.5); path is Response.BidScrape of an announce to an HTTP one, empty for
+// the usual name, and not used over UDP. An HTTP answer is ordered by infohash
+// and tells the bids' ages; a UDP one is ordered best first, holds at most
+// tracker.MaxUDPBidScrape torrents and cannot be asked for q.Hashes
+// (ErrNamedBids); q.MinBid may leave a UDP page empty before the last. Pages follow one another by BidPage.Next in q.After.
 func (a *Announcer) BidScrape(ctx context.Context, raw, path string, q *tracker.BidQuery) (*tracker.BidPage, error) {
+	page, err := a.bidScrape(ctx, raw, path, q)
+	if err != nil {
+		return nil, failure("bid scrape", raw, err)
+	}
+	return page, nil
+}
+
+func (a *Announcer) bidScrape(ctx context.Context, raw, path string, q *tracker.BidQuery) (*tracker.BidPage, error) {
+	if a.ctx.Err() != nil {
+		return nil, ErrClosed
+	}
+	if len(raw) > tracker.MaxURL {
+		return nil, tracker.ErrURL
+	}
+	u, err := url.Parse(raw)
+	if err == nil && u.Scheme == "udp" {
+		return a.bidScrapeUDP(ctx, u, q)
+	}
 	if path == "" {
 		path = "bidscrape"
 	}
 	base, err := tracker.ScrapeURL(raw, path)
 	if err != nil {
-		return nil, failure("bid scrape", raw, err)
+		return nil, err
 	}
 	buf, err := tracker.AppendBidScrapeURL(nil, base, q)
 	if err != nil {
-		return nil, failure("bid scrape", raw, err)
+		return nil, err
 	}
 	body, err := a.get(ctx, string(buf))
 	if err != nil {
-		return nil, failure("bid scrape", raw, err)
+		return nil, err
 	}
-	page, err := tracker.ParseBidScrape(body)
-	if err != nil {
-		return nil, failure("bid scrape", raw, err)
-	}
-	return page, nil
+	return tracker.ParseBidScrape(body)
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -23,6 +24,10 @@ const (
 
 // ErrTimeout means that a UDP tracker did not answer any of our tries.
 var ErrTimeout = errors.New("tracker does not answer over UDP")
+
+// ErrNamedBids means that a bid scrape over UDP was to answer named torrents,
+// for which its request has no room (docs/beps/tracker-bids.rst).
+var ErrNamedBids = errors.New("a bid scrape over UDP cannot name torrents: ask the tracker over HTTP, or for the top")
 
 // errNoFamily means that the machine has no socket for the tracker's family.
 var errNoFamily = errors.New("no UDP socket for the tracker's address family")
@@ -195,6 +200,7 @@ func (u *udpClient) connect(ctx context.Context, to netip.AddrPort, timeout time
 // An error answer under a cached id is tried once more with a fresh one, since
 // trackers forget ids when they restart.
 func (u *udpClient) request(ctx context.Context, to netip.AddrPort, tries int, build func(tracker.UDPHeader) []byte) ([]byte, error) {
+	renewed := false
 	for n := 0; n < tries; n++ {
 		timeout := u.base << n
 		id, fresh, err := u.connect(ctx, to, timeout)
@@ -213,8 +219,9 @@ func (u *udpClient) request(ctx context.Context, to netip.AddrPort, tries int, b
 		if err != nil {
 			return nil, err
 		}
-		if action, _, _ := tracker.ParseReplyHeader(answer); action == tracker.ActionError && !fresh {
+		if action, _, _ := tracker.ParseReplyHeader(answer); action == tracker.ActionError && !fresh && !renewed {
 			u.forget(to)
+			renewed = true
 			n--
 			continue
 		}
@@ -346,18 +353,48 @@ func (a *Announcer) scrapeUDP(ctx context.Context, t *url.URL, hashes []tracker.
 	if _, err := tracker.AppendScrapeRequest(nil, tracker.UDPHeader{}, hashes); err != nil {
 		return nil, err
 	}
+	answer, err := a.askUDP(ctx, t, func(h tracker.UDPHeader) []byte {
+		b, _ := tracker.AppendScrapeRequest(nil, h, hashes) // its error was seen above
+		return b
+	})
+	if err != nil {
+		return nil, err
+	}
+	return tracker.ParseScrapeResponse(answer, hashes)
+}
+
+// bidScrapeUDP asks the first address of the tracker that answers. The
+// request has no field for the least bid, so that is done here.
+func (a *Announcer) bidScrapeUDP(ctx context.Context, t *url.URL, q *tracker.BidQuery) (*tracker.BidPage, error) {
+	if len(q.Hashes) > 0 {
+		return nil, ErrNamedBids
+	}
+	answer, err := a.askUDP(ctx, t, func(h tracker.UDPHeader) []byte {
+		return tracker.AppendBidScrapeRequest(nil, h, q)
+	})
+	if err != nil {
+		return nil, err
+	}
+	page, err := tracker.ParseBidScrapeResponse(answer)
+	if err != nil {
+		return nil, err
+	}
+	least := tracker.CodedBid(tracker.BidCode(q.MinBid)) // the answer's bids are rounded so too
+	page.Torrents = slices.DeleteFunc(page.Torrents, func(s tracker.BidSwarm) bool { return s.Bid < least })
+	return page, nil
+}
+
+// askUDP makes one request to the tracker's addresses in turn until one answers.
+func (a *Announcer) askUDP(ctx context.Context, t *url.URL, build func(tracker.UDPHeader) []byte) ([]byte, error) {
 	to, err := a.udp.resolve(ctx, t)
 	if err != nil {
 		return nil, err
 	}
 	var errs []error
 	for _, addr := range to {
-		answer, err := a.udp.request(ctx, addr, a.udp.tries, func(h tracker.UDPHeader) []byte {
-			b, _ := tracker.AppendScrapeRequest(nil, h, hashes) // its error was seen above
-			return b
-		})
+		answer, err := a.udp.request(ctx, addr, a.udp.tries, build)
 		if err == nil {
-			return tracker.ParseScrapeResponse(answer, hashes)
+			return answer, nil
 		}
 		errs = append(errs, err)
 	}

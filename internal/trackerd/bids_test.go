@@ -1,11 +1,13 @@
 package trackerd
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/bttnet/btt/internal/announce"
 	"github.com/bttnet/btt/tracker"
 )
 
@@ -175,6 +177,37 @@ func TestBidScrape(t *testing.T) {
 		t.Errorf("named torrents: %+v, %v", page, err)
 	}
 	udpBidScrape(t, s, len(seen))
+	announcerBidScrapeUDP(t, s, a, len(seen))
+}
+
+// announcerBidScrapeUDP pages through the board by the client over a socket.
+func announcerBidScrapeUDP(t *testing.T, s *Server, a *announce.Announcer, want int) {
+	url := fmt.Sprintf("udp://%v/announce", s.Addr())
+	q := tracker.BidQuery{Top: 45}
+	seen := make(map[tracker.InfoHash]bool)
+	for first := true; first || q.After != 0; first = false {
+		page, err := a.BidScrape(t.Context(), url, "", &q)
+		if err != nil || len(page.Torrents) == 0 || len(page.Torrents) > tracker.MaxUDPBidScrape {
+			t.Fatalf("page %+v, %v", page, err)
+		}
+		if best := page.Torrents[0]; first && (best.InfoHash[0] != 200 || best.Bidders != 6 || best.Incomplete != 6) {
+			t.Errorf("best torrent over UDP is %+v", best)
+		}
+		for _, b := range page.Torrents {
+			seen[b.InfoHash] = true
+		}
+		q.After = page.Next
+	}
+	if len(seen) != want {
+		t.Errorf("UDP pages hold %d torrents, want %d", len(seen), want)
+	}
+	page, err := a.BidScrape(t.Context(), url, "", &tracker.BidQuery{Top: 45, MinBid: 125_000_000})
+	if err != nil || len(page.Torrents) != 7 {
+		t.Errorf("the least bid leaves %d torrents, %v", len(page.Torrents), err)
+	}
+	if _, err := a.BidScrape(t.Context(), url, "", &tracker.BidQuery{Hashes: []tracker.InfoHash{{3}}}); !errors.Is(err, announce.ErrNamedBids) {
+		t.Errorf("named torrents over UDP: %v", err)
+	}
 }
 
 func udpBidScrape(t *testing.T, s *Server, want int) {
@@ -215,7 +248,9 @@ func TestNoBids(t *testing.T) {
 			t.Fatalf("got %+v, %v", got, err)
 		}
 	}
-	if _, err := a.BidScrape(t.Context(), url, "", &tracker.BidQuery{}); err == nil {
-		t.Error("bid scrape is served")
+	for _, url := range []string{url, fmt.Sprintf("udp://%v", s.Addr())} {
+		if _, err := a.BidScrape(t.Context(), url, "", &tracker.BidQuery{}); err == nil {
+			t.Error("bid scrape is served:", url)
+		}
 	}
 }
