@@ -19,8 +19,8 @@ var Levels = map[string]int{
 	"metainfo": 1, "wire": 1,
 
 	"ledger": 2, "channel": 2, "wallet": 2, "tracker": 2,
-	"ledger/ledgertest": 2,
-	"speed":             2, "speed/auction": 2, "speed/autobid": 2, "speed/reserve": 2,
+	"ledger/books": 2, "ledger/ledgertest": 2,
+	"speed": 2, "speed/auction": 2, "speed/autobid": 2, "speed/reserve": 2,
 
 	"internal/peer": 3, "internal/picker": 3, "internal/choker": 3, "internal/ratelimit": 3,
 	"internal/mse": 3, "internal/disk": 3, "internal/resume": 3, "internal/announce": 3, "internal/purse": 3, "internal/payments": 3,
@@ -44,6 +44,7 @@ var sideways = map[string][]string{
 	"channel":             {"ledger"},
 	"wallet":              {"ledger"},
 	"speed":               {"channel", "ledger", "speed/auction", "speed/autobid", "speed/reserve"},
+	"ledger/books":        {"ledger"},
 	"ledger/ledgertest":   {"ledger"},
 	"internal/announce":   {"internal/peer"},
 	"internal/peer":       {"internal/disk", "internal/picker", "internal/ratelimit"},
