@@ -14,6 +14,7 @@ import (
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/internal/choker"
+	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/purse"
 	"github.com/bttnet/btt/internal/session"
@@ -35,7 +36,7 @@ type Node struct {
 	session *session.Session
 	purse   *purse.Purse
 	book    *payments.Book
-	market  *swarm.Market
+	market  *market.Node
 
 	balance atomic.Int64
 	refresh chan struct{}
@@ -118,7 +119,7 @@ func (n *Node) openMoney(ctx context.Context) error {
 	if c.SpendRate > 0 {
 		bid.SpendRate = c.SpendRate
 	}
-	n.market = &swarm.Market{Book: n.book, Account: n.purse.Address(), Net: st.Network,
+	n.market = &market.Node{Book: n.book, Account: n.purse.Address(), Net: st.Network,
 		Balance: func() amount.Amount { return amount.Amount(n.balance.Load()) },
 		Bid:     bid, Buy: !c.EarnOnly, Sell: true, TorrentBudget: c.TorrentBudget, Reserve: reserve.Fixed(c.Reserve),
 		Growth: reserve.Growth{Slope: c.ReserveGrowth, Cap: c.ReserveCap}, TrackerBids: !c.NoTrackerBids}

@@ -4,7 +4,7 @@ import (
 	"errors"
 
 	"github.com/bttnet/btt/amount"
-	"github.com/bttnet/btt/internal/swarm"
+	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/speed/autobid"
 )
 
@@ -42,7 +42,7 @@ func (n *Node) SetSpending(set Spending) error {
 	}
 	bid := n.market.Spending().Bid
 	bid.SpendRate, bid.Cap = min(set.Rate, autobid.PPM), set.PriceCap
-	n.market.SetSpending(swarm.Spending{Bid: bid, TorrentBudget: set.TorrentBudget})
+	n.market.SetSpending(market.Spending{Bid: bid, TorrentBudget: set.TorrentBudget})
 	for _, s := range n.session.Swarms() {
 		s.Rebid()
 	}

@@ -25,7 +25,7 @@ var Levels = map[string]int{
 	"internal/peer": 3, "internal/picker": 3, "internal/choker": 3, "internal/ratelimit": 3,
 	"internal/mse": 3, "internal/disk": 3, "internal/resume": 3, "internal/announce": 3, "internal/purse": 3, "internal/payments": 3,
 
-	"internal/swarm": 4, "internal/session": 4, "internal/create": 4,
+	"internal/market": 4, "internal/swarm": 4, "internal/session": 4, "internal/create": 4,
 
 	"internal/ledgerd": 5, "internal/trackerd": 5,
 
@@ -50,7 +50,8 @@ var sideways = map[string][]string{
 	"internal/peer":       {"internal/disk", "internal/picker", "internal/ratelimit"},
 	"internal/resume":     {"internal/disk", "internal/picker"},
 	"internal/payments":   {"internal/purse"},
-	"internal/session":    {"internal/swarm"},
+	"internal/swarm":      {"internal/market"},
+	"internal/session":    {"internal/market", "internal/swarm"},
 	"internal/lint/skips": {"internal/lint"},
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/internal/choker"
+	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/purse"
 	"github.com/bttnet/btt/internal/swarm"
@@ -35,7 +36,7 @@ type trader struct {
 	ledger *ledgertest.Memory
 	purse  *purse.Purse
 	book   *payments.Book
-	market *swarm.Market
+	market *market.Node
 	funds  amount.Amount
 	closed bool
 
@@ -50,7 +51,7 @@ type traderConfig struct {
 	funds    amount.Amount
 	cap      amount.Price // every bid is this, for the balances are large
 	reserve  amount.Price
-	market   func(*swarm.Market)
+	market   func(*market.Node)
 }
 
 // slots is a choker without optimistic slots, so that whoever bids pays.
@@ -85,7 +86,7 @@ func newTrader(t *testing.T, l *ledgertest.Memory, cfg traderConfig) *trader {
 	}
 	bid := autobid.Default()
 	bid.Cap = cfg.cap
-	x.market = &swarm.Market{Book: x.book, Account: x.purse.Address(), Net: st.Network, Bid: bid,
+	x.market = &market.Node{Book: x.book, Account: x.purse.Address(), Net: st.Network, Bid: bid,
 		Balance: func() amount.Amount { return cfg.funds }, Buy: cfg.cap > 0, Sell: true, Reserve: reserve.Fixed(cfg.reserve)}
 	if cfg.market != nil {
 		cfg.market(x.market)

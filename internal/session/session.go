@@ -14,6 +14,7 @@ import (
 	"github.com/bttnet/btt/internal/announce"
 	"github.com/bttnet/btt/internal/choker"
 	"github.com/bttnet/btt/internal/disk"
+	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/mse"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/ratelimit"
@@ -52,7 +53,7 @@ type Config struct {
 	// WriteBudget bounds the verified bytes that wait for the disk.
 	WriteBudget int64
 	Announce    announce.Config
-	Market      *swarm.Market // nil = plain BitTorrent
+	Market      *market.Node // nil = plain BitTorrent
 	Notify      func(swarm.Event)
 	// Observe sees what the payment side reports.
 	Observe func(*swarm.Swarm, netip.AddrPort, payments.LinkEvent)

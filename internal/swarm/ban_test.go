@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/speed"
 )
@@ -15,7 +16,7 @@ import (
 // is judged by account alone (R12.3).
 func TestUnpaidAddressRefused(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
-	k := &Market{}
+	k := &market.Node{}
 	s := &Swarm{cfg: Config{Market: k}, now: now, peers: map[uint32]*member{}, state: Seeding}
 	bad, local := netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("127.0.0.1")
 	arrive := func(a netip.Addr) error {
@@ -28,18 +29,18 @@ func TestUnpaidAddressRefused(t *testing.T) {
 			t.Fatalf("refused after %d failures: %v", i, err)
 		}
 		account := ledger.Address{byte(i + 1)}
-		if banned := k.fail(account, bad, now); banned != (i+1 == speed.BanAfter) {
+		if banned := k.Fail(account, bad, now); banned != (i+1 == speed.BanAfter) {
 			t.Errorf("failure %d: banned %v", i+1, banned)
 		}
-		k.fail(ledger.Address{99}, local, now)
+		k.Fail(ledger.Address{99}, local, now)
 	}
-	if err := arrive(bad); !errors.Is(err, errUnpaid) {
+	if err := arrive(bad); !errors.Is(err, market.ErrUnpaid) {
 		t.Errorf("banned address: %v", err)
 	}
 	if err := arrive(local); err != nil {
 		t.Errorf("loopback: %v", err)
 	}
-	if eligible, banned := k.standing(ledger.Address{99}, local, now); eligible || !banned {
+	if eligible, banned := k.Standing(ledger.Address{99}, local, now); eligible || !banned {
 		t.Errorf("account: eligible %v, banned %v", eligible, banned)
 	}
 	s.now = now.Add(speed.PenaltyBase << (speed.BanAfter - 1))

@@ -3,47 +3,26 @@ package swarm
 import (
 	"context"
 	"errors"
-	"math/bits"
 	"net/netip"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/announce"
+	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/speed"
 	"github.com/bttnet/btt/speed/autobid"
 	"github.com/bttnet/btt/tracker"
 	"github.com/bttnet/btt/wire"
 )
 
-func TestRoundBid(t *testing.T) {
-	for b, want := range map[uint64]uint64{0: 0, 1: 1, 2: 2, 3: 2, 4: 4, 5: 5, 7: 5, 8: 8, 10: 8, 11: 11, 15: 11, 16: 16,
-		1_000_000: 741_455, 1 << 62: 1 << 62, 1 << 63: 1 << 63, ^uint64(0): sqrt2} {
-		if got := roundBid(b); got != want {
-			t.Errorf("%d is told as %d, want %d", b, got, want)
-		}
-	}
-	rapid.Check(t, func(t *rapid.T) {
-		b := rapid.Uint64Range(1, 1<<62).Draw(t, "bid")
-		got := roundBid(b)
-		if got > b || roundBid(got) != got {
-			t.Fatalf("%d is told as %d, that as %d", b, got, roundBid(got))
-		}
-		// The next power, got·√2 + 1 at most, is above b: b² < 2·(got+1)².
-		bh, bl := bits.Mul64(b, b)
-		gh, gl := bits.Mul64(got+1, got+1)
-		if gh = gh<<1 | gl>>63; bh > gh || bh == gh && bl >= gl<<1 {
-			t.Fatalf("%d is told as %d: more than a factor of √2 below", b, got)
-		}
-	})
-}
+// What bids of 10 and 1 BTT/GiB are rounded down to for a tracker.
+const rounded10, rounded1 = 8_388_608, 741_455
 
 // rich is a market that bids 10 BTT/GiB and tells trackers.
-func rich(w *world) *Market {
+func rich(w *world) *market.Node {
 	k := w.market()
 	k.Balance = func() amount.Amount { return 1_000_000 * amount.BTT }
 	k.Bid.Cap, k.TrackerBids = 10*btt, true
@@ -53,29 +32,29 @@ func rich(w *world) *Market {
 // TestBidStats: what an announce says of our bid (R6.1, R6.2).
 func TestBidStats(t *testing.T) {
 	stats := func(s *Swarm) (st tracker.Stats) {
-		_ = s.do(func() { s.bidStats(&st) })
+		_ = s.do(func() { s.market.Stats(&st) })
 		return st
 	}
 	bubble(t, 10*testPiece, func(t *testing.T, w *world) {
 		k := rich(w)
 		s := w.node(k, w.t.TempDir(), nil)
-		if got := stats(s); got.Bid != roundBid(uint64(10*btt)) || got.Top != trackerTop {
+		if got := stats(s); got.Bid != rounded10 || got.Top != market.TrackerTop {
 			t.Errorf("alone in the swarm: %+v", got)
 		}
 		w.visitAs(s, wire.HaveAll, true)
-		k.SetSpending(Spending{Bid: autobid.Config{SpendRate: autobid.PPM, Cap: 100 * btt}})
-		if got := stats(s).Bid; got != roundBid(uint64(10*btt)) {
+		k.SetSpending(market.Spending{Bid: autobid.Config{SpendRate: autobid.PPM, Cap: 100 * btt}})
+		if got := stats(s).Bid; got != rounded10 {
 			t.Errorf("the tracker knows %d, more than the peer", got)
 		}
-		k.SetSpending(Spending{Bid: autobid.Config{SpendRate: autobid.PPM, Cap: btt}})
-		if got := stats(s).Bid; got != roundBid(uint64(btt)) {
+		k.SetSpending(market.Spending{Bid: autobid.Config{SpendRate: autobid.PPM, Cap: btt}})
+		if got := stats(s).Bid; got != rounded1 {
 			t.Errorf("after a fall the tracker knows %d", got)
 		}
 		k.Buy = false
-		if got := stats(s); got.Bid != 0 || got.Top != trackerTop {
+		if got := stats(s); got.Bid != 0 || got.Top != market.TrackerTop {
 			t.Errorf("of a node that only earns: %+v", got)
 		}
-		if got := stats(w.seed(rich(w), nil)); got.Bid != 0 || got.Top != trackerTop {
+		if got := stats(w.seed(rich(w), nil)); got.Bid != 0 || got.Top != market.TrackerTop {
 			t.Errorf("of a seed: %+v", got)
 		}
 		off := rich(w)
@@ -105,28 +84,28 @@ func tell(s *Swarm, r announce.Result) {
 // TestBidDue: a changed bid is told when the tracker wants to hear it, and
 // never twice in a minute.
 func TestBidDue(t *testing.T) {
-	for _, tt := range []struct{ told, want time.Duration }{{0, bidPause}, {10 * time.Minute, 10 * time.Minute}, {time.Second, time.Minute}} {
+	for _, tt := range []struct{ told, want time.Duration }{{0, market.BidPause}, {10 * time.Minute, 10 * time.Minute}, {time.Second, time.Minute}} {
 		bubble(t, 10*testPiece, func(t *testing.T, w *world) {
 			k := rich(w)
 			s := w.node(k, w.t.TempDir(), nil)
 			due := func() (ok bool) {
-				_ = s.do(func() { ok = s.bidDue() })
+				_ = s.do(func() { ok = s.market.BidDue() })
 				return ok
 			}
-			_ = s.do(func() { s.bidStats(&tracker.Stats{}) })
+			_ = s.do(func() { s.market.Stats(&tracker.Stats{}) })
 			after(time.Hour)
 			if due() {
 				t.Fatal("due at a tracker that knows no bids")
 			}
 			tell(s, answer(tt.told))
-			k.SetSpending(Spending{Bid: autobid.Config{SpendRate: autobid.PPM, Cap: 20 * btt}})
+			k.SetSpending(market.Spending{Bid: autobid.Config{SpendRate: autobid.PPM, Cap: 20 * btt}})
 			if after(tt.want - time.Second); due() {
 				t.Errorf("pause %v: due too soon", tt.told)
 			}
 			if after(2 * time.Second); !due() {
 				t.Errorf("pause %v: not due", tt.told)
 			}
-			k.SetSpending(Spending{Bid: autobid.Config{SpendRate: autobid.PPM, Cap: 10 * btt}})
+			k.SetSpending(market.Spending{Bid: autobid.Config{SpendRate: autobid.PPM, Cap: 10 * btt}})
 			if due() {
 				t.Errorf("pause %v: due without a change", tt.told)
 			}
@@ -156,12 +135,12 @@ func (p *phone) Dial(ctx context.Context, a netip.AddrPort, _ wire.Handshake) (*
 func TestContacts(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
-		set   func(*Market)
+		set   func(*market.Node)
 		first int
 	}{
-		{"seller", func(*Market) {}, maxBidders},
-		{"no seller", func(k *Market) { k.Sell = false }, -1},
-		{"switched off", func(k *Market) { k.TrackerBids = false }, -1},
+		{"seller", func(*market.Node) {}, market.MaxBidders},
+		{"no seller", func(k *market.Node) { k.Sell = false }, -1},
+		{"switched off", func(k *market.Node) { k.TrackerBids = false }, -1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, 10*testPiece, func(t *testing.T, w *world) {
@@ -243,9 +222,10 @@ func TestFarBelow(t *testing.T) {
 					t.Errorf("disconnected: %v", p.gone())
 				}
 				_ = s.do(func() { // the same bid is not compared again
-					if k := s.known[w.address(w.nodes)]; tt.want != silent && k.told != nil {
+					kept := s.market.Bidders(func(netip.AddrPort) bool { return true })
+					if tt.want != silent && len(kept) != 0 {
 						t.Error("the told bid is kept")
-					} else if tt.want == lie && k.failures < maxRetryShift {
+					} else if tt.want == lie && s.known[w.address(w.nodes)].failures < maxRetryShift {
 						t.Error("the peer is called again soon")
 					}
 				})
@@ -275,7 +255,9 @@ func TestRebid(t *testing.T) {
 				}
 			}
 		}
-		set := func(c amount.Price) { k.SetSpending(Spending{Bid: autobid.Config{SpendRate: autobid.PPM, Cap: c}}) }
+		set := func(c amount.Price) {
+			k.SetSpending(market.Spending{Bid: autobid.Config{SpendRate: autobid.PPM, Cap: c}})
+		}
 		heard(10 * btt)
 		after(10 * time.Second)
 		set(105 * btt / 10)
@@ -294,7 +276,7 @@ func TestRebid(t *testing.T) {
 		after(2 * time.Second)
 		heard(10*btt, 105*btt/10, 11*btt, 20*btt)
 		after(2 * time.Minute)
-		k.SetSpending(Spending{}) // no more bids: the last one is withdrawn
+		k.SetSpending(market.Spending{}) // no more bids: the last one is withdrawn
 		s.Rebid()
 		heard(10*btt, 105*btt/10, 11*btt, 20*btt, 0)
 		if st := s.Status(); st.Bid != 0 {
@@ -308,12 +290,12 @@ func TestTorrentBudget(t *testing.T) {
 	bubble(t, 10*testPiece, func(t *testing.T, w *world) {
 		k := rich(w)
 		s := w.node(k, w.t.TempDir(), nil)
-		_ = s.do(func() { s.spent = 3 * amount.BTT })
+		_ = s.do(func() { s.market.Resume(3*amount.BTT, 0) })
 		for _, tt := range []struct {
 			budget amount.Amount
 			bids   bool
 		}{{0, true}, {2 * amount.BTT, false}, {3 * amount.BTT, false}, {4 * amount.BTT, true}} {
-			k.SetSpending(Spending{Bid: k.Bid, TorrentBudget: tt.budget})
+			k.SetSpending(market.Spending{Bid: k.Bid, TorrentBudget: tt.budget})
 			if got := s.Status().Bid; got > 0 != tt.bids {
 				t.Errorf("budget %v: bids %v", tt.budget, got)
 			}

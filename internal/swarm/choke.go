@@ -21,7 +21,7 @@ func (s *Swarm) candidates(dst []choker.Candidate, newRound bool) []choker.Candi
 			Received: got - m.roundReceived, Sent: sent - m.roundSent,
 			UnchokedAt: m.unchokedAt, WaitingSince: m.waiting,
 		}
-		s.bidOf(m, &c)
+		s.market.Complete(m.trade, &c)
 		if newRound {
 			m.roundReceived, m.roundSent = got, sent
 		}
@@ -52,8 +52,8 @@ func (s *Swarm) Decide(ds []choker.Decision) {
 
 func (s *Swarm) decide(m *member, d choker.Decision) {
 	switch {
-	case d.Unchoke && d.Paid:
-		s.sell(m, d.Price)
+	case d.Unchoke && d.Paid && m.trade.Trading():
+		s.market.Sell(m.trade, d.Price, m.unchoked)
 	case d.Unchoke:
 		s.serveFree(m)
 	case m.unchoked:
@@ -74,15 +74,15 @@ func (s *Swarm) choke(m *member) {
 	if !m.unchoked {
 		return
 	}
-	m.unchoked, m.optimistic, m.paidSlot = false, false, false
+	m.unchoked, m.optimistic = false, false
 	m.waiting = s.now
 	m.conn.Choke()
-	s.stopSelling(m)
+	m.trade.LostSlot()
 }
 
 // serveFree gives a slot that costs nothing.
 func (s *Swarm) serveFree(m *member) {
-	if m.paidSlot {
+	if m.trade.Sold() {
 		s.choke(m)
 	}
 	s.unchoke(m, nil)

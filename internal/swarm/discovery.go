@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/bttnet/btt/internal/announce"
@@ -36,7 +37,7 @@ func (s *Swarm) trackerStats() tracker.Stats {
 	select {
 	case s.calls <- func() {
 		st := s.countStats()
-		s.bidStats(&st)
+		s.market.Stats(&st)
 		now <- st
 	}:
 	case <-s.ending:
@@ -67,7 +68,7 @@ func (s *Swarm) onTracker(r announce.Result) {
 	for _, a := range r.Peers {
 		s.learn(a)
 	}
-	s.onTold(&r)
+	s.market.Told(&r, func(a netip.AddrPort) bool { return s.known[a] != nil })
 	s.connect()
 }
 

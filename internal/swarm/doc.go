@@ -1,5 +1,6 @@
 // Package swarm is one torrent: its peers, its picker, its store, its tracker
-// announces and, when the node takes part in BitTorrent Speed, its market.
+// announces and, when the node takes part in BitTorrent Speed, its market
+// (internal/market).
 //
 // Ownership: a [Swarm] is owned by one goroutine, [Swarm.run], with one
 // select. It is started by [New] and ends after [Swarm.Close], which waits for

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/internal/disk"
+	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/peer"
 	"github.com/bttnet/btt/internal/picker"
 	"github.com/bttnet/btt/metainfo"
@@ -38,7 +39,7 @@ func (s *Swarm) adopt(info *metainfo.Info) error {
 	s.picker = picker.New(picker.Config{PieceLength: info.PieceLength, TotalLength: info.TotalLength,
 		Seed: s.entropy()})
 	s.pieces = peer.NewPieces(info.NumPieces())
-	s.openReserve()
+	s.market.SetLayout(market.Layout{TotalLength: info.TotalLength, PieceLength: info.PieceLength, Pieces: info.NumPieces()})
 	s.check(false)
 	return nil
 }
@@ -100,7 +101,7 @@ func (s *Swarm) checked(err error) {
 	if s.picker.Missing() == 0 {
 		s.state = Seeding
 		s.seedAt = s.now
-		s.startReserve(true)
+		s.market.Completed(true)
 		s.save()
 		s.notify(Completed, nil)
 	}
@@ -115,7 +116,7 @@ func (s *Swarm) checked(err error) {
 // reads what it said about its own.
 func (s *Swarm) meet(m *member) {
 	m.bits = wire.NewBits(s.info.NumPieces())
-	m.conn.SetStore(s.serving(), s.pieces, s.info.PieceLength, s.info.TotalLength)
+	m.conn.SetStore(s.market.Serving(s.store), s.pieces, s.info.PieceLength, s.info.TotalLength)
 	for i := range s.info.NumPieces() {
 		if s.pieces.Has(uint32(i)) {
 			m.conn.Have(uint32(i))
@@ -143,7 +144,7 @@ func (s *Swarm) complete() {
 		return
 	}
 	s.state, s.seedAt = Seeding, s.now
-	s.startReserve(false)
+	s.market.Completed(false)
 	s.save()
 	if s.tracker != nil {
 		s.tracker.Completed()
@@ -153,7 +154,7 @@ func (s *Swarm) complete() {
 			m.wanted = false
 			m.conn.Send(wire.AppendEmpty(nil, wire.NotInterested))
 		}
-		s.market(m)
+		s.market.Tell(m.trade)
 	}
 	s.cfg.FreeSlot()
 	s.notify(Completed, nil)
@@ -164,11 +165,12 @@ func (s *Swarm) tick() {
 	for _, m := range s.peers {
 		s.tickPeer(m)
 	}
-	s.tickMarket()
+	s.market.Tick()
 	s.fetchMetadata()
 	s.unstick()
 	s.tickPEX()
 	s.connect()
+	s.dirty = s.market.Changed() || s.dirty
 	if s.dirty && s.now.Sub(s.saved) >= saveEvery && s.store != nil {
 		s.save()
 	}
@@ -203,7 +205,7 @@ func (s *Swarm) tickPeer(m *member) {
 	case m.seed && s.state == Seeding && s.now.Sub(s.seedAt) > retireAfter && s.now.Sub(m.joined) > retireAfter:
 		s.kick(m, errUseless)
 		return
-	case !m.wanted && !m.interest && !m.trade.busy() && s.now.Sub(m.joined) > idleAfter && s.state != FetchingMetadata:
+	case !m.wanted && !m.interest && !m.trade.Busy() && s.now.Sub(m.joined) > idleAfter && s.state != FetchingMetadata:
 		s.kick(m, errIdle)
 		return
 	case s.now.Sub(m.sentAt) > keepAlive:

@@ -29,7 +29,7 @@ func (s *Swarm) handle(c *peer.Conn) {
 			feed = true
 		case peer.Choked:
 			m.choked, m.chokes = true, e.Piece
-			m.trade.buying, m.trade.broke = false, false // a slot without a bid response is free
+			m.trade.Choked()
 			s.returnAll(m)
 		case peer.Rejected:
 			s.onReject(m, e) // asked again at the next tick: no loop with a peer that rejects all
@@ -41,7 +41,7 @@ func (s *Swarm) handle(c *peer.Conn) {
 			s.onExtended(m, e.Sub, e.Data)
 		}
 	}
-	m.trade.pay()
+	m.trade.Pay()
 	if feed {
 		s.feed(m)
 	}
@@ -131,7 +131,7 @@ func (s *Swarm) uncount(m *member) {
 // afterHave tells the peer whether we want something of it.
 func (s *Swarm) afterHave(m *member) {
 	s.updateInterest(m)
-	s.market(m)
+	s.market.Tell(m.trade)
 	if !m.choked {
 		s.feed(m)
 	}
@@ -161,7 +161,7 @@ func (s *Swarm) onInterest(m *member, is bool) {
 	m.interest = is
 	if is {
 		m.waiting = s.now
-	} else if m.paidSlot {
+	} else if m.trade.Sold() {
 		s.choke(m) // the buyer may want its one slot in another torrent (R5.6)
 	}
 	s.cfg.FreeSlot()
@@ -176,7 +176,7 @@ func (s *Swarm) onBlock(m *member, e *peer.Event) {
 	s.picker.Received(e.Piece, block, m.conn.ID)
 	m.snubbed = false
 	if e.Result == disk.Stored || e.Result == disk.Verified {
-		s.creditBlock(m, e.Piece, int64(e.Length))
+		s.market.Credit(m.trade, e.Piece, int64(e.Length))
 	}
 	s.ids = s.picker.OthersWaiting(s.ids[:0], e.Piece, block)
 	for _, id := range s.ids {
@@ -209,7 +209,7 @@ func (s *Swarm) returnAll(m *member) {
 
 // feed leases blocks to a peer that can use them.
 func (s *Swarm) feed(m *member) {
-	if s.picker == nil || s.state != Downloading || m.choked || m.trade.broke {
+	if s.picker == nil || s.state != Downloading || m.choked || m.trade.Broke() {
 		return
 	}
 	n := m.conn.Want()
@@ -219,7 +219,7 @@ func (s *Swarm) feed(m *member) {
 	if n == 0 {
 		return
 	}
-	who := picker.Peer{ID: m.conn.ID, Bits: m.bits, Seed: m.seed, Whole: m.trade.paying(), Fast: true, Snubbed: m.snubbed}
+	who := picker.Peer{ID: m.conn.ID, Bits: m.bits, Seed: m.seed, Whole: m.trade.Paying(), Fast: true, Snubbed: m.snubbed}
 	s.leases = s.picker.Lease(s.leases[:0], who, n)
 	if len(s.leases) == 0 && who.Whole && s.unmix(&who) {
 		s.leases = s.picker.Lease(s.leases, who, n)
@@ -238,25 +238,13 @@ func (s *Swarm) feed(m *member) {
 func (s *Swarm) unmix(who *picker.Peer) bool {
 	s.ids = s.picker.Mixed(s.ids[:0], *who)
 	for _, piece := range s.ids {
-		if !s.credited(piece) {
+		if !s.market.Credited(piece) {
 			s.restart(piece)
 			return true
 		}
 	}
 	who.Whole = false
 	return len(s.ids) > 0
-}
-
-// credited says whether a peer is still to be paid for blocks of a piece.
-func (s *Swarm) credited(piece uint32) bool {
-	for _, m := range s.peers {
-		for _, c := range m.trade.credits {
-			if c.piece == piece {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // restart drops what came of a piece on which nobody works.
@@ -285,7 +273,7 @@ func (s *Swarm) onBadPiece(piece uint32) {
 		if m == nil {
 			continue
 		}
-		s.uncredit(m, piece)
+		m.trade.Uncredit(piece)
 		m.bad++
 		if alone || m.bad >= maxBadPieces {
 			s.ban(m.addr.Addr(), errBadData)
@@ -297,7 +285,7 @@ func (s *Swarm) onBadPiece(piece uint32) {
 }
 
 // onVerified runs when a piece's hash was right; it is not on disk yet.
-func (s *Swarm) onVerified(piece uint32) { s.payFor(piece) }
+func (s *Swarm) onVerified(piece uint32) { s.market.Verified(piece) }
 
 // onDisk handles what the disk's writers report.
 func (s *Swarm) onDisk(e disk.Event) {

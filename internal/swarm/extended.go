@@ -46,7 +46,7 @@ func (s *Swarm) onExtended(m *member, sub uint8, data []byte) {
 		}
 		s.onMetadata(m, &msg)
 	case wire.SubSpeed:
-		s.onSpeed(m, data)
+		s.market.Receive(m.trade, data)
 	}
 }
 
@@ -63,7 +63,7 @@ func (s *Swarm) met(m *member, h wire.ExtendedHandshake) {
 	s.fetchMetadata()
 	if first {
 		s.listens(m, h.Port)
-		s.openTrade(m)
+		s.market.Open(m.trade, &m.ext)
 	}
 }
 

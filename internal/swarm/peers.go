@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/peer"
 	"github.com/bttnet/btt/wire"
 )
@@ -48,7 +49,6 @@ type member struct {
 
 	unchoked   bool
 	optimistic bool
-	paidSlot   bool
 	unchokedAt time.Time
 	waiting    time.Time
 
@@ -59,7 +59,7 @@ type member struct {
 	joined                   time.Time
 	bad                      int // failed pieces it shared in
 
-	trade trade
+	trade *market.Trade
 }
 
 // address is what is remembered about where a peer may be.
@@ -67,8 +67,7 @@ type address struct {
 	tried     time.Time
 	failures  int
 	connected bool
-	told      *toldBid // a tracker's word about the peer's bid
-	pex       bool     // another peer told of it
+	pex       bool // another peer told of it
 }
 
 var (
@@ -150,12 +149,13 @@ func (s *Swarm) admit(in *Incoming) {
 	c := peer.New(peer.Config{ID: s.nextID, Net: in.Net, Handshake: in.Handshake, Outgoing: in.Outgoing, Addr: in.Addr,
 		Owner: s, Up: s.cfg.Up, Down: s.cfg.Down})
 	m := &member{conn: c, addr: in.Addr, encrypted: in.Encrypted, choked: true, joined: s.now, sentAt: s.now, waiting: s.now}
+	m.trade = market.NewTrade(trader{s, m})
 	if in.Outgoing {
 		m.listen = in.Addr
 	}
 	s.peers[c.ID] = m
 	if s.store != nil {
-		c.SetStore(s.serving(), s.pieces, s.info.PieceLength, s.info.TotalLength)
+		c.SetStore(s.market.Serving(s.store), s.pieces, s.info.PieceLength, s.info.TotalLength)
 		m.bits = wire.NewBits(s.info.NumPieces())
 	}
 	s.greet(m)
@@ -172,8 +172,8 @@ func (s *Swarm) refusal(in *Incoming) error {
 		return errSelf
 	case s.isBanned(in.Addr.Addr()):
 		return errBanned
-	case s.cfg.Market != nil && s.cfg.Market.bans(in.Addr.Addr(), s.now):
-		return errUnpaid // R12.3
+	case s.cfg.Market != nil && s.cfg.Market.Bans(in.Addr.Addr(), s.now):
+		return market.ErrUnpaid // R12.3
 	}
 	for _, m := range s.peers {
 		if m.conn.Handshake.PeerID == in.Handshake.PeerID {
@@ -251,8 +251,7 @@ func (s *Swarm) drop(m *member, err error) {
 	if k := s.left(m); k != nil && errors.Is(err, errUseless) {
 		k.failures = maxRetryShift
 	}
-	s.leftUnpaid(m)
-	s.closeTrade(m)
+	s.market.Leave(m.trade)
 	if errors.Is(err, peer.ErrHostile) {
 		s.ban(m.addr.Addr(), err)
 	}

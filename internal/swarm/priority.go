@@ -115,7 +115,7 @@ func (s *Swarm) room(in *Incoming) error {
 		if m.addr.Addr().Unmap() == ip && !m.kicked {
 			same++
 		}
-		if m.kicked || m.unchoked || !m.choked || m.trade.busy() || s.now.Sub(m.joined) < settleTime {
+		if m.kicked || m.unchoked || !m.choked || m.trade.Busy() || s.now.Sub(m.joined) < settleTime {
 			continue
 		}
 		if least == nil || s.rank(m.addr) < s.rank(least.addr) {

@@ -22,6 +22,7 @@ import (
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/create"
 	"github.com/bttnet/btt/internal/disk"
+	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/purse"
 	"github.com/bttnet/btt/internal/resume"
@@ -85,7 +86,7 @@ func (w *world) close() {
 }
 
 // market is a node's part in the market that sells and bids nothing.
-func (w *world) market() *Market {
+func (w *world) market() *market.Node {
 	w.t.Helper()
 	free, err := purse.Open(purse.Config{Dir: filepath.Join(w.t.TempDir(), "wallet"), Ledger: w.ledger})
 	if err != nil {
@@ -102,12 +103,12 @@ func (w *world) market() *Market {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return &Market{Book: book, Account: free.Address(), Net: st.Network, Bid: autobid.Default(), Sell: true, Buy: true,
+	return &market.Node{Book: book, Account: free.Address(), Net: st.Network, Bid: autobid.Default(), Sell: true, Buy: true,
 		Balance: func() amount.Amount { return 0 }}
 }
 
 // node starts a swarm and waits until its files are checked.
-func (w *world) node(k *Market, dir string, f func(*Config)) *Swarm {
+func (w *world) node(k *market.Node, dir string, f func(*Config)) *Swarm {
 	w.t.Helper()
 	w.nodes++
 	checked := make(chan struct{}, 1)
@@ -127,7 +128,7 @@ func (w *world) node(k *Market, dir string, f func(*Config)) *Swarm {
 	return s
 }
 
-func (w *world) seed(k *Market, f func(*Config)) *Swarm {
+func (w *world) seed(k *market.Node, f func(*Config)) *Swarm {
 	w.t.Helper()
 	s := w.node(k, w.dir, f)
 	if st := s.Status(); st.State != Seeding {
@@ -275,7 +276,7 @@ func (w *world) proof(r speed.Reserve) speed.Proof {
 const btt = amount.Price(amount.BTT)
 
 // growing asks 1 BTT/GiB more each day, in a hundred steps, at most 3.
-func growing(w *world) *Market {
+func growing(w *world) *market.Node {
 	k := w.market()
 	k.Growth = reserve.Growth{Slope: btt, Cap: 3 * btt}
 	return k
@@ -529,7 +530,7 @@ func TestProver(t *testing.T) {
 		}
 		_ = s.do(func() {
 			for _, m := range s.peers {
-				s.noteFetched(&m.trade, 5)
+				s.market.Credit(m.trade, 5, 0)
 			}
 		})
 		if n := ask(5, 0, mine); n != 0 {
@@ -605,7 +606,7 @@ func TestReserveResumes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(st.Extra, binary.BigEndian.AppendUint64([]byte{extraVersion}, uint64(proved.Unix()))) {
+		if !bytes.Equal(st.Extra, binary.BigEndian.AppendUint64([]byte{1}, uint64(proved.Unix()))) {
 			t.Errorf("a crash now would forget the proof: %x", st.Extra)
 		}
 		after(6*time.Hour - 20*time.Second)
@@ -642,50 +643,4 @@ func TestFixedReserve(t *testing.T) {
 			}
 		}
 	})
-}
-
-// TestSentRuns: runs are joined, bounded, and cost no allocation.
-func TestSentRuns(t *testing.T) {
-	var q sentRuns
-	q.note(1, 0, 16)
-	q.note(1, 16, 48)
-	q.note(1, 64, 80)
-	q.note(2, 80, 96)
-	if got := q.take(); len(got) != 3 || got[0] != (sentRun{1, 0, 48}) || got[1] != (sentRun{1, 64, 80}) || got[2] != (sentRun{2, 80, 96}) {
-		t.Errorf("got %v", got)
-	}
-	for i := range uint32(maxSentRuns + 10) {
-		q.note(i, 0, 16)
-	}
-	if got := q.take(); len(got) != maxSentRuns {
-		t.Errorf("%d runs", len(got))
-	}
-	q.take()
-	if n := testing.AllocsPerRun(100, func() {
-		for i := range uint32(100) {
-			q.note(i, 0, 16)
-		}
-		q.take()
-	}); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
-// TestSavedReserve: resume data of others, or damaged, is no time.
-func TestSavedReserve(t *testing.T) {
-	s := &Swarm{reserving: &reserving{linear: &reserve.Linear{}}}
-	if s.saveReserve() != nil {
-		t.Error("a price that never began is saved")
-	}
-	at := time.Unix(1_700_000_000, 0)
-	s.reserving.linear.Complete(at)
-	saved := s.saveReserve()
-	for _, bad := range [][]byte{nil, saved[:8], append(bytes.Clone(saved), 0), append([]byte{2}, saved[1:]...)} {
-		if s.loadReserve(bad); !s.reserving.begun.IsZero() {
-			t.Errorf("read %x as %v", bad, s.reserving.begun)
-		}
-	}
-	if s.loadReserve(saved); !s.reserving.begun.Equal(at) {
-		t.Errorf("got %v", s.reserving.begun)
-	}
 }

@@ -18,7 +18,7 @@ func (s *Swarm) restore(all bool) (certain, doubtful []uint32) {
 	st := s.load()
 	if st != nil {
 		s.totals = Totals{Downloaded: st.Downloaded, Uploaded: st.Uploaded}
-		s.loadReserve(st.Extra)
+		s.market.Load(st.Extra)
 	}
 	if all {
 		st = nil
@@ -96,7 +96,7 @@ func (s *Swarm) ownPath(i int) string {
 func (s *Swarm) snapshot(clean bool) *resume.State {
 	t := s.liveTotals()
 	st := &resume.State{InfoHash: s.cfg.InfoHash, Dir: s.cfg.Dir, Pieces: s.info.NumPieces(), Clean: clean,
-		Bitfield: wire.NewBits(s.info.NumPieces()), Uploaded: t.Uploaded, Downloaded: t.Downloaded, Extra: s.saveReserve()}
+		Bitfield: wire.NewBits(s.info.NumPieces()), Uploaded: t.Uploaded, Downloaded: t.Downloaded, Extra: s.market.Save()}
 	for i := range st.Pieces {
 		if s.pieces.Has(uint32(i)) {
 			wire.Bits(st.Bitfield).Set(i)
@@ -139,11 +139,8 @@ func (s *Swarm) persist(st *resume.State) error {
 func (s *Swarm) shutdown() {
 	for _, m := range s.peers {
 		m.conn.Close(ErrClosed)
-		s.closeTrade(m)
 	}
-	if s.bidding {
-		s.cfg.Market.bidding.Add(-1)
-	}
+	s.market.Close()
 	if s.store != nil {
 		if s.cfg.Resume != nil && s.state != Checking && s.failure == nil {
 			if err := s.lastSave(); err != nil {

@@ -73,7 +73,7 @@ func (s *Swarm) status() Status {
 		p := PeerStatus{Addr: m.addr, Client: m.ext.Client, Seed: m.seed, Down: m.rateDown, Up: m.rateUp,
 			Received: m.conn.Received.Load(), Sent: m.conn.Sent.Load(), Unchoked: m.unchoked,
 			Optimistic: m.optimistic, Choked: m.choked, Interested: m.interest, Encrypted: m.encrypted, Since: m.joined}
-		s.tradeStatus(m, &p)
+		p.tradeStatus(m)
 		st.Down += m.rateDown
 		st.Up += m.rateUp
 		st.Peers = append(st.Peers, p)

@@ -8,9 +8,9 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/announce"
 	"github.com/bttnet/btt/internal/disk"
+	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/peer"
 	"github.com/bttnet/btt/internal/picker"
@@ -70,7 +70,7 @@ type Config struct {
 	Up, Down  []*ratelimit.Limiter
 	Announcer *announce.Announcer
 	Dialer    Dialer
-	Market    *Market // nil = plain BitTorrent
+	Market    *market.Node // nil = plain BitTorrent
 	// FreeSlot asks the session to look for work for its free slots; it must
 	// not block.
 	FreeSlot func()
@@ -130,7 +130,6 @@ type Swarm struct {
 	calls   chan func()
 	disk    chan disk.Event
 	results chan announce.Result
-	links   linkQueue
 
 	// Owned by run.
 	info     *metainfo.Info
@@ -158,16 +157,8 @@ type Swarm struct {
 	external netip.Addr
 	seedAt   time.Time
 
-	// The market's side of the torrent.
-	bidding       bool
-	spent, earned amount.Amount
-	held          bool       // a newcomer waits for its bid
-	reserving     *reserving // nil = no reserve price
-	bidTold       uint64     // at the last announce
-	bidNext       time.Time  // when another bid is welcome; zero = at none of our trackers
-	reportBid     func(tracker string, honest bool)
-	chunkJobs     []chunkJob
-	chunkReads    int
+	market    *market.Torrent // nil = none
+	reportBid func(tracker string, honest bool)
 }
 
 // Totals are the payload bytes of the torrent's life.
@@ -181,12 +172,13 @@ func New(cfg Config) *Swarm {
 		ready: make(chan *peer.Conn, MaxPeers+maxHalfOpen), calls: make(chan func(), 64),
 		disk: make(chan disk.Event, 256), results: make(chan announce.Result, 16),
 		peers: map[uint32]*member{}, known: map[netip.AddrPort]*address{}, banned: map[netip.Addr]time.Time{},
-		now: time.Now(), links: linkQueue{signal: make(chan struct{}, 1)},
+		now: time.Now(),
 	}
 	s.reportBid = func(string, bool) {}
 	if cfg.Announcer != nil {
 		s.reportBid = cfg.Announcer.ReportBid
 	}
+	s.openMarket()
 	go s.run()
 	return s
 }
@@ -266,9 +258,9 @@ func (s *Swarm) run() {
 			f()
 		case e := <-s.disk:
 			s.onDisk(e)
-		case <-s.links.signal:
+		case <-s.market.Links():
 			s.now = time.Now()
-			s.drainLinks()
+			s.market.HandleLinks()
 		case r := <-s.results:
 			s.onTracker(r)
 		case now := <-tick.C:

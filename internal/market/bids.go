@@ -1,0 +1,172 @@
+package market
+
+import (
+	"cmp"
+	"errors"
+	"math/bits"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/announce"
+	"github.com/bttnet/btt/speed/autobid"
+	"github.com/bttnet/btt/tracker"
+)
+
+const (
+	// TrackerTop is the number of bidding peers that we ask a tracker for
+	// when we sell; the rest of its answer is random.
+	TrackerTop = 50
+	// MaxBidders is the number of bidders that go before other addresses when
+	// connections are made, half of those made at once: a tracker cannot steer us into its friends alone.
+	MaxBidders = 15
+	// BidPause is the time between two announces because of a changed bid
+	// where a tracker does not say, bidPauseMin the least in any case (R8.7).
+	BidPause    = 5 * time.Minute
+	bidPauseMin = autobid.MinInterval
+	// maxTold is the number of peers whose told bids are kept.
+	maxTold = 2000
+	// toldFor is how long a told bid may be compared with the peer's own (A9).
+	toldFor = 10 * time.Minute
+)
+
+var errFarBelow = errors.New("peer bids far less than the tracker told")
+
+// toldBid is what a tracker said about a peer. It orders whom to contact, and
+// is never charged or paid (R6.3).
+type toldBid struct {
+	tracker string // URL
+	peer    tracker.Peer
+	at      time.Time
+}
+
+// tellsBids says whether bids go to trackers and what they tell is used.
+func (t *Torrent) tellsBids() bool { return t != nil && t.node.TrackerBids }
+
+// Stats completes an announce with our bid and, if we sell, the wish for
+// bidding peers (R6.1, R6.2).
+func (t *Torrent) Stats(st *tracker.Stats) {
+	if !t.tellsBids() {
+		return
+	}
+	st.Bid = t.trackerBid()
+	t.bidTold = st.Bid
+	if t.node.Sell {
+		st.Top = TrackerTop
+	}
+}
+
+// trackerBid is what a tracker may know: our bid, not above what peers were
+// told, rounded down to a power of √2 so that it says less about the wallet.
+func (t *Torrent) trackerBid() uint64 {
+	bid, sent := t.Bid(), amount.Price(0)
+	for _, p := range t.trades {
+		sent = max(sent, p.session.Snapshot().OurBid)
+	}
+	if sent > 0 {
+		bid = min(bid, sent)
+	}
+	return roundBid(uint64(bid))
+}
+
+// sqrt2 is √2 · 2⁶³, rounded down.
+const sqrt2 = 0xB504F333F9DE6484
+
+// roundBid returns the greatest power of √2 up to b, rounded down to an
+// integer; 0 for 0.
+func roundBid(b uint64) uint64 {
+	if b == 0 {
+		return 0
+	}
+	e := bits.Len64(b) - 1
+	if half := uint64(sqrt2) >> (63 - e); b >= half {
+		return half
+	}
+	return 1 << e
+}
+
+// Told keeps the bids that a tracker's answer told of addresses that are known
+// to the swarm.
+func (t *Torrent) Told(r *announce.Result, known func(netip.AddrPort) bool) {
+	if !t.tellsBids() || r.Err != nil || r.Response == nil {
+		return
+	}
+	if r.Response.SpeaksBids {
+		pause := r.Response.BidInterval
+		if pause <= 0 {
+			pause = BidPause
+		}
+		t.bidNext = t.swarm.Now().Add(max(pause, bidPauseMin))
+	}
+	if !t.node.Sell {
+		return
+	}
+	for a, b := range t.told {
+		if t.swarm.Now().Sub(b.at) >= toldFor {
+			delete(t.told, a)
+		}
+	}
+	for _, p := range r.Bids {
+		if a := unmapped(p.Addr); p.Bid > 0 && known(a) && (t.hasTold(a) || len(t.told) < maxTold) {
+			t.told[a] = toldBid{tracker: r.Tracker, peer: p, at: t.swarm.Now()}
+		}
+	}
+}
+
+func (t *Torrent) hasTold(a netip.AddrPort) bool { _, ok := t.told[a]; return ok }
+
+func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+
+// tickBids announces again when a tracker that knows bids knows an old one.
+func (t *Torrent) tickBids() {
+	if t.BidDue() && t.swarm.Announce() {
+		t.bidNext = t.swarm.Now().Add(BidPause) // unless the answer says otherwise
+	}
+}
+
+// BidDue says whether a tracker that knows bids knows an old one of ours and
+// would take a new one by now.
+func (t *Torrent) BidDue() bool {
+	return t != nil && !t.bidNext.IsZero() && !t.swarm.Now().Before(t.bidNext) && t.trackerBid() != t.bidTold
+}
+
+// Bidders returns the addresses to be called before others: when we sell, those
+// that were told to bid of late, the highest bid first. It asks of each whether
+// it may be called.
+func (t *Torrent) Bidders(free func(netip.AddrPort) bool) []netip.AddrPort {
+	if !t.tellsBids() || !t.node.Sell {
+		return nil
+	}
+	var bidders []netip.AddrPort
+	for a, b := range t.told {
+		if t.swarm.Now().Sub(b.at) < toldFor && free(a) {
+			bidders = append(bidders, a)
+		}
+	}
+	slices.SortFunc(bidders, func(a, b netip.AddrPort) int {
+		return cmp.Or(cmp.Compare(t.told[b].peer.Bid, t.told[a].peer.Bid), a.Compare(b))
+	})
+	return bidders[:min(len(bidders), MaxBidders)]
+}
+
+// checkTold compares a peer's own first bid with what a tracker told of it; a
+// peer that bids far less is disconnected, and the tracker's account of lies
+// grows (R6.4, A9).
+func (t *Torrent) checkTold(p *Trade, own amount.Price) {
+	at := p.peer.Listens()
+	told, ok := t.told[at]
+	if !ok || !t.tellsBids() {
+		return
+	}
+	delete(t.told, at) // one comparison each
+	told.peer.BidAge += t.swarm.Now().Sub(told.at)
+	if told.peer.BidAge >= toldFor {
+		return
+	}
+	lie := tracker.FarBelow(told.peer, uint64(own))
+	t.cfg.ReportBid(told.tracker, !lie)
+	if lie {
+		p.peer.Shun(errFarBelow)
+	}
+}

@@ -1,0 +1,100 @@
+package market
+
+import (
+	"fmt"
+
+	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/speed"
+)
+
+// onResponse handles a bid response: what the peer sends from here on costs
+// its price (R10.14-R10.16).
+func (t *Torrent) onResponse(p *Trade, r speed.BidResponse) {
+	terms, err := channel.DecodeTerms(r.Terms)
+	if err != nil {
+		p.peer.Kick(fmt.Errorf("read bid response: %w", err))
+		return
+	}
+	if !t.node.Buy || t.swarm.Phase() != Downloading {
+		return
+	}
+	p.buying, p.broke, p.boughtAt = true, false, r.Price
+	if r.Price > 0 {
+		p.link.Buy(terms, r.Price, t.swarm.Left())
+		p.send(p.session.Accept())
+	}
+}
+
+// Credit books a block that is to be paid once its piece is verified. The
+// store says whether the block counts: the picker may have closed the piece
+// already, when the disk was faster than the swarm.
+func (t *Torrent) Credit(p *Trade, piece uint32, n int64) {
+	if t == nil {
+		return
+	}
+	t.noteFetched(p, piece)
+	if !p.Paying() {
+		return
+	}
+	if t.swarm.Verified(piece) { // a block of the last batch, or of another peer's
+		p.due += n
+		return
+	}
+	for i := range p.credits {
+		if p.credits[i].piece == piece {
+			p.credits[i].bytes += n
+			return
+		}
+	}
+	p.credits = append(p.credits, credit{piece, n})
+}
+
+// Credited says whether a peer is still to be paid for blocks of a piece.
+func (t *Torrent) Credited(piece uint32) bool {
+	if t == nil {
+		return false
+	}
+	for _, p := range t.trades {
+		for _, c := range p.credits {
+			if c.piece == piece {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Uncredit forgets what the peer sent of a piece that failed its hash: nobody
+// is paid for it (R12.6).
+func (p *Trade) Uncredit(piece uint32) { p.take(piece) }
+
+// take removes the credit of a piece and returns its bytes.
+func (p *Trade) take(piece uint32) int64 {
+	for i, c := range p.credits {
+		if c.piece == piece {
+			p.credits[i] = p.credits[len(p.credits)-1]
+			p.credits = p.credits[:len(p.credits)-1]
+			return c.bytes
+		}
+	}
+	return 0
+}
+
+// Verified pays everyone who sold us a part of a piece whose hash was right.
+func (t *Torrent) Verified(piece uint32) {
+	if t == nil {
+		return
+	}
+	for _, p := range t.trades {
+		p.due += p.take(piece)
+		p.Pay()
+	}
+}
+
+// Pay pays what is due, in one payment.
+func (p *Trade) Pay() {
+	if p.due > 0 && p.link != nil {
+		p.link.Verified(p.due)
+		p.due = 0
+	}
+}

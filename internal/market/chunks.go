@@ -1,0 +1,96 @@
+package market
+
+import (
+	"sync"
+
+	"github.com/bttnet/btt/internal/peer"
+	"github.com/bttnet/btt/speed/reserve"
+)
+
+// chunkJob is a chunk to be read and what to do with it: work runs beside the
+// swarm's goroutine, and what it returns on it.
+type chunkJob struct {
+	piece, begin, length uint32
+	work                 func(data []byte) func()
+}
+
+// withChunk reads a chunk that we have, now or soon. It is false if there is
+// no such chunk or too many wait.
+func (t *Torrent) withChunk(piece, chunk uint32, work func(data []byte) func()) bool {
+	begin := int64(chunk) * reserve.ChunkSize
+	size := min(t.layout.PieceLength, t.layout.TotalLength-int64(piece)*t.layout.PieceLength)
+	if begin >= size || len(t.chunkJobs) >= maxChunkJobs {
+		return false
+	}
+	t.chunkJobs = append(t.chunkJobs, chunkJob{piece, uint32(begin), uint32(min(reserve.ChunkSize, size-begin)), work})
+	t.readChunks()
+	return true
+}
+
+// readChunks starts waiting reads.
+func (t *Torrent) readChunks() {
+	for len(t.chunkJobs) > 0 && t.chunkReads < maxChunkReads {
+		job := t.chunkJobs[0]
+		t.chunkJobs = t.chunkJobs[1:]
+		t.chunkReads++
+		go func() { // ends with the read, or when the swarm is closed
+			data := make([]byte, job.length)
+			err := t.swarm.ReadChunk(data, job.piece, job.begin)
+			var done func()
+			if err == nil {
+				done = job.work(data)
+			}
+			t.swarm.Post(func() {
+				t.chunkReads--
+				t.readChunks()
+				if err != nil {
+					t.cfg.Log.Warn("read chunk for a proof", "piece", job.piece, "err", err)
+					return
+				}
+				done()
+			})
+		}()
+	}
+}
+
+// sentStore is the store with a note of what is read for peers.
+type sentStore struct {
+	peer.Store
+	sent sentRuns
+}
+
+// Read implements [peer.Store].
+func (s *sentStore) Read(buf []byte, piece, begin uint32) error {
+	s.sent.note(piece, begin, begin+uint32(len(buf)))
+	return s.Store.Read(buf, piece, begin)
+}
+
+// sentRuns gathers what all connections send until the swarm takes it. Two
+// slices change places, so that nothing is allocated in the long run.
+type sentRuns struct {
+	mu    sync.Mutex // leaf lock
+	runs  []sentRun
+	taken []sentRun
+}
+
+type sentRun struct{ piece, begin, end uint32 }
+
+func (q *sentRuns) note(piece, begin, end uint32) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if n := len(q.runs); n > 0 && q.runs[n-1].piece == piece && q.runs[n-1].end == begin {
+		q.runs[n-1].end = end
+		return
+	}
+	if len(q.runs) < maxSentRuns {
+		q.runs = append(q.runs, sentRun{piece, begin, end})
+	}
+}
+
+// take returns what came since the last call; it is valid until the next.
+func (q *sentRuns) take() []sentRun {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.runs, q.taken = q.taken[:0], q.runs
+	return q.taken
+}

@@ -1,0 +1,86 @@
+package market
+
+import (
+	"sync"
+
+	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/internal/payments"
+)
+
+// linkQueue carries the payment side's events to the swarm's goroutine. It
+// never blocks: a payment may be made on that very goroutine.
+type linkQueue struct {
+	mu     sync.Mutex // leaf lock
+	events []queuedLink
+	signal chan struct{}
+}
+
+type queuedLink struct {
+	id uint32
+	payments.LinkEvent
+}
+
+// maxLinkEvents is the greatest number of payment events waiting.
+const maxLinkEvents = 1 << 16
+
+func (q *linkQueue) add(id uint32, e payments.LinkEvent) {
+	q.mu.Lock()
+	if len(q.events) < maxLinkEvents {
+		q.events = append(q.events, queuedLink{id, e})
+	}
+	q.mu.Unlock()
+	select {
+	case q.signal <- struct{}{}:
+	default:
+	}
+}
+
+// Links is ready when the payment side reported something; the owner then
+// calls HandleLinks.
+func (t *Torrent) Links() <-chan struct{} {
+	if t == nil {
+		return nil
+	}
+	return t.links.signal
+}
+
+// HandleLinks acts on what the payment side reported.
+func (t *Torrent) HandleLinks() {
+	q := &t.links
+	q.mu.Lock()
+	events := q.events
+	q.events = nil
+	q.mu.Unlock()
+	for _, e := range events {
+		t.onLink(e.id, e.LinkEvent)
+	}
+}
+
+// onLink handles what the payment side reports about a peer.
+func (t *Torrent) onLink(id uint32, e payments.LinkEvent) {
+	p := t.trades[id]
+	if p == nil {
+		return
+	}
+	switch e.Kind {
+	case payments.EventPaid:
+		p.paid += e.Sum
+		t.spent += e.Sum
+	case payments.EventEarned:
+		p.earned += e.Sum
+		t.earned += e.Sum
+		t.node.succeed(p.account, p.peer.Addr().Addr())
+	case payments.EventOverdue:
+		t.unpaid(p)
+	case payments.EventRefused, payments.EventNoFunds:
+		t.cfg.Log.Info("payment channel", "addr", p.peer.Addr(), "event", e.Kind, "reason", e.Reason)
+		if e.Role == channel.RolePayer && p.buying {
+			// We cannot pay this peer: stop taking what we would owe.
+			p.broke = true
+			p.peer.StopAsking()
+		}
+	}
+	if t.cfg.Observe != nil {
+		t.cfg.Observe(p.peer.Addr(), e)
+	}
+}

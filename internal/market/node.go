@@ -1,0 +1,136 @@
+package market
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/payments"
+	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/speed"
+	"github.com/bttnet/btt/speed/autobid"
+	"github.com/bttnet/btt/speed/reserve"
+)
+
+// Node is a node's part in BitTorrent Speed, shared by its swarms: the
+// channels, the bidding rules and the penalties. Its methods are safe for
+// concurrent use.
+type Node struct {
+	Book    *payments.Book
+	Account ledger.Address
+	Net     ledger.Network
+	// Balance is what the bid formula counts as the wallet: free coins and
+	// what is unspent in own channels (A7).
+	Balance func() amount.Amount
+	// Bid and TorrentBudget hold until SetSpending changes them.
+	Bid autobid.Config
+	// Buy and Sell switch the two sides of the market (R9.1, R15.3).
+	Buy, Sell bool
+	// TorrentBudget is the most spent on one torrent; 0 = no limit of its own.
+	TorrentBudget amount.Amount
+	// Reserve is what paid slots of torrents we seed cost at least (R7.19).
+	// With a Growth.Slope it is of no account: each torrent's price then
+	// begins at 0 and grows while nobody proves to have it too (R7.3-R7.5).
+	Reserve reserve.Policy
+	Growth  reserve.Growth
+	// TrackerBids tells trackers our bids and uses those they tell (R6).
+	TrackerBids bool
+	// Now is the clock of the penalties; nil = that of the swarms.
+	Now func() time.Time
+
+	bidding  atomic.Int32 // torrents that download and bid
+	spending atomic.Pointer[Spending]
+
+	mu        sync.Mutex // leaf lock over penalties
+	penalties speed.Penalties
+}
+
+// Version is the extension's version told in the handshake.
+func (k *Node) Version() int { return speed.Version }
+
+// Network is the network id told in the handshake.
+func (k *Node) Network() []byte {
+	id := speed.NetworkID(k.Net)
+	return id[:]
+}
+
+// clock is the penalties' time.
+func (k *Node) clock(now time.Time) time.Time {
+	if k.Now != nil {
+		return k.Now()
+	}
+	return now
+}
+
+// Fail books a payment failure of a peer and says whether it is banned now.
+func (k *Node) Fail(account ledger.Address, addr netip.Addr, now time.Time) (banned bool) {
+	now = k.clock(now)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.penalties.Fail(now, account, judged(addr)).Ban
+}
+
+// Standing says whether a peer may buy now, and whether it is banned.
+func (k *Node) Standing(account ledger.Address, addr netip.Addr, now time.Time) (eligible, banned bool) {
+	now = k.clock(now)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.penalties.Eligible(now, account, judged(addr)), k.penalties.Banned(now, account, judged(addr))
+}
+
+// Bans says whether a connection from an address is to be refused (R12.3).
+func (k *Node) Bans(addr netip.Addr, now time.Time) bool {
+	_, banned := k.Standing(ledger.Address{}, addr, now)
+	return banned
+}
+
+// succeed clears the failures of an account that paid.
+func (k *Node) succeed(account ledger.Address, addr netip.Addr) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.penalties.Paid(account, judged(addr))
+}
+
+// judged is the address that penalties count by: loopback stands for many
+// peers of one machine and counts for none.
+func judged(a netip.Addr) netip.Addr {
+	if a.Unmap().IsLoopback() {
+		return netip.Addr{}
+	}
+	return a
+}
+
+// price is the bid for a torrent, by the paper's formula inside the guards.
+func (k *Node) price(t autobid.Torrent, spent amount.Amount) amount.Price {
+	if !k.Buy {
+		return 0
+	}
+	t.Share = autobid.PPM / uint32(max(1, k.bidding.Load()))
+	t.Budget = autobid.NoBudget
+	set := k.Spending()
+	if set.TorrentBudget > 0 {
+		t.Budget = max(0, set.TorrentBudget-spent)
+	}
+	return autobid.Price(set.Bid, k.Balance(), t)
+}
+
+// Spending is what a user may change while the market runs.
+type Spending struct {
+	Bid autobid.Config
+	// TorrentBudget is the most spent on one torrent; 0 = no limit of its own.
+	TorrentBudget amount.Amount
+}
+
+// Spending returns what holds now.
+func (k *Node) Spending() Spending {
+	if p := k.spending.Load(); p != nil {
+		return *p
+	}
+	return Spending{Bid: k.Bid, TorrentBudget: k.TorrentBudget}
+}
+
+// SetSpending changes what bids count with from now on; [Torrent.Rebid] tells
+// the peers at once.
+func (k *Node) SetSpending(set Spending) { k.spending.Store(&set) }

@@ -1,0 +1,143 @@
+package market
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/choker"
+	"github.com/bttnet/btt/speed"
+	"github.com/bttnet/btt/wire"
+)
+
+// Complete completes a choker candidate with the market's side.
+func (t *Torrent) Complete(p *Trade, c *choker.Candidate) {
+	if t == nil || !t.node.Sell || p.session == nil {
+		return
+	}
+	snap := p.session.Snapshot()
+	if snap.TheirBid == 0 && t.swarm.Now().Sub(p.peer.Joined()) < bidGrace {
+		c.Interested, t.held = false, true
+	}
+	c.Speed, c.Bid, c.Reserve = !p.barred, snap.TheirBid, t.boundReserve(snap.OurReserve)
+	if !p.account.IsZero() { // one paid slot per buyer (R5.6)
+		c.Owner = binary.BigEndian.Uint64(p.account[:])
+	}
+	c.Own, c.Paid, c.Price = t.Bid(), p.sold, p.soldAt
+	if p.barred {
+		eligible, _ := t.node.Standing(p.account, p.peer.Addr().Addr(), t.swarm.Now())
+		p.barred, c.Speed = !eligible, eligible
+		// Who did not pay gets no more data for a time, free or not (R12.1).
+		c.Interested = c.Interested && eligible
+	}
+}
+
+// bidGrace is how long a newcomer that may bid is not given a free slot: its
+// first bid is on the way, and a slot once free stays free until the next round.
+const bidGrace = time.Second
+
+// releaseHeld lets the choker look again at newcomers that did not bid.
+func (t *Torrent) releaseHeld() {
+	if t.held {
+		t.held = false
+		t.swarm.FreeSlot()
+	}
+}
+
+// Sell gives a slot at a price: bid response, then unchoke (R10.14, R10.17).
+// A peer that is unchoked at another price is choked first and its requests
+// are rejected (R10.18). The peer must be [Trade.Trading].
+func (t *Torrent) Sell(p *Trade, price amount.Price, unchoked bool) {
+	if unchoked && p.sold && p.soldAt == price {
+		return
+	}
+	terms, err := t.node.Book.Terms()
+	if err == nil {
+		var frame []byte
+		if frame, err = p.session.Respond(price, terms.Append(nil)); err == nil {
+			p.peer.Pause()
+			t.fence(p, price) // before the response: its answer may come at once
+			p.send(frame)
+		}
+	}
+	if err != nil {
+		t.cannotSell(p, err)
+		return
+	}
+	p.selling, p.soldAt, p.sold = price > 0, price, true
+	if price == 0 {
+		p.peer.Unchoke(nil) // nothing is owed, so nothing is counted
+		return
+	}
+	if err := p.link.Sell(price); err != nil {
+		t.cannotSell(p, err)
+		return
+	}
+	p.peer.Unchoke(p.link)
+}
+
+func (t *Torrent) cannotSell(p *Trade, err error) {
+	t.cfg.Log.Warn("cannot sell slot", "addr", p.peer.Addr(), "err", err)
+	p.peer.Choke()
+}
+
+// fence holds back requests until the peer accepts the price; a free slot needs
+// no accept.
+func (t *Torrent) fence(p *Trade, price amount.Price) {
+	if price == 0 {
+		p.offered = time.Time{}
+		p.peer.Fence(nil)
+		return
+	}
+	p.offered = t.swarm.Now()
+	p.peer.Fence(func(sub uint8, payload []byte) bool {
+		msg, err := speed.Decode(payload)
+		return sub == wire.SubSpeed && err == nil && msg == speed.Message(speed.Accept{Price: price})
+	})
+}
+
+// acceptTime is how long a winner may take to accept its price; it is a payment
+// failure not to (A25).
+const acceptTime = 10 * time.Second
+
+// dueAccept chokes a winner that does not answer its bid response.
+func (t *Torrent) dueAccept(p *Trade) {
+	if !p.offered.IsZero() && t.swarm.Now().Sub(p.offered) > acceptTime {
+		t.unpaid(p)
+	}
+}
+
+// LostSlot books that the peer was choked.
+func (p *Trade) LostSlot() {
+	p.sold, p.selling, p.offered = false, false, time.Time{}
+	p.peer.Fence(nil)
+}
+
+// unpaid handles a peer that let its payment time out (R12.1): choked, not
+// eligible for a time that doubles, banned after repeated failures (R12.2,
+// R12.3).
+func (t *Torrent) unpaid(p *Trade) {
+	if !p.sold {
+		return // still the failure that cost it the slot
+	}
+	addr := p.peer.Addr()
+	banned := t.node.Fail(p.account, addr.Addr(), t.swarm.Now())
+	p.barred = true
+	p.peer.Choke()
+	t.cfg.Log.Info("payment overdue", "addr", addr, "account", p.account, "banned", banned)
+	if banned {
+		p.peer.Kick(ErrUnpaid)
+	}
+	t.swarm.FreeSlot()
+}
+
+// leftUnpaid counts a buyer that took data and left without a word of a channel
+// as one that did not pay (A25): each new connection would bring it another
+// piece for nothing.
+func (t *Torrent) leftUnpaid(p *Trade) {
+	if !p.selling || p.link.Unclaimed() == 0 {
+		return
+	}
+	t.node.Fail(p.account, p.peer.Addr().Addr(), t.swarm.Now())
+	t.cfg.Log.Info("buyer left without paying", "addr", p.peer.Addr(), "account", p.account)
+}

@@ -1,0 +1,334 @@
+package market
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/payments"
+	"github.com/bttnet/btt/internal/peer"
+	"github.com/bttnet/btt/speed"
+	"github.com/bttnet/btt/speed/autobid"
+	"github.com/bttnet/btt/wire"
+)
+
+// Phase is what matters of a torrent's state to its market.
+type Phase uint8
+
+// Phases of a torrent.
+const (
+	Idle        Phase = iota // no trade: no metadata yet, checking, or failed
+	Downloading              // it buys, and may sell what it has
+	Seeding                  // it only sells, at its reserve price or more
+)
+
+// Swarm is what the market asks of its torrent. Its methods are called on the
+// owner's goroutine but for ReadChunk and Post.
+type Swarm interface {
+	// Now is the time of the batch that is being handled.
+	Now() time.Time
+	Phase() Phase
+	// Left is the number of wanted bytes that are missing.
+	Left() int64
+	// Has says whether a piece is verified and on disk, Verified whether its
+	// hash was right.
+	Has(piece uint32) bool
+	Verified(piece uint32) bool
+	// FreeSlot asks for a choke round for slots that fell free, or new bidders.
+	FreeSlot()
+	// Announce asks the trackers anew, later; false = there are none.
+	Announce() bool
+	// ReadChunk reads data that we have; it may be called from any goroutine.
+	ReadChunk(buf []byte, piece, begin uint32) error
+	// Post runs f on the owner's goroutine, later, unless that has ended.
+	Post(f func())
+}
+
+// Peer is what the market asks of a connection.
+type Peer interface {
+	ID() uint32
+	Addr() netip.AddrPort
+	// Listens is where the peer takes connections, as far as is known.
+	Listens() netip.AddrPort
+	Joined() time.Time
+	// Wanted says whether it has pieces that we want.
+	Wanted() bool
+	// Send sends a btt_speed message.
+	Send(frame []byte)
+	// Wake has the connection look at its gate again; any goroutine.
+	Wake()
+	// Pause rejects what the peer asked for and chokes it, though it keeps its
+	// slot: a new price follows (R10.18).
+	Pause()
+	// Fence ignores the peer's requests until a message passes open; nil = no
+	// fence.
+	Fence(open func(sub uint8, payload []byte) bool)
+	// Choke takes the peer's slot and calls [Trade.LostSlot]; it does
+	// nothing without one. Unchoke gives a slot behind a gate; nil = none.
+	Choke()
+	Unchoke(gate peer.Gate)
+	// StopAsking drops what we asked of the peer.
+	StopAsking()
+	// Kick ends the connection; Shun does, and forgets the peer for long.
+	Kick(err error)
+	Shun(err error)
+}
+
+// Config is what a torrent's market needs; all of it outlives the market.
+type Config struct {
+	Node     *Node // nil = no market
+	InfoHash [20]byte
+	Swarm    Swarm
+	// ReportBid books whether a bid that a tracker told was true.
+	ReportBid func(tracker string, honest bool)
+	// Observe sees what the payment side reports; nil = nobody does.
+	Observe func(netip.AddrPort, payments.LinkEvent)
+	Log     *slog.Logger
+}
+
+// Layout is how a torrent's content is cut.
+type Layout struct {
+	TotalLength, PieceLength int64
+	Pieces                   int
+}
+
+// Torrent is the market of one torrent. It belongs to its swarm's goroutine; a
+// nil Torrent takes no part in anything.
+type Torrent struct {
+	cfg    Config
+	node   *Node
+	swarm  Swarm
+	layout Layout // zero until the metadata is here
+	links  linkQueue
+	trades map[uint32]*Trade // with peers that take part, by connection
+
+	bidding       bool
+	spent, earned amount.Amount
+	held          bool       // a newcomer waits for its bid
+	reserving     *reserving // nil = no reserve price
+	told          map[netip.AddrPort]toldBid
+	bidTold       uint64    // at the last announce
+	bidNext       time.Time // when another bid is welcome; zero = at none of our trackers
+	chunkJobs     []chunkJob
+	chunkReads    int
+}
+
+// New makes a torrent's market; nil without a node that takes part.
+func New(cfg Config) *Torrent {
+	if cfg.Node == nil {
+		return nil
+	}
+	return &Torrent{cfg: cfg, node: cfg.Node, swarm: cfg.Swarm, trades: map[uint32]*Trade{},
+		told: map[netip.AddrPort]toldBid{}, links: linkQueue{signal: make(chan struct{}, 1)}}
+}
+
+// Resume takes up what an earlier run of the node paid and earned here: it
+// counts against the torrent's budget.
+func (t *Torrent) Resume(paid, earned amount.Amount) {
+	if t != nil {
+		t.spent, t.earned = paid, earned
+	}
+}
+
+// Close takes the torrent out of the node's books and closes its trades.
+func (t *Torrent) Close() {
+	if t == nil {
+		return
+	}
+	for _, p := range t.trades {
+		t.close(p)
+	}
+	if t.bidding {
+		t.bidding = false
+		t.node.bidding.Add(-1)
+	}
+}
+
+// SetLayout tells how the content is cut, once the metadata is here.
+func (t *Torrent) SetLayout(l Layout) {
+	if t == nil {
+		return
+	}
+	t.layout = l
+	t.openReserve()
+}
+
+// Open starts the market with a peer that speaks the extension and pays on our
+// network.
+func (t *Torrent) Open(p *Trade, h *wire.ExtendedHandshake) {
+	if t == nil || h.Speed == 0 || speed.CheckPeer(t.node.Net, h.SpeedVersion, h.SpeedNetwork) != nil {
+		return
+	}
+	cfg := speed.Config{Account: t.node.Account}
+	_, _ = rand.Read(cfg.Nonce[:]) // never fails (crypto/rand ends the process)
+	p.session = speed.NewSession(cfg)
+	id := p.peer.ID()
+	t.trades[id] = p
+	p.link = t.node.Book.Link(payments.LinkConfig{
+		Infohash: t.cfg.InfoHash,
+		Quantum:  t.quantum(),
+		Send: func(payload []byte) {
+			if f, err := speed.Append(nil, speed.Channel{Payload: payload}); err == nil {
+				p.send(f)
+			}
+		},
+		Notify: func(e payments.LinkEvent) { t.links.add(id, e) },
+		Wake:   p.peer.Wake,
+	})
+	t.Tell(p)
+}
+
+// quantum is what a provider risks at most: one piece (R12.5, A22).
+func (t *Torrent) quantum() int64 { return min(t.layout.PieceLength, t.layout.TotalLength) }
+
+// Leave ends the market with a peer whose connection ended.
+func (t *Torrent) Leave(p *Trade) {
+	if t == nil {
+		return
+	}
+	t.leftUnpaid(p)
+	t.close(p)
+}
+
+func (t *Torrent) close(p *Trade) {
+	if p.link != nil {
+		p.link.Close()
+		p.link = nil
+		delete(t.trades, p.peer.ID())
+	}
+}
+
+// Tell tells the peer our bid, if it has what we want (R5.4), and our reserve
+// price.
+func (t *Torrent) Tell(p *Trade) { t.tell(p, false) }
+
+// Rebid tells every peer the bid that follows from settings the user changed
+// (R8.8): at once, or when the minute since the last bid is over (A8).
+func (t *Torrent) Rebid() {
+	if t == nil {
+		return
+	}
+	for _, p := range t.trades {
+		t.tell(p, true)
+	}
+}
+
+func (t *Torrent) tell(p *Trade, byUser bool) {
+	if t == nil || p.session == nil {
+		return
+	}
+	var bid amount.Price
+	if p.peer.Wanted() && t.swarm.Phase() == Downloading {
+		bid = t.Bid()
+	}
+	p.send(p.session.SetBid(bid, byUser, t.swarm.Now()))
+	t.tellReserve(p)
+}
+
+// Bid is what we bid now, by the paper's formula inside the guards.
+func (t *Torrent) Bid() amount.Price {
+	if t == nil || t.swarm.Phase() != Downloading {
+		return 0
+	}
+	return t.node.price(autobid.Torrent{Left: t.swarm.Left(), Size: t.layout.TotalLength,
+		PieceLength: t.layout.PieceLength}, t.spent)
+}
+
+// Tick is to be called once a second: it re-bids and sends what the
+// extension's rate limits held back.
+func (t *Torrent) Tick() {
+	if t == nil {
+		return
+	}
+	if b := t.swarm.Phase() == Downloading; b != t.bidding {
+		t.bidding = b
+		if b {
+			t.node.bidding.Add(1)
+		} else {
+			t.node.bidding.Add(-1)
+		}
+	}
+	t.releaseHeld()
+	t.tickReserve()
+	t.tickBids()
+	for _, p := range t.trades {
+		t.Tell(p)
+		t.prove(p)
+		t.dueAccept(p)
+		for _, f := range p.session.Tick(t.swarm.Now()) {
+			p.send(f)
+		}
+	}
+}
+
+// ErrUnpaid says that a peer is refused because it did not pay for its slot.
+var ErrUnpaid = errors.New("peer did not pay for its slot")
+
+// Receive handles a btt_speed message.
+func (t *Torrent) Receive(p *Trade, payload []byte) {
+	if t == nil || p.session == nil {
+		return
+	}
+	msg, err := p.session.Step(payload, t.swarm.Now())
+	if err != nil {
+		p.peer.Kick(fmt.Errorf("btt_speed: %w", err))
+		return
+	}
+	switch msg := msg.(type) {
+	case speed.Bid:
+		t.onBid(p, msg)
+	case speed.BidResponse:
+		t.onResponse(p, msg)
+	case speed.Accept:
+		p.offered = time.Time{}
+	case speed.Reserve:
+		t.prove(p)
+	case speed.Proof:
+		t.onProof(p, msg)
+	case speed.Channel:
+		if err := p.link.Receive(msg.Payload); err != nil {
+			p.peer.Kick(fmt.Errorf("btt_speed: %w", err))
+		}
+	}
+}
+
+func (t *Torrent) onBid(p *Trade, b speed.Bid) {
+	if p.account.IsZero() {
+		t.checkTold(p, b.Price)
+	}
+	p.account = b.Account
+	eligible, banned := t.node.Standing(b.Account, p.peer.Addr().Addr(), t.swarm.Now())
+	p.barred = !eligible
+	if banned {
+		p.peer.Kick(ErrUnpaid)
+		return
+	}
+	t.swarm.FreeSlot()
+}
+
+// Status is a snapshot of the torrent's market.
+type Status struct {
+	// Bid is what we bid now, Reserve what we ask at least; µBTT per GiB.
+	Bid, Reserve amount.Price
+	Paid, Earned amount.Amount
+	// Proofs is how often others proved to have the torrent, so that the
+	// reserve price fell, and Proved when they last did.
+	Proofs int64
+	Proved time.Time
+}
+
+// Status returns a snapshot; zero without a market.
+func (t *Torrent) Status() Status {
+	if t == nil {
+		return Status{}
+	}
+	st := Status{Bid: t.Bid(), Reserve: t.reserve(), Paid: t.spent, Earned: t.earned}
+	if t.reserving != nil {
+		st.Proofs, st.Proved = t.reserving.torrent.Proofs()
+	}
+	return st
+}

@@ -1,0 +1,102 @@
+package market
+
+import (
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/payments"
+	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/speed"
+	"github.com/bttnet/btt/wire"
+)
+
+// Trade is the market's book about one peer; it belongs to the swarm's
+// goroutine. [NewTrade] makes one, [Torrent.Open] starts it.
+type Trade struct {
+	peer    Peer
+	session *speed.Session // nil = the peer takes no part
+	link    *payments.Link
+	account ledger.Address // theirs, from their bid
+	barred  bool
+	// answered is the last challenge that we answered, fetched the pieces of
+	// which the peer sent a part.
+	answered speed.Reserve
+	fetched  wire.Bits
+
+	sold    bool // it has a slot that was sold, if at price 0
+	selling bool // what it is served costs money
+	// offered is when a price was told that the peer has not accepted yet.
+	offered time.Time
+	soldAt  amount.Price
+	earned  amount.Amount
+
+	buying   bool
+	broke    bool // we cannot pay the peer: nothing is asked of it
+	boughtAt amount.Price
+	paid     amount.Amount
+	credits  []credit
+	due      int64 // verified bytes not yet paid
+}
+
+// credit is what a peer sent us of a piece that is not verified yet.
+type credit struct {
+	piece uint32
+	bytes int64
+}
+
+// NewTrade makes the book about a peer that was not met yet.
+func NewTrade(p Peer) *Trade { return &Trade{peer: p} }
+
+// Trading says whether the peer takes part.
+func (p *Trade) Trading() bool { return p.session != nil && p.link != nil }
+
+// Sold says whether the peer's slot was sold to it.
+func (p *Trade) Sold() bool { return p.sold }
+
+// Broke says whether we cannot pay the peer: nothing is to be asked of it.
+func (p *Trade) Broke() bool { return p.broke }
+
+// Paying says whether what the peer sends now costs money; its pieces come
+// from it alone then (A23).
+func (p *Trade) Paying() bool { return p.buying && p.boughtAt > 0 }
+
+// Busy says whether money is still to move with the peer.
+func (p *Trade) Busy() bool { return p.selling || p.Paying() }
+
+// Choked books that the peer took our slot: one without a bid response is
+// free.
+func (p *Trade) Choked() { p.buying, p.broke = false, false }
+
+// send sends a btt_speed message.
+func (p *Trade) send(frame []byte) {
+	if frame != nil {
+		p.peer.Send(frame)
+	}
+}
+
+// PeerStatus is a snapshot of the market with one peer: what it bids us and
+// pays, and what we pay it.
+type PeerStatus struct {
+	TheirBid, SoldAt, BoughtAt amount.Price
+	Account                    string
+	Paid, Earned               amount.Amount
+}
+
+// Status returns a snapshot; zero for a peer that takes no part.
+func (p *Trade) Status() (st PeerStatus) {
+	if p.session == nil {
+		return st
+	}
+	st.TheirBid = p.session.Snapshot().TheirBid
+	if p.sold {
+		st.SoldAt = p.soldAt
+	}
+	if p.buying {
+		st.BoughtAt = p.boughtAt
+	}
+	if !p.account.IsZero() {
+		st.Account = p.account.String()
+	}
+	st.Paid, st.Earned = p.paid, p.earned
+	return st
+}

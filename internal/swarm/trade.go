@@ -1,0 +1,138 @@
+package swarm
+
+import (
+	"iter"
+	"net/netip"
+	"time"
+
+	"github.com/bttnet/btt/internal/market"
+	"github.com/bttnet/btt/internal/payments"
+	"github.com/bttnet/btt/internal/peer"
+	"github.com/bttnet/btt/wire"
+)
+
+// openMarket makes the torrent's market, if the node takes part.
+func (s *Swarm) openMarket() {
+	cfg := market.Config{Node: s.cfg.Market, InfoHash: s.cfg.InfoHash, Swarm: forMarket{s}, Log: s.cfg.Log,
+		ReportBid: func(tracker string, honest bool) { s.reportBid(tracker, honest) }}
+	if s.cfg.Observe != nil {
+		cfg.Observe = func(a netip.AddrPort, e payments.LinkEvent) { s.cfg.Observe(s, a, e) }
+	}
+	s.market = market.New(cfg)
+}
+
+// Rebid tells every peer the bid that follows from settings the user changed
+// (R8.8): at once, or when the minute since the last bid is over (A8).
+func (s *Swarm) Rebid() { s.post(s.market.Rebid) }
+
+// forMarket is the swarm as its market sees it.
+type forMarket struct{ s *Swarm }
+
+func (f forMarket) Now() time.Time { return f.s.now }
+
+func (f forMarket) Phase() market.Phase {
+	switch {
+	case f.s.state == Downloading && f.s.picker != nil:
+		return market.Downloading
+	case f.s.state == Seeding:
+		return market.Seeding
+	}
+	return market.Idle
+}
+
+func (f forMarket) Left() int64                { return f.s.picker.Left() }
+func (f forMarket) Has(piece uint32) bool      { return f.s.pieces.Has(piece) }
+func (f forMarket) Verified(piece uint32) bool { return f.s.store.Verified(piece) }
+func (f forMarket) FreeSlot()                  { f.s.cfg.FreeSlot() }
+func (f forMarket) Post(run func())            { f.s.post(run) }
+
+func (f forMarket) ReadChunk(buf []byte, piece, begin uint32) error {
+	return f.s.store.Read(buf, piece, begin)
+}
+
+func (f forMarket) Announce() bool {
+	if f.s.tracker == nil {
+		return false
+	}
+	go f.s.tracker.Now() // ends when the announcer took note
+	return true
+}
+
+// trader is a peer as the market sees it.
+type trader struct {
+	s *Swarm
+	m *member
+}
+
+func (t trader) ID() uint32           { return t.m.conn.ID }
+func (t trader) Addr() netip.AddrPort { return t.m.addr }
+func (t trader) Joined() time.Time    { return t.m.joined }
+func (t trader) Wanted() bool         { return t.m.wanted }
+func (t trader) Wake()                { t.m.conn.Wake() }
+func (t trader) Pause()               { t.m.conn.Choke() }
+func (t trader) Choke()               { t.s.choke(t.m) }
+func (t trader) Kick(err error)       { t.s.kick(t.m, err) }
+
+// Listens is where a peer that called us says that it listens; it called from
+// another port.
+func (t trader) Listens() netip.AddrPort {
+	port := t.m.addr.Port()
+	if !t.m.conn.Outgoing {
+		port = t.m.ext.Port
+	}
+	return netip.AddrPortFrom(t.m.addr.Addr().Unmap(), port)
+}
+
+func (t trader) Send(frame []byte) { t.m.conn.Send(wire.AppendExtended(nil, t.m.ext.Speed, frame)) }
+
+func (t trader) Fence(open func(sub uint8, payload []byte) bool) { t.m.conn.Fence(open) }
+
+func (t trader) Unchoke(gate peer.Gate) { t.s.unchoke(t.m, gate) }
+
+func (t trader) StopAsking() {
+	t.m.conn.DropRequests()
+	t.s.returnAll(t.m)
+}
+
+func (t trader) Shun(err error) {
+	if k := t.s.known[t.Listens()]; k != nil {
+		k.failures = maxRetryShift
+	}
+	t.s.kick(t.m, err)
+}
+
+// contacts yields the known addresses: those that are worth most to the
+// market before the others.
+func (s *Swarm) contacts() iter.Seq2[netip.AddrPort, *address] {
+	bidders := s.market.Bidders(func(a netip.AddrPort) bool {
+		k := s.known[a]
+		return k != nil && !k.connected
+	})
+	if len(bidders) == 0 {
+		return s.ordered()
+	}
+	return func(yield func(netip.AddrPort, *address) bool) {
+		for _, a := range bidders {
+			if !yield(a, s.known[a]) {
+				return
+			}
+		}
+		for a, k := range s.ordered() {
+			if !yield(a, k) {
+				return
+			}
+		}
+	}
+}
+
+// tradeStatus completes a peer's status with the market's side.
+func (p *PeerStatus) tradeStatus(m *member) {
+	t := m.trade.Status()
+	p.TheirBid, p.SoldAt, p.BoughtAt, p.Account = t.TheirBid, t.SoldAt, t.BoughtAt, t.Account
+	p.Paid, p.Earned = t.Paid, t.Earned
+}
+
+func (s *Swarm) marketStatus(st *Status) {
+	m := s.market.Status()
+	st.Bid, st.Reserve, st.Paid, st.Earned, st.Proofs, st.Proved = m.Bid, m.Reserve, m.Paid, m.Earned, m.Proofs, m.Proved
+}
