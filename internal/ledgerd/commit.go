@@ -203,7 +203,7 @@ func (s *Server) write() {
 	if err := s.log.Close(); err != nil {
 		s.fail(fmt.Errorf("close block log: %w", err))
 	}
-	s.lock.Close()
+	s.lock.Release()
 }
 
 func (o *sealed) fail(err error) {

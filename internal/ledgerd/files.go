@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/bttnet/btt/internal/durable"
 )
 
 // Files of a ledger directory; all are readable by their owner alone.
@@ -45,33 +47,9 @@ func openLogFile(dir string) (logFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open block log: %w", err)
 	}
-	if err := syncDir(dir); err != nil {
+	if err := durable.SyncDir(dir); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return osFile{f}, nil
-}
-
-// writeFile replaces a file by new content: after a crash it holds the old or
-// the new content, never a part.
-func writeFile(dir, name string, data []byte) error {
-	temporary := filepath.Join(dir, name+".new")
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(temporary, filepath.Join(dir, name))
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	return syncDir(dir)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/durable"
 	"github.com/bttnet/btt/ledger"
 )
 
@@ -213,7 +214,7 @@ func placeGenesis(dir string, g ledger.Genesis) (ledger.Genesis, error) {
 		if err != nil {
 			return g, fmt.Errorf("encode genesis: %w", err)
 		}
-		return g, writeFile(dir, genesisFile, append(text, '\n'))
+		return g, durable.Write(dir, genesisFile, append(text, '\n'))
 	}
 	if err != nil {
 		return g, err

@@ -41,6 +41,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bttnet/btt/internal/durable"
 	"github.com/bttnet/btt/ledger"
 )
 
@@ -93,7 +94,7 @@ type Anchor struct {
 // Server is a running ledger. Its methods are safe for concurrent use.
 type Server struct {
 	cfg     Config
-	lock    *os.File
+	lock    *durable.Lock
 	log     logFile
 	index   *index
 	network ledger.Network
@@ -125,13 +126,16 @@ func Open(cfg Config) (*Server, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
-	lock, err := lockDir(cfg.Dir)
+	lock, err := durable.Acquire(cfg.Dir, lockFile)
+	if errors.Is(err, durable.ErrLocked) {
+		err = ErrLocked
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open ledger %s: %w", cfg.Dir, err)
 	}
 	s, err := open(cfg)
 	if err != nil {
-		lock.Close()
+		lock.Release()
 		return nil, fmt.Errorf("open ledger %s: %w", cfg.Dir, err)
 	}
 	s.lock = lock
@@ -187,7 +191,7 @@ func placeKey(dir string, entropy io.Reader) (*ledger.PrivateKey, error) {
 		if _, err := io.ReadFull(entropy, scalar[:]); err != nil {
 			return nil, fmt.Errorf("read entropy for operator key: %w", err)
 		}
-		if err := writeFile(dir, operatorKeyFile, []byte(hex.EncodeToString(scalar[:])+"\n")); err != nil {
+		if err := durable.Write(dir, operatorKeyFile, []byte(hex.EncodeToString(scalar[:])+"\n")); err != nil {
 			return nil, err
 		}
 	case err != nil:
