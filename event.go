@@ -1,6 +1,7 @@
 package btt
 
 import (
+	"encoding/hex"
 	"net/netip"
 
 	"github.com/bttnet/btt/internal/payments"
@@ -48,6 +49,9 @@ func (n *Node) onPayment(sw *swarm.Swarm, peer netip.AddrPort, e payments.LinkEv
 }
 
 func (n *Node) onChannel(e payments.Event) {
+	if e.Kind == payments.EventPaid {
+		n.purse.Paid(e.Channel.String(), hex.EncodeToString(e.Tag[:]), e.Sum)
+	}
 	n.settled(e)
 	n.notify(Event{Kind: ChannelChanged, Channel: e})
 }

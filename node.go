@@ -2,6 +2,7 @@ package btt
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -121,6 +122,7 @@ func (n *Node) openMoney(ctx context.Context) error {
 	}
 	n.market = &market.Node{Book: n.book, Account: n.purse.Address(), Net: st.Network,
 		Balance: func() amount.Amount { return amount.Amount(n.balance.Load()) },
+		Left:    func(infohash [20]byte) amount.Amount { return n.purse.TorrentLeft(hex.EncodeToString(infohash[:])) },
 		Bid:     bid, Buy: !c.EarnOnly, Sell: true, TorrentBudget: c.TorrentBudget, Reserve: reserve.Fixed(c.Reserve),
 		Growth: reserve.Growth{Slope: c.ReserveGrowth, Cap: c.ReserveCap}, TrackerBids: !c.NoTrackerBids}
 	if err := n.purse.Resume(ctx); err != nil {

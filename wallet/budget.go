@@ -1,6 +1,7 @@
 package wallet
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -17,10 +18,56 @@ const Unlimited = amount.Supply
 // Budget bounds what a node spends without asking (R15.2-R15.4). A zero limit
 // allows nothing; Unlimited switches a limit off. All limits hold together.
 type Budget struct {
-	PerDay     amount.Amount // in any 24 hours
-	PerTorrent amount.Amount // over the life of a torrent
-	PerChannel amount.Amount // locked in one payment channel
-	KeepBack   int           // share of the whole balance never spent, 0..WholeShare in 1/1000
+	PerDay     amount.Amount `json:"per_day"`     // in any 24 hours
+	PerTorrent amount.Amount `json:"per_torrent"` // over the life of a torrent
+	PerChannel amount.Amount `json:"per_channel"` // locked in one payment channel
+	KeepBack   int           `json:"keep_back"`   // share of the whole balance never spent, 0..WholeShare in 1/1000
+}
+
+// MaxBudgetText is the longest text, in bytes, that ParseBudget reads.
+const MaxBudgetText = 1024
+
+// ErrBudget says that a text is no budget.
+var ErrBudget = errors.New("wallet: not a list of spending limits; set them again")
+
+// ParseBudget reads the JSON form of a Budget: every limit must be there and
+// nothing else, so that no limit is lost by a slip of the pen. Errors wrap
+// ErrBudget.
+func ParseBudget(text []byte) (Budget, error) {
+	var fields map[string]json.RawMessage
+	if len(text) > MaxBudgetText || json.Unmarshal(text, &fields) != nil {
+		return Budget{}, ErrBudget
+	}
+	var b Budget
+	into := map[string]any{"per_day": &b.PerDay, "per_torrent": &b.PerTorrent, "per_channel": &b.PerChannel, "keep_back": &b.KeepBack}
+	for name, raw := range fields {
+		if into[name] == nil {
+			return Budget{}, fmt.Errorf("%w (unknown limit %q)", ErrBudget, name)
+		}
+		if err := json.Unmarshal(raw, into[name]); err != nil || string(raw) == "null" {
+			return Budget{}, fmt.Errorf("%w (limit %q)", ErrBudget, name)
+		}
+	}
+	if len(fields) != len(into) {
+		return Budget{}, fmt.Errorf("%w (a limit is missing)", ErrBudget)
+	}
+	if err := b.Check(); err != nil {
+		return Budget{}, fmt.Errorf("%w: %w", ErrBudget, err)
+	}
+	return b, nil
+}
+
+// Raises reports whether c allows more than b in any respect: what a node asks
+// the password for.
+func (b Budget) Raises(c Budget) bool {
+	return c.PerDay > b.PerDay || c.PerTorrent > b.PerTorrent || c.PerChannel > b.PerChannel || c.KeepBack < b.KeepBack
+}
+
+// Kept returns the share of the whole balance that is never spent, rounded up;
+// whole is clamped to what can exist.
+func (b Budget) Kept(whole amount.Amount) amount.Amount {
+	b.KeepBack = min(max(b.KeepBack, 0), WholeShare)
+	return b.kept(min(max(whole, 0), amount.Supply))
 }
 
 // DefaultBudget is what a new wallet starts with: small enough that a mistake is

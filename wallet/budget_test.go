@@ -1,6 +1,7 @@
 package wallet
 
 import (
+	"encoding/json"
 	"errors"
 	"math/big"
 	"testing"
@@ -80,6 +81,54 @@ func TestKeptAgainstBigIntegers(t *testing.T) {
 		}
 		if q.Int64() != int64(got) {
 			t.Fatalf("kept %d of %d at %d, want %v", got, whole, share, q)
+		}
+	})
+}
+
+func TestParseBudget(t *testing.T) {
+	b := Budget{PerDay: 1_500_000, PerTorrent: Unlimited, PerChannel: 1, KeepBack: 7}
+	text, err := json.Marshal(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `{"per_day":"1.5","per_torrent":"990000000000","per_channel":"0.000001","keep_back":7}`; string(text) != want {
+		t.Errorf("%s, want %s", text, want)
+	}
+	if got, err := ParseBudget(text); err != nil || got != b {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, bad := range []string{
+		"", "{}", "null", `{"per_day":"1","per_torrent":"1","per_channel":"1"}`,
+		`{"per_day":1,"per_torrent":"1","per_channel":"1","keep_back":0}`,
+		`{"per_day":null,"per_torrent":"1","per_channel":"1","keep_back":0}`,
+		`{"per_day":"1","per_torrent":"1","per_channel":"1","keep_back":1001}`,
+		`{"per_day":"1","per_torrent":"1","per_channel":"1","keep_back":1.5}`,
+		`{"per_day":"1","per_torrent":"1","per_channel":"1","keep_back":0,"more":1}`,
+	} {
+		if _, err := ParseBudget([]byte(bad)); !errors.Is(err, ErrBudget) {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+	if up := b; !b.Raises(Budget{PerDay: b.PerDay + 1, PerTorrent: up.PerTorrent, PerChannel: 1, KeepBack: 7}) ||
+		!b.Raises(Budget{KeepBack: 6}) || b.Raises(Budget{KeepBack: 8}) {
+		t.Error("what raises a limit")
+	}
+}
+
+func FuzzParseBudget(f *testing.F) {
+	f.Add([]byte(`{"per_day":"1","per_torrent":"1","per_channel":"1","keep_back":0}`))
+	f.Add([]byte(`{"per_day":1e3}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		b, err := ParseBudget(text)
+		if err != nil {
+			return
+		}
+		again, err := json.Marshal(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := ParseBudget(again); err != nil || c != b {
+			t.Fatalf("%s became %s (%v)", text, again, err)
 		}
 	})
 }

@@ -30,6 +30,9 @@ type Node struct {
 	Buy, Sell bool
 	// TorrentBudget is the most spent on one torrent; 0 = no limit of its own.
 	TorrentBudget amount.Amount
+	// Left is what the wallet's own limit still allows for a torrent; nil = it
+	// has none.
+	Left func(infohash [20]byte) amount.Amount
 	// Reserve is what paid slots of torrents we seed cost at least (R7.19).
 	// With a Growth.Slope it is of no account: each torrent's price then
 	// begins at 0 and grows while nobody proves to have it too (R7.3-R7.5).
@@ -103,7 +106,7 @@ func judged(a netip.Addr) netip.Addr {
 }
 
 // price is the bid for a torrent, by the paper's formula inside the guards.
-func (k *Node) price(t autobid.Torrent, spent amount.Amount) amount.Price {
+func (k *Node) price(infohash [20]byte, t autobid.Torrent, spent amount.Amount) amount.Price {
 	if !k.Buy {
 		return 0
 	}
@@ -112,6 +115,9 @@ func (k *Node) price(t autobid.Torrent, spent amount.Amount) amount.Price {
 	set := k.Spending()
 	if set.TorrentBudget > 0 {
 		t.Budget = max(0, set.TorrentBudget-spent)
+	}
+	if k.Left != nil {
+		t.Budget = min(t.Budget, k.Left(infohash))
 	}
 	return autobid.Price(set.Bid, k.Balance(), t)
 }

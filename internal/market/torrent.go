@@ -234,7 +234,7 @@ func (t *Torrent) Bid() amount.Price {
 	if t == nil || t.swarm.Phase() != Downloading {
 		return 0
 	}
-	return t.node.price(autobid.Torrent{Left: t.swarm.Left(), Size: t.layout.TotalLength,
+	return t.node.price(t.cfg.InfoHash, autobid.Torrent{Left: t.swarm.Left(), Size: t.layout.TotalLength,
 		PieceLength: t.layout.PieceLength}, t.spent)
 }
 

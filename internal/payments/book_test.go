@@ -49,7 +49,7 @@ func (p *testPurse) ChannelKey(i uint32) (ledger.Signer, error) {
 	return ledgertest.Key(fmt.Sprintf("%s channel %d", p.name, i)), nil
 }
 
-func (p *testPurse) Fund(ctx context.Context, sum amount.Amount, lock ledger.Lock) (*ledger.Tx, error) {
+func (p *testPurse) Fund(ctx context.Context, sum amount.Amount, lock ledger.Lock, _ string) (*ledger.Tx, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	coins, err := p.client.Unspent(ctx, p.Address(), ledger.OutPoint{}, 0)

@@ -2,6 +2,7 @@ package payments
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"math"
 	"time"
@@ -386,12 +387,13 @@ func (b *buyer) fund(need amount.Amount, link *Link) {
 	least := min(deposit, max(floor, b.quantumCost(link)+status.Params.MinOutput))
 	f := &funding{terms: b.terms, status: status, lock: b.lockTime(link)}
 	b.fresh, b.opening = false, true
+	torrent := hex.EncodeToString(link.cfg.Infohash[:])
 	b.book.start(func() {
 		ctx, cancel := context.WithTimeout(b.book.ctx, 2*ledgerWait)
 		defer cancel()
 		var err error
 		if f.index, f.signer, err = cfg.Purse.NewChannelKey(); err == nil {
-			f.t1, err = fundAtMost(ctx, cfg.Purse, deposit, least, ledger.Joint(f.signer.PublicKey(), f.terms.K2))
+			f.t1, err = fundAtMost(ctx, cfg.Purse, deposit, least, ledger.Joint(f.signer.PublicKey(), f.terms.K2), torrent)
 		}
 		b.postWait(op{kind: opFunded, funding: f, err: err})
 	})
@@ -399,9 +401,9 @@ func (b *buyer) fund(need amount.Amount, link *Link) {
 
 // fundAtMost funds what the wallet and its limits allow, from most down to
 // least: a smaller channel pays as well, and a successor follows it.
-func fundAtMost(ctx context.Context, p Purse, most, least amount.Amount, lock ledger.Lock) (*ledger.Tx, error) {
+func fundAtMost(ctx context.Context, p Purse, most, least amount.Amount, lock ledger.Lock, torrent string) (*ledger.Tx, error) {
 	for {
-		tx, err := p.Fund(ctx, most, lock)
+		tx, err := p.Fund(ctx, most, lock, torrent)
 		var limit *wallet.LimitError
 		if err == nil || most <= least || !errors.Is(err, purse.ErrFunds) && !errors.As(err, &limit) {
 			return tx, err

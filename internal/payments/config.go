@@ -49,11 +49,12 @@ const openTimeout = 30 * time.Second
 const expectedRate = 1 << 20
 
 // Purse is the wallet as channels see it. Fund reserves coins and returns a
-// signed T1 with one output of the given amount and lock (among change);
+// signed T1 with one output of the given amount and lock (among change), for a
+// channel opened for a torrent (info-hash, hexadecimal), whose limit it keeps;
 // Release frees a T1 that was never shown to anybody. NewChannelKey never
 // returns a key twice, over restarts too.
 type Purse interface {
-	Fund(ctx context.Context, sum amount.Amount, lock ledger.Lock) (*ledger.Tx, error)
+	Fund(ctx context.Context, sum amount.Amount, lock ledger.Lock, torrent string) (*ledger.Tx, error)
 	Release(t1 *ledger.Tx)
 	NewChannelKey() (uint32, ledger.Signer, error)
 	ChannelKey(index uint32) (ledger.Signer, error)

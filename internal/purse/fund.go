@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/ledger"
-	"github.com/bttnet/btt/wallet"
 )
 
 // Limits of coin handling.
@@ -42,7 +42,7 @@ type coinBook struct {
 // fundingTx is a Fund under way.
 type fundingTx struct {
 	value amount.Amount
-	id    string
+	id    ledger.TxID
 }
 
 func (c *coinBook) init() {
@@ -53,17 +53,18 @@ func (c *coinBook) init() {
 
 // Fund builds and signs a transaction whose output 0 pays value to lock; the rest
 // comes back to the own address. The coins it spends are set aside until the
-// ledger shows them spent or Release gives them back; the caller submits it. The
-// budget's channel, day and keep-back limits hold. The movement is in the
-// journal when Fund returns.
+// ledger shows them spent or Release gives them back; the caller submits it. All
+// limits of the budget hold, that per torrent for the torrent (its info-hash in
+// hexadecimal; "" = none in particular) that the channel is opened for. The
+// movement is in the journal when Fund returns.
 //
-// Errors: *wallet.LimitError, ErrFunds, ErrReserved (after a short wait), what
-// the ledger says, or a journal failure.
-func (p *Purse) Fund(ctx context.Context, value amount.Amount, lock ledger.Lock) (*ledger.Tx, error) {
+// Errors: *wallet.LimitError, ErrFunds, ErrReserved (after a short wait),
+// ErrLocked, what the ledger says, or a journal failure.
+func (p *Purse) Fund(ctx context.Context, value amount.Amount, lock ledger.Lock, torrent string) (*ledger.Tx, error) {
 	deadline := time.NewTimer(fundPatience)
 	defer deadline.Stop()
 	for {
-		tx, err := p.tryFund(ctx, value, lock)
+		tx, err := p.tryFund(ctx, value, lock, torrent)
 		if !errors.Is(err, ErrReserved) {
 			return tx, err
 		}
@@ -80,8 +81,8 @@ func (p *Purse) Fund(ctx context.Context, value amount.Amount, lock ledger.Lock)
 	}
 }
 
-func (p *Purse) tryFund(ctx context.Context, value amount.Amount, lock ledger.Lock) (*ledger.Tx, error) {
-	tx, err := p.prepare(ctx, value, lock, true)
+func (p *Purse) tryFund(ctx context.Context, value amount.Amount, lock ledger.Lock, torrent string) (*ledger.Tx, error) {
+	tx, err := p.prepare(ctx, value, lock, &limited{torrent})
 	if err != nil {
 		return nil, err
 	}
@@ -90,9 +91,10 @@ func (p *Purse) tryFund(ctx context.Context, value amount.Amount, lock ledger.Lo
 		err = p.sign(tx, status.Network)
 	}
 	if err == nil {
-		id := tx.ID(status.Network).String()
+		id := tx.ID(status.Network)
 		err = p.keep(tx, fundingTx{value: value, id: id}, Entry{
-			Kind: Lock, Amount: value, Transaction: id, Counterparty: lockName(lock), Reason: "channel opened",
+			Kind: Lock, Amount: value, Transaction: id.String(), Counterparty: lockName(lock), Torrent: torrent,
+			Channel: channel.MakeID(id).String(), Reason: "set aside in a payment channel",
 		})
 	}
 	if err != nil {
@@ -122,7 +124,8 @@ func (p *Purse) Release(tx *ledger.Tx) {
 	p.dropHeld(tx)
 	if ok {
 		// A failure stays in journal.err and stops all further spending.
-		_ = p.record(Entry{Kind: Unlock, Amount: f.value, Transaction: f.id, Reason: "channel was not opened"})
+		_ = p.record(Entry{Kind: Unlock, Amount: f.value, Transaction: f.id.String(), Channel: channel.MakeID(f.id).String(),
+			Reason: "came back: the channel was not opened"})
 	}
 }
 
@@ -163,8 +166,11 @@ func (p *Purse) dropHeld(tx *ledger.Tx) {
 }
 
 // prepare chooses coins for value, holds them, and returns the unsigned
-// transaction. limited applies the budget.
-func (p *Purse) prepare(ctx context.Context, value amount.Amount, lock ledger.Lock, limited bool) (*ledger.Tx, error) {
+// transaction. limit applies the budget; nil = the user's own act.
+func (p *Purse) prepare(ctx context.Context, value amount.Amount, lock ledger.Lock, limit *limited) (*ledger.Tx, error) {
+	if _, err := p.keys(); err != nil {
+		return nil, err
+	}
 	status, err := p.ledgerStatus(ctx)
 	if err != nil {
 		return nil, err
@@ -183,8 +189,8 @@ func (p *Purse) prepare(ctx context.Context, value amount.Amount, lock ledger.Lo
 		return nil, err
 	}
 	free := p.settle(coins)
-	if limited {
-		if err := p.allow(value, coins, locked); err != nil {
+	if limit != nil {
+		if err := p.allow(value, coins, locked, limit.torrent); err != nil {
 			return nil, err
 		}
 		if len(free) < wantCoins && len(coins) < maxOwnCoins {
@@ -222,8 +228,13 @@ func (p *Purse) takeTurn(ctx context.Context) error {
 	}
 }
 
+// limited says that the budget holds, and for which torrent.
+type limited struct {
+	torrent string
+}
+
 // allow checks the budget.
-func (p *Purse) allow(value amount.Amount, coins []ledger.Coin, locked amount.Amount) error {
+func (p *Purse) allow(value amount.Amount, coins []ledger.Coin, locked amount.Amount, torrent string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	b := Balance{Locked: locked}
@@ -234,7 +245,7 @@ func (p *Purse) allow(value amount.Amount, coins []ledger.Coin, locked amount.Am
 			b.Free += c.Amount
 		}
 	}
-	s, err := p.spending(b)
+	s, err := p.spending(b, torrent)
 	if err != nil {
 		return err
 	}
@@ -244,9 +255,7 @@ func (p *Purse) allow(value amount.Amount, coins []ledger.Coin, locked amount.Am
 	if s.Free < value {
 		return ErrFunds
 	}
-	limits := p.budget
-	limits.PerTorrent = wallet.Unlimited // a channel serves any torrent; Left asks for one
-	return limits.Allow(value, s)
+	return p.limitsFor(torrent).Allow(value, s)
 }
 
 // lacking tells a balance that is too small from one that is only held.
@@ -340,14 +349,4 @@ func (p *Purse) ledgerStatus(ctx context.Context) (*ledger.Status, error) {
 	defer p.coins.network.Unlock()
 	p.coins.status = &status
 	return &status, nil
-}
-
-// sign signs a transaction that spends own coins only: one witness.
-func (p *Purse) sign(tx *ledger.Tx, network ledger.Network) error {
-	sig, err := p.account.Sign(tx.Digest(network, ledger.PayTo(p.Address())))
-	if err != nil {
-		return fmt.Errorf("purse: sign transaction: %w", err)
-	}
-	tx.Witnesses = []ledger.Witness{{Keys: []ledger.PublicKey{p.Account()}, Signatures: []ledger.Signature{sig}}}
-	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/durable"
 )
 
 // Kind says what a journal entry is about.
@@ -49,6 +50,7 @@ type Entry struct {
 	Counterparty string        `json:"counterparty,omitempty"` // address or public key
 	Reason       string        `json:"reason,omitempty"`       // plain words
 	Torrent      string        `json:"torrent,omitempty"`      // info-hash, hexadecimal; counts towards Budget.PerTorrent
+	Shares       []Share       `json:"shares,omitempty"`       // pay: the parts of several torrents; they sum to at most Amount
 	Channel      string        `json:"channel,omitempty"`      // channel id
 	Transaction  string        `json:"transaction,omitempty"`  // ledger transaction id, hexadecimal
 	ID           string        `json:"id,omitempty"`           // caller's id: recorded once, repeats are ignored
@@ -69,6 +71,16 @@ func (e *Entry) check() error {
 		if len(text) > MaxEntryText {
 			return fmt.Errorf("purse: record movement: a text is longer than %d bytes", MaxEntryText)
 		}
+	}
+	if len(e.Shares) > MaxShares {
+		return fmt.Errorf("purse: record movement: more than %d shares", MaxShares)
+	}
+	rest := e.Amount
+	for _, s := range e.Shares {
+		if s.Amount < 0 || s.Amount > rest || len(s.Torrent) > MaxEntryText {
+			return fmt.Errorf("purse: record movement: the shares do not fit the amount")
+		}
+		rest -= s.Amount
 	}
 	return nil
 }
@@ -95,7 +107,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // openJournal opens or makes the journal, cuts an unfinished last line, and
 // calls each for every entry in it.
 func openJournal(dir string, each func(*Entry)) (*journal, error) {
-	path := filepath.Join(dir, "journal.log")
+	path := filepath.Join(dir, journalFile)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("purse: open journal: %w", err)
@@ -108,7 +120,7 @@ func openJournal(dir string, each func(*Entry)) (*journal, error) {
 		err = f.Sync()
 	}
 	if err == nil {
-		err = syncDir(dir)
+		err = durable.SyncDir(dir)
 	}
 	if err != nil {
 		f.Close()
@@ -116,6 +128,32 @@ func openJournal(dir string, each func(*Entry)) (*journal, error) {
 	}
 	return &journal{path: path, file: f, size: size}, nil
 }
+
+// lookJournal reads the journal beside the process that writes it: an
+// unfinished last line stays, and nothing can be added.
+func lookJournal(dir string, each func(*Entry)) (*journal, error) {
+	path := filepath.Join(dir, journalFile)
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return &journal{path: path, file: noFile{}, err: ErrReadOnly}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("purse: open journal: %w", err)
+	}
+	size, err := scanJournal(f, each)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("purse: open journal: %w", err)
+	}
+	return &journal{path: path, file: f, size: size, err: ErrReadOnly}, nil
+}
+
+// noFile is the journal of a wallet in which nothing moved yet.
+type noFile struct{}
+
+func (noFile) Write([]byte) (int, error) { return 0, ErrReadOnly }
+func (noFile) Sync() error               { return ErrReadOnly }
+func (noFile) Close() error              { return nil }
 
 // append makes an entry durable. After a failure the journal takes nothing more:
 // what is on the disk is unknown until the next start.
@@ -193,6 +231,9 @@ func scanJournal(r io.Reader, each func(*Entry)) (int64, error) {
 func (j *journal) entries() iter.Seq2[Entry, error] {
 	path, size := j.path, j.size
 	return func(yield func(Entry, error) bool) {
+		if size == 0 {
+			return
+		}
 		f, err := os.Open(path)
 		if err != nil {
 			yield(Entry{}, fmt.Errorf("purse: read journal: %w", err))

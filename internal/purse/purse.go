@@ -6,8 +6,13 @@
 // command line and the interface read balance and history.
 //
 // A Purse is passive: it owns no goroutine. All methods are safe for concurrent
-// use. The directory holds wallet.vault, wallet.key (wallets without a password
-// only), channel.next and journal.log, all readable by their owner alone.
+// use. One process at a time may spend; any number may look (Config.ReadOnly).
+//
+// The directory holds wallet.vault, wallet.key (wallets without a password
+// only), wallet.account (the address, for looking at a locked wallet),
+// wallet.limits, wallet.lock, channel.next and journal.log; wallet.session while
+// "btt wallet unlock" holds. All are readable by their owner alone. Small files
+// are replaced whole, the journal only grows (package durable).
 package purse
 
 import (
@@ -22,6 +27,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/durable"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/wallet"
 )
@@ -34,6 +40,12 @@ var (
 	// ErrReserved says that the free balance would do but openings under way
 	// hold the coins; trying again soon helps.
 	ErrReserved = errors.New("purse: the coins needed are held by channels being opened; try again in a moment")
+	// ErrInUse says that another process spends from this wallet.
+	ErrInUse = errors.New("purse: the wallet is in use by another program")
+	// ErrReadOnly says that a wallet was opened only to look at it.
+	ErrReadOnly = errors.New("purse: the wallet is open for looking only")
+	// ErrLocked says that the keys are put away until the password is given.
+	ErrLocked = errors.New("purse: the wallet is locked; unlock it with its password")
 	// ErrIDReused says that a payment id was used before for another payment.
 	ErrIDReused = errors.New("purse: this payment id was used for another payment; choose a new id")
 )
@@ -44,30 +56,41 @@ type Config struct {
 	Password string        // "" = a key file beside the vault opens it
 	Phrase   string        // restores this phrase if the directory has no wallet yet; "" = a new one
 	Ledger   ledger.Client // where the coins are
-	Budget   *wallet.Budget
+	// Budget replaces the stored limits while the purse is open; nil = the
+	// stored ones, which begin as wallet.DefaultBudget.
+	Budget *wallet.Budget
+	// ReadOnly looks at a wallet beside the process that spends from it, and
+	// needs no password: address, balance, history, limits. What needs the
+	// keys or writes fails with ErrReadOnly.
+	ReadOnly bool
 	// Locked returns the sum that open channels hold for us; nil counts as 0.
 	// It is called without any lock of the purse held.
 	Locked  func() amount.Amount
 	Now     func() time.Time // nil = time.Now
 	Entropy io.Reader        // nil = the operating system's
+
+	disk durable.Disk // tests inject failures
 }
 
-// Purse is an open wallet directory. One process uses a directory at a time.
+// Purse is an open wallet directory.
 type Purse struct {
-	cfg     Config
-	keys    *wallet.Wallet
-	account *ledger.PrivateKey
-	coins   coinBook
+	cfg    Config
+	store  store
+	lock   *durable.Lock // nil when read only
+	public ledger.PublicKey
+	coins  coinBook
 
-	mu         sync.Mutex // guards all below
-	journal    *journal
-	known      map[string]bool // ids of entries
-	sends      map[string]sent
-	perTorrent map[string]amount.Amount // paid
-	recent     []payment                // paid in the last day, oldest first
-	budget     wallet.Budget
-	nextKey    uint32 // next channel key to hand out
-	keyLimit   uint32 // indices below are reserved on disk
+	mu       sync.Mutex // guards all below
+	secret   *secret    // nil while locked or read only
+	until    time.Time  // when secret goes; zero = never
+	journal  *journal
+	known    map[string]bool // ids of entries
+	sends    map[string]sent
+	torrents torrentBook
+	recent   []payment // paid in the last day, oldest first
+	budget   wallet.Budget
+	nextKey  uint32 // next channel key to hand out
+	keyLimit uint32 // indices below are reserved on disk
 }
 
 // payment is one Pay entry of the last 24 hours.
@@ -83,8 +106,27 @@ type sent struct {
 	sum amount.Amount
 }
 
-// Open opens the wallet in cfg.Dir, or makes one. Errors name the file and the
-// next step; wallet.ErrPassword and ErrPasswordNeeded ask for the password.
+// secret is what the password protects.
+type secret struct {
+	keys    *wallet.Wallet
+	account *ledger.PrivateKey
+}
+
+func openSecret(phrase string) (*secret, error) {
+	keys, err := wallet.Open(phrase, "")
+	if err != nil {
+		return nil, err
+	}
+	account, err := keys.Key(0)
+	if err != nil {
+		return nil, err
+	}
+	return &secret{keys: keys, account: account}, nil
+}
+
+// Open opens the wallet in cfg.Dir, or makes one unless it is only to be looked
+// at. Errors name the file and the next step; wallet.ErrPassword and
+// ErrPasswordNeeded ask for the password, ErrInUse names the other process.
 func Open(cfg Config) (*Purse, error) {
 	if cfg.Ledger == nil {
 		return nil, errors.New("purse: open wallet: no ledger given")
@@ -95,72 +137,95 @@ func Open(cfg Config) (*Purse, error) {
 	if cfg.Entropy == nil {
 		cfg.Entropy = rand.Reader
 	}
-	p := &Purse{cfg: cfg, known: map[string]bool{}, sends: map[string]sent{}, perTorrent: map[string]amount.Amount{}, budget: wallet.DefaultBudget()}
+	p := &Purse{cfg: cfg, known: map[string]bool{}, sends: map[string]sent{}, torrents: newTorrentBook(),
+		store: store{dir: cfg.Dir, disk: cfg.disk, entropy: cfg.Entropy, now: cfg.Now}}
 	p.coins.init()
-	if cfg.Budget != nil {
-		p.budget = *cfg.Budget
-	}
-	if err := p.budget.Check(); err != nil {
-		return nil, err
+	if cfg.ReadOnly {
+		return p, p.look()
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("purse: make directory: %w", err)
 	}
-	phrase, err := readVault(cfg.Dir, cfg.Password, cfg.Phrase, cfg.Entropy)
-	if err != nil {
+	var err error
+	if p.lock, err = acquire(cfg.Dir); err != nil {
 		return nil, err
 	}
-	if p.keys, err = wallet.Open(phrase, ""); err != nil {
-		return nil, err
-	}
-	if p.account, err = p.keys.Key(0); err != nil {
-		return nil, err
-	}
-	if p.nextKey, err = readIndex(cfg.Dir); err != nil {
-		return nil, err
-	}
-	p.keyLimit = p.nextKey
-	if p.journal, err = openJournal(cfg.Dir, p.learn); err != nil {
+	if err := p.load(); err != nil {
+		p.lock.Release()
 		return nil, err
 	}
 	p.holdSends()
 	return p, nil
 }
 
+// load reads the directory, whose lock is held.
+func (p *Purse) load() error {
+	phrase, err := p.store.vault(p.cfg.Password, p.cfg.Phrase)
+	if err != nil {
+		return err
+	}
+	if p.secret, err = openSecret(phrase); err != nil {
+		return err
+	}
+	p.public = p.secret.account.PublicKey()
+	if err := p.store.writeAccount(p.public); err != nil {
+		return err
+	}
+	if p.nextKey, err = p.store.readIndex(); err != nil {
+		return err
+	}
+	p.keyLimit = p.nextKey
+	if err := p.readBudget(); err != nil {
+		return err
+	}
+	p.journal, err = openJournal(p.cfg.Dir, p.learn)
+	return err
+}
+
+// look reads what needs neither lock nor password.
+func (p *Purse) look() error {
+	var err error
+	if p.public, err = p.store.account(p.cfg.Password); err != nil {
+		return err
+	}
+	if err := p.readBudget(); err != nil {
+		return err
+	}
+	p.journal, err = lookJournal(p.cfg.Dir, p.learn)
+	return err
+}
+
 // Close ends the use of the directory. Calls after it fail.
 func (p *Purse) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.secret = nil
 	if p.journal.err == nil {
 		p.journal.err = errors.New("purse: closed")
 	}
-	return p.journal.file.Close()
+	return errors.Join(p.journal.file.Close(), p.lock.Release())
 }
 
 // Address is where others pay this node: the same on the ledger and on TRON.
-func (p *Purse) Address() ledger.Address { return p.account.Address() }
+func (p *Purse) Address() ledger.Address { return p.public.Address() }
 
 // Account is the public key of Address: the node's identity towards peers.
-func (p *Purse) Account() ledger.PublicKey { return p.account.PublicKey() }
+func (p *Purse) Account() ledger.PublicKey { return p.public }
 
-// AccountKey signs for Address, e.g. a message that proves its ownership.
-func (p *Purse) AccountKey() ledger.Signer { return p.account }
+// AccountKey signs for Address, e.g. a message that proves its ownership. It
+// fails with ErrLocked while the wallet is locked.
+func (p *Purse) AccountKey() ledger.Signer { return accountSigner{p} }
 
-// Phrase returns the recovery phrase, for the backup step. It asks for the
-// password again so that an unlocked node does not give it away.
-func (p *Purse) Phrase(password string) (string, error) {
-	return readVault(p.cfg.Dir, password, "", p.cfg.Entropy)
-}
+type accountSigner struct{ p *Purse }
 
-// SetPassword seals the wallet under a new password ("" = a key file).
-func (p *Purse) SetPassword(old, password string) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	phrase, err := readVault(p.cfg.Dir, old, "", p.cfg.Entropy)
+func (s accountSigner) PublicKey() ledger.PublicKey { return s.p.public }
+
+func (s accountSigner) Sign(digest [32]byte) (ledger.Signature, error) {
+	k, err := s.p.keys()
 	if err != nil {
-		return err
+		return ledger.Signature{}, err
 	}
-	return replaceVault(p.cfg.Dir, phrase, password, p.cfg.Entropy)
+	return k.account.Sign(digest)
 }
 
 // NewChannelKey returns a key that was never handed out before, and its index for
@@ -169,28 +234,38 @@ func (p *Purse) SetPassword(old, password string) error {
 func (p *Purse) NewChannelKey() (uint32, ledger.Signer, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	k, err := p.unlocked()
+	if err != nil {
+		return 0, nil, err
+	}
 	if p.nextKey == p.keyLimit {
 		limit := p.keyLimit + indexStride
 		if limit > 1<<31 {
 			return 0, nil, errors.New("purse: all channel keys of this wallet are used; make a new wallet and send the balance to it")
 		}
-		if err := writeIndex(p.cfg.Dir, limit); err != nil {
+		if err := p.store.writeIndex(limit); err != nil {
 			return 0, nil, err
 		}
 		p.keyLimit = limit
 	}
 	index := p.nextKey
 	p.nextKey++
-	key, err := p.keys.ChannelKey(index)
+	key, err := k.keys.ChannelKey(index)
 	if err != nil {
 		return 0, nil, err
 	}
 	return index, key, nil
 }
 
-// ChannelKey returns the channel key that NewChannelKey gave out under index.
+// ChannelKey returns the channel key that NewChannelKey gave out under index. A
+// key in use keeps working when the wallet is locked, so that open channels can
+// be paid and settled.
 func (p *Purse) ChannelKey(index uint32) (ledger.Signer, error) {
-	return p.keys.ChannelKey(index)
+	k, err := p.keys()
+	if err != nil {
+		return nil, err
+	}
+	return k.keys.ChannelKey(index)
 }
 
 // Record adds a movement to the journal; it is durable on return. An entry whose
@@ -212,6 +287,9 @@ func (p *Purse) record(e Entry) error {
 	if e.ID != "" && p.known[e.ID] {
 		return nil
 	}
+	if e.Kind == Pay && e.Channel != "" && len(e.Shares) == 0 && e.Torrent == "" {
+		e.Shares = p.torrents.shares(e.Channel, e.Amount)
+	}
 	if err := p.journal.append(&e); err != nil {
 		return err
 	}
@@ -224,16 +302,10 @@ func (p *Purse) learn(e *Entry) {
 	if e.ID != "" {
 		p.known[e.ID] = true
 	}
+	p.torrents.learn(e)
 	switch e.Kind {
 	case Pay:
 		p.recent = append(p.recent, payment{e.Time, e.Amount})
-		if e.Torrent != "" {
-			if sum, err := p.perTorrent[e.Torrent].Add(e.Amount); err == nil {
-				p.perTorrent[e.Torrent] = sum
-			} else {
-				p.perTorrent[e.Torrent] = amount.Supply
-			}
-		}
 	case Send:
 		if len(e.Raw) == 0 {
 			break // another program's note of a payment, nothing to hand in
@@ -285,63 +357,4 @@ func (p *Purse) locked() amount.Amount {
 		return 0
 	}
 	return p.cfg.Locked()
-}
-
-// Budget returns the limits in force.
-func (p *Purse) Budget() wallet.Budget {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.budget
-}
-
-// SetBudget replaces the limits.
-func (p *Purse) SetBudget(b wallet.Budget) error {
-	if err := b.Check(); err != nil {
-		return err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.budget = b
-	return nil
-}
-
-// Left returns what the budget still lets this node spend on a torrent ("" = no
-// torrent in particular) and which limit says so. Money in open channels counts
-// as spent today until it comes back.
-func (p *Purse) Left(ctx context.Context, torrent string) (amount.Amount, wallet.Limit, error) {
-	b, err := p.Balance(ctx)
-	if err != nil {
-		return 0, "", err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s, err := p.spending(b)
-	if err != nil {
-		return 0, "", err
-	}
-	limits := p.budget
-	if s.Torrent = p.perTorrent[torrent]; torrent == "" {
-		limits.PerTorrent = wallet.Unlimited
-	}
-	return limits.Left(s)
-}
-
-// spending counts where the wallet stands, with p.mu held.
-func (p *Purse) spending(b Balance) (wallet.Spending, error) {
-	since := p.cfg.Now().Add(-24 * time.Hour)
-	for len(p.recent) > 0 && p.recent[0].at.Before(since) {
-		p.recent = p.recent[1:]
-	}
-	locked, err := b.Locked.Add(b.Reserved)
-	if err != nil {
-		return wallet.Spending{}, fmt.Errorf("purse: add up channels: %w", err)
-	}
-	day, err := b.Locked.Add(p.coins.funding)
-	for i := 0; i < len(p.recent) && err == nil; i++ {
-		day, err = day.Add(p.recent[i].sum)
-	}
-	if err != nil {
-		day = amount.Supply
-	}
-	return wallet.Spending{Free: b.Free, Locked: locked, Day: day}, nil
 }

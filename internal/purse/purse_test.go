@@ -209,7 +209,7 @@ func TestFundReservesAndRelease(t *testing.T) {
 	b := newBench(t)
 	b.gift(100 * amount.BTT)
 	lock := b.channelLock()
-	tx, err := b.purse.Fund(t.Context(), 10*amount.BTT, lock)
+	tx, err := b.purse.Fund(t.Context(), 10*amount.BTT, lock, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func TestFundReservesAndRelease(t *testing.T) {
 	if v := b.balance(); v.Free != 100*amount.BTT || v.Reserved != 0 {
 		t.Errorf("balance after release %+v", v)
 	}
-	tx, err = b.purse.Fund(t.Context(), 10*amount.BTT, lock)
+	tx, err = b.purse.Fund(t.Context(), 10*amount.BTT, lock, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,10 +232,10 @@ func TestFundReservesAndRelease(t *testing.T) {
 	if v := b.balance(); v.Free != 90*amount.BTT {
 		t.Errorf("balance after funding %+v", v)
 	}
-	if _, err := b.purse.Fund(t.Context(), 91*amount.BTT, lock); !errors.Is(err, ErrFunds) {
+	if _, err := b.purse.Fund(t.Context(), 91*amount.BTT, lock, ""); !errors.Is(err, ErrFunds) {
 		t.Errorf("more than the balance: %v", err)
 	}
-	if _, err := b.purse.Fund(t.Context(), 1, lock); err == nil {
+	if _, err := b.purse.Fund(t.Context(), 1, lock, ""); err == nil {
 		t.Error("funded below the smallest output")
 	}
 	var sums []string
@@ -255,7 +255,7 @@ func TestConcurrentFundsNeverConflict(t *testing.T) {
 	for range 40 {
 		lock := b.channelLock()
 		wg.Go(func() {
-			tx, err := b.purse.Fund(t.Context(), 2*amount.BTT, lock)
+			tx, err := b.purse.Fund(t.Context(), 2*amount.BTT, lock, "")
 			if err != nil {
 				t.Error(err)
 				return
@@ -274,14 +274,14 @@ func TestConcurrentFundsNeverConflict(t *testing.T) {
 func TestFundWaitsForReservedCoins(t *testing.T) {
 	b := newBench(t)
 	b.gift(10 * amount.BTT)
-	tx, err := b.purse.Fund(t.Context(), 10*amount.BTT, b.channelLock())
+	tx, err := b.purse.Fund(t.Context(), 10*amount.BTT, b.channelLock(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error)
 	lock := b.channelLock()
 	go func() {
-		_, err := b.purse.Fund(t.Context(), 5*amount.BTT, lock)
+		_, err := b.purse.Fund(t.Context(), 5*amount.BTT, lock, "")
 		done <- err
 	}()
 	select {
@@ -295,7 +295,7 @@ func TestFundWaitsForReservedCoins(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	if _, err := b.purse.Fund(ctx, 10*amount.BTT, lock); err == nil {
+	if _, err := b.purse.Fund(ctx, 10*amount.BTT, lock, ""); err == nil {
 		t.Error("funded after the context ended")
 	}
 }
@@ -309,7 +309,7 @@ func TestBudgets(t *testing.T) {
 	b.reopen()
 	refused := func(what string, sum amount.Amount, limit wallet.Limit) {
 		t.Helper()
-		tx, err := b.purse.Fund(t.Context(), sum, b.channelLock())
+		tx, err := b.purse.Fund(t.Context(), sum, b.channelLock(), "")
 		var l *wallet.LimitError
 		if !errors.As(err, &l) || l.Limit != limit {
 			t.Errorf("%s: %v, want limit %q", what, err, limit)
@@ -317,7 +317,7 @@ func TestBudgets(t *testing.T) {
 		b.purse.Release(tx)
 	}
 	refused("large channel", 61*amount.BTT, wallet.LimitChannel)
-	tx, err := b.purse.Fund(t.Context(), 60*amount.BTT, b.channelLock())
+	tx, err := b.purse.Fund(t.Context(), 60*amount.BTT, b.channelLock(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -546,11 +546,11 @@ func TestNothingMovesAfterAFailedSync(t *testing.T) {
 	b := newBench(t)
 	b.gift(10*amount.BTT, 10*amount.BTT, 10*amount.BTT, 10*amount.BTT)
 	b.purse.journal.file = &badDisk{b.purse.journal.file, 1}
-	if _, err := b.purse.Fund(t.Context(), amount.BTT, b.channelLock()); err != nil {
+	if _, err := b.purse.Fund(t.Context(), amount.BTT, b.channelLock(), ""); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
-		if tx, err := b.purse.Fund(t.Context(), amount.BTT, b.channelLock()); err == nil {
+		if tx, err := b.purse.Fund(t.Context(), amount.BTT, b.channelLock(), ""); err == nil {
 			t.Fatalf("funded %v without a journal", tx)
 		}
 		if _, err := b.purse.Send(t.Context(), ledgertest.Key("x").Address(), amount.BTT, "id"); err == nil {

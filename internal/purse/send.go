@@ -81,7 +81,7 @@ func (p *Purse) holdSends() {
 // build chooses coins, signs, and writes the payment to the journal before
 // anyone else sees it.
 func (p *Purse) build(ctx context.Context, to ledger.Address, sum amount.Amount, id string) ([]byte, error) {
-	tx, err := p.prepare(ctx, sum, ledger.PayTo(to), false)
+	tx, err := p.prepare(ctx, sum, ledger.PayTo(to), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func (p *Purse) build(ctx context.Context, to ledger.Address, sum amount.Amount,
 		p.dropHeld(tx)
 		return nil, ErrIDReused
 	}
-	err = p.record(Entry{Kind: Send, Amount: sum, Counterparty: to.String(), Transaction: tx.ID(status.Network).String(), ID: id, Raw: raw, Reason: "sent"})
+	err = p.record(Entry{Kind: Send, Amount: sum, Counterparty: to.String(), Transaction: tx.ID(status.Network).String(), ID: id, Raw: raw, Reason: "sent by you"})
 	if err != nil {
 		p.dropHeld(tx)
 		return nil, err

@@ -2,6 +2,7 @@ package purse
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -9,24 +10,87 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
+	"github.com/bttnet/btt/internal/durable"
+	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/wallet"
 )
 
 // Files of a purse directory; all are readable by their owner alone.
 const (
-	vaultFile   = "wallet.vault" // the recovery phrase, encrypted
-	keyFile     = "wallet.key"   // opens the vault when there is no password
-	indexFile   = "channel.next" // first channel key index never handed out
-	indexStride = 16             // indices reserved by one write of indexFile
+	vaultFile   = "wallet.vault"   // the recovery phrase, encrypted
+	keyFile     = "wallet.key"     // opens the vault when there is no password
+	accountFile = "wallet.account" // public key and address
+	limitsFile  = "wallet.limits"  // the budget, JSON
+	lockFile    = "wallet.lock"    // held by the process that spends
+	sessionFile = "wallet.session" // the phrase again, while unlocked; see session.go
+	journalFile = "journal.log"    // every movement
+	indexFile   = "channel.next"   // first channel key index never handed out
+	indexStride = 16               // indices reserved by one write of indexFile
 )
 
-// readVault opens the directory's vault. When there is none it makes one, of
-// restore or, when that is empty, of a new phrase. It returns the phrase.
-func readVault(dir, password, restore string, entropy io.Reader) (string, error) {
-	sealed, err := os.ReadFile(filepath.Join(dir, vaultFile))
+// maxSmallFile bounds the small files of a directory.
+const maxSmallFile = 64 << 10
+
+// store reads and writes the small files of a directory.
+type store struct {
+	dir     string
+	disk    durable.Disk
+	entropy io.Reader
+	now     func() time.Time
+}
+
+// Exists reports whether a directory holds a wallet.
+func Exists(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, vaultFile))
+	return err == nil
+}
+
+// HasPassword reports whether the wallet in dir is opened by a password. The
+// error is os.ErrNotExist without a wallet.
+func HasPassword(dir string) (bool, error) {
+	sealed, err := store{dir: dir}.read(vaultFile)
+	if err != nil {
+		return false, fmt.Errorf("purse: read wallet: %w", err)
+	}
+	mode, err := wallet.KeystoreMode(sealed)
+	return mode == wallet.ByPassword, err
+}
+
+// acquire takes the directory for this process.
+func acquire(dir string) (*durable.Lock, error) {
+	l, err := durable.Acquire(dir, lockFile)
+	if !errors.Is(err, durable.ErrLocked) {
+		return l, err
+	}
+	if pid := durable.Holder(dir, lockFile); pid > 0 {
+		return nil, fmt.Errorf("%w (process %d)", ErrInUse, pid)
+	}
+	return nil, ErrInUse
+}
+
+// read reads a small file.
+func (s store) read(name string) ([]byte, error) {
+	f, err := os.Open(filepath.Join(s.dir, name))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSmallFile+1))
+	if err == nil && len(data) > maxSmallFile {
+		err = fmt.Errorf("%s has more than %d bytes", name, maxSmallFile)
+	}
+	return data, err
+}
+
+// vault opens the directory's vault: by its key file, the password, or an
+// unlocked session. When there is none it makes one, of restore or, when that is
+// empty, of a new phrase. It returns the phrase.
+func (s store) vault(password, restore string) (string, error) {
+	sealed, err := s.read(vaultFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return newVault(dir, password, wallet.Normalize(restore), entropy)
+		return s.newVault(password, wallet.Normalize(restore))
 	}
 	if err != nil {
 		return "", fmt.Errorf("purse: read wallet: %w", err)
@@ -37,10 +101,13 @@ func readVault(dir, password, restore string, entropy io.Reader) (string, error)
 	}
 	key := []byte(password)
 	if mode == wallet.ByKeyFile {
-		if key, err = os.ReadFile(filepath.Join(dir, keyFile)); err != nil {
+		if key, err = s.read(keyFile); err != nil {
 			return "", fmt.Errorf("purse: read key file: %w; restore it from a copy, or the wallet from its phrase", err)
 		}
 	} else if password == "" {
+		if phrase, ok := s.session(); ok {
+			return phrase, nil
+		}
 		return "", ErrPasswordNeeded
 	}
 	phrase, err := wallet.Unseal(sealed, key)
@@ -50,22 +117,22 @@ func readVault(dir, password, restore string, entropy io.Reader) (string, error)
 	return string(phrase), nil
 }
 
-func newVault(dir, password, phrase string, entropy io.Reader) (string, error) {
+func (s store) newVault(password, phrase string) (string, error) {
 	if phrase == "" {
 		var err error
-		if phrase, err = wallet.NewPhrase(entropy, wallet.ShortPhrase); err != nil {
+		if phrase, err = wallet.NewPhrase(s.entropy, wallet.ShortPhrase); err != nil {
 			return "", err
 		}
 	} else if _, err := wallet.Open(phrase, ""); err != nil {
 		return "", err
 	}
-	return phrase, writeVault(dir, phrase, password, entropy)
+	return phrase, s.writeVault(phrase, password)
 }
 
 // replaceVault seals phrase anew. A key file that the old vault needs stays until
 // the new vault is durable; a new key file gets in place only when none is there.
-func replaceVault(dir, phrase, password string, entropy io.Reader) error {
-	old, err := os.ReadFile(filepath.Join(dir, vaultFile))
+func (s store) replaceVault(phrase, password string) error {
+	old, err := s.read(vaultFile)
 	if err != nil {
 		return fmt.Errorf("purse: read wallet: %w", err)
 	}
@@ -76,41 +143,94 @@ func replaceVault(dir, phrase, password string, entropy io.Reader) error {
 	if mode == wallet.ByKeyFile && password == "" {
 		return nil
 	}
-	if err := writeVault(dir, phrase, password, entropy); err != nil {
+	if err := s.writeVault(phrase, password); err != nil {
 		return err
 	}
-	if password != "" {
-		if err := os.Remove(filepath.Join(dir, keyFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("purse: remove key file: %w", err)
-		}
-		return syncDir(dir)
+	if err := s.endSession(); err != nil {
+		return err
 	}
-	return nil
+	if password == "" {
+		return nil
+	}
+	if err := os.Remove(filepath.Join(s.dir, keyFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("purse: remove key file: %w", err)
+	}
+	return durable.SyncDir(s.dir)
 }
 
 // writeVault seals phrase under password, or under a new key file if password
 // is empty. The key file is durable before the vault that needs it.
-func writeVault(dir, phrase, password string, entropy io.Reader) error {
+func (s store) writeVault(phrase, password string) error {
 	key, mode, kdf := []byte(password), wallet.ByPassword, wallet.PasswordKDF
 	if password == "" {
 		key, mode, kdf = make([]byte, 32), wallet.ByKeyFile, wallet.KeyFileKDF
-		if _, err := io.ReadFull(entropy, key); err != nil {
+		if _, err := io.ReadFull(s.entropy, key); err != nil {
 			return fmt.Errorf("purse: read entropy for key file: %w", err)
 		}
-		if err := writeFile(dir, keyFile, key); err != nil {
+		if err := s.write(keyFile, key); err != nil {
 			return err
 		}
 	}
-	sealed, err := wallet.Seal([]byte(phrase), key, mode, kdf, entropy)
+	sealed, err := wallet.Seal([]byte(phrase), key, mode, kdf, s.entropy)
 	if err != nil {
 		return err
 	}
-	return writeFile(dir, vaultFile, sealed)
+	return s.write(vaultFile, sealed)
+}
+
+func (s store) write(name string, data []byte) error {
+	if err := s.disk.Write(s.dir, name, data); err != nil {
+		return fmt.Errorf("purse: %w", err)
+	}
+	return nil
+}
+
+// account returns the public key of the wallet without its password; a
+// directory of an older version has it only behind the password.
+func (s store) account(password string) (ledger.PublicKey, error) {
+	text, err := s.read(accountFile)
+	if err == nil {
+		return parseAccount(text)
+	}
+	if !errors.Is(err, fs.ErrNotExist) || !Exists(s.dir) {
+		return ledger.PublicKey{}, fmt.Errorf("purse: read wallet: %w", err)
+	}
+	phrase, err := s.vault(password, "")
+	if err != nil {
+		return ledger.PublicKey{}, err
+	}
+	k, err := openSecret(phrase)
+	if err != nil {
+		return ledger.PublicKey{}, err
+	}
+	return k.account.PublicKey(), nil
+}
+
+// parseAccount reads "HEX ADDRESS".
+func parseAccount(text []byte) (ledger.PublicKey, error) {
+	var key, address string
+	var pub ledger.PublicKey
+	_, err := fmt.Sscan(string(text), &key, &address)
+	if raw, hexErr := hex.DecodeString(key); err == nil && hexErr == nil && len(raw) == len(pub) {
+		copy(pub[:], raw)
+		if pub.Valid() && pub.Address().String() == address {
+			return pub, nil
+		}
+	}
+	return ledger.PublicKey{}, fmt.Errorf("purse: read %s: the file is damaged; remove it and open the wallet with its password", accountFile)
+}
+
+func (s store) writeAccount(pub ledger.PublicKey) error {
+	text := fmt.Appendf(nil, "%x %s\n", pub[:], pub.Address())
+	if old, err := s.read(accountFile); err == nil && string(old) == string(text) {
+		return nil
+	}
+	return s.write(accountFile, text)
 }
 
 // readIndex returns the first channel key index that was never handed out.
-func readIndex(dir string) (uint32, error) {
-	data, err := os.ReadFile(filepath.Join(dir, indexFile))
+func (s store) readIndex() (uint32, error) {
+	data, err := s.read(indexFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
@@ -118,53 +238,13 @@ func readIndex(dir string) (uint32, error) {
 		return 0, fmt.Errorf("purse: read key index: %w", err)
 	}
 	if len(data) != 8 || binary.BigEndian.Uint32(data[4:]) != crc32.Checksum(data[:4], castagnoli) {
-		return 0, errors.New("purse: read key index: the file is damaged; write a number above every key used, or restore the wallet")
+		return 0, errors.New("purse: read key index: the file is damaged; restore the wallet from its backup into an empty folder")
 	}
 	return binary.BigEndian.Uint32(data), nil
 }
 
-func writeIndex(dir string, next uint32) error {
+func (s store) writeIndex(next uint32) error {
 	data := binary.BigEndian.AppendUint32(nil, next)
 	data = binary.BigEndian.AppendUint32(data, crc32.Checksum(data, castagnoli))
-	return writeFile(dir, indexFile, data)
-}
-
-// writeFile replaces a file by new content: after a crash it holds the old or
-// the new content, never a part.
-func writeFile(dir, name string, data []byte) error {
-	temporary := filepath.Join(dir, name+".new")
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("purse: write %s: %w", name, err)
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(temporary, filepath.Join(dir, name))
-	}
-	if err == nil {
-		err = syncDir(dir)
-	}
-	if err != nil {
-		return fmt.Errorf("purse: write %s: %w", name, err)
-	}
-	return nil
-}
-
-// syncDir makes the names in dir durable where the system allows it.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrInvalid) && !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	return nil
+	return s.write(indexFile, data)
 }

@@ -1,0 +1,388 @@
+package purse
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/internal/durable"
+	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/wallet"
+)
+
+// fund opens a channel for a torrent and returns its id and transaction.
+func (b *bench) fund(sum amount.Amount, torrent string) (string, *ledger.Tx) {
+	b.Helper()
+	tx, err := b.purse.Fund(b.Context(), sum, b.channelLock(), torrent)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return channel.MakeID(tx.ID(b.network())).String(), tx
+}
+
+func (b *bench) network() ledger.Network {
+	b.Helper()
+	s, err := b.ledger.Status(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s.Network
+}
+
+func (b *bench) refusedBy(sum amount.Amount, torrent string, limit wallet.Limit) {
+	b.Helper()
+	tx, err := b.purse.Fund(b.Context(), sum, b.channelLock(), torrent)
+	var l *wallet.LimitError
+	if !errors.As(err, &l) || l.Limit != limit {
+		b.Errorf("%v for %q: %v, want limit %q", sum, torrent, err, limit)
+	}
+	b.purse.Release(tx)
+}
+
+// TestTorrentLimit opens channels until the limit of a torrent is reached: what
+// is set aside counts, what came back does not, what was paid does for ever.
+func TestTorrentLimit(t *testing.T) {
+	b := newBench(t)
+	b.gift(1000 * amount.BTT)
+	b.cfg.Budget = &wallet.Budget{PerDay: wallet.Unlimited, PerTorrent: 50 * amount.BTT, PerChannel: wallet.Unlimited}
+	b.reopen()
+	one, t1 := b.fund(30*amount.BTT, "aa")
+	b.submit(t1)
+	b.refusedBy(21*amount.BTT, "aa", wallet.LimitTorrent)
+	_, t2 := b.fund(20*amount.BTT, "aa")
+	b.refusedBy(amount.BTT, "aa", wallet.LimitTorrent)
+	other, t3 := b.fund(50*amount.BTT, "bb")
+	b.submit(t3)
+	b.purse.Release(t2)
+
+	// A channel opened for another torrent pays for this one: that counts too.
+	b.purse.Paid(other, "aa", 15*amount.BTT)
+	b.refusedBy(6*amount.BTT, "aa", wallet.LimitTorrent)
+	if left := b.purse.TorrentLeft("aa"); left != 35*amount.BTT {
+		t.Errorf("bids may count with %v, want 35 BTT", left)
+	}
+	b.purse.Paid(one, "aa", 10*amount.BTT)
+	if left := b.purse.TorrentLeft("aa"); left != 25*amount.BTT {
+		t.Errorf("bids may count with %v, want 25 BTT", left)
+	}
+	for _, e := range []Entry{
+		{Kind: Pay, Amount: 10 * amount.BTT, Channel: one, ID: "pay:1"},
+		{Kind: Unlock, Amount: 20 * amount.BTT, Channel: one, ID: "unlock:1"},
+		{Kind: Pay, Amount: 40 * amount.BTT, Channel: other, ID: "pay:2"},
+	} {
+		if err := b.purse.Record(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // and after a restart
+		if a, bb := b.purse.TorrentLeft("aa"), b.purse.TorrentLeft("bb"); a != 25*amount.BTT || bb != 25*amount.BTT {
+			t.Errorf("left %v and %v, want 25 BTT each", a, bb)
+		}
+		b.refusedBy(26*amount.BTT, "aa", wallet.LimitTorrent)
+		b.reopen()
+	}
+}
+
+// TestSharesNeverExceedThePayment splits random payments.
+func TestSharesNeverExceedThePayment(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		book := newTorrentBook()
+		book.learn(&Entry{Kind: Lock, Channel: "c", Torrent: "a", Amount: 1000})
+		noted := amount.Amount(0)
+		for range rapid.IntRange(0, 6).Draw(t, "payments") {
+			sum := amount.Amount(rapid.Int64Range(0, 100).Draw(t, "sum"))
+			book.pay("c", rapid.SampledFrom([]string{"a", "b", "d", ""}).Draw(t, "torrent"), sum)
+			noted += sum
+		}
+		total := amount.Amount(rapid.Int64Range(0, 700).Draw(t, "total"))
+		sum, seen := amount.Amount(0), map[string]bool{}
+		for _, s := range book.shares("c", total) {
+			if s.Amount <= 0 || seen[s.Torrent] {
+				t.Fatalf("share %+v", s)
+			}
+			seen[s.Torrent] = true
+			sum += s.Amount
+		}
+		if sum != total {
+			t.Fatalf("shares of %d sum to %d (noted %d)", total, sum, noted)
+		}
+	})
+}
+
+func TestBudgetIsKept(t *testing.T) {
+	b := newBench(t)
+	b.cfg.Budget = nil
+	b.reopen()
+	if got := b.purse.Budget(); got != wallet.DefaultBudget() {
+		t.Errorf("a new wallet has %+v", got)
+	}
+	want := wallet.Budget{PerDay: 7, PerTorrent: wallet.Unlimited, PerChannel: 5, KeepBack: 250}
+	if err := b.purse.SetBudget(want); err != nil {
+		t.Fatal(err)
+	}
+	b.reopen()
+	if got := b.purse.Budget(); got != want {
+		t.Errorf("after a restart %+v, want %+v", got, want)
+	}
+	if err := b.purse.SetBudget(wallet.Budget{KeepBack: 1001}); err == nil {
+		t.Error("nonsense kept")
+	}
+	b.purse.Close()
+	if err := os.WriteFile(filepath.Join(b.cfg.Dir, limitsFile), []byte(`{"per_day":"7"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(b.cfg); !errors.Is(err, wallet.ErrBudget) {
+		t.Errorf("opened without limits: %v", err)
+	}
+}
+
+// TestCrashWhileWriting kills the machine at each step of each small file's
+// write, and lets the disk refuse each: the wallet opens again with the old or
+// the new state, and never loses the phrase or repeats a key.
+func TestCrashWhileWriting(t *testing.T) {
+	died := errors.New("died")
+	for _, file := range []string{keyFile, vaultFile, indexFile, limitsFile, accountFile} {
+		for step := durable.Create; step <= durable.Publish; step++ {
+			b := newBench(t)
+			b.cfg.Budget = nil
+			b.reopen()
+			_, first, err := b.purse.NewChannelKey()
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := b.purse.Address()
+			b.purse.Close()
+			if file == accountFile {
+				os.Remove(filepath.Join(b.cfg.Dir, accountFile))
+			}
+			armed := true
+			b.cfg.disk = durable.Disk{Fault: func(s durable.Step, name string) error {
+				if armed && s == step && name == file {
+					return died
+				}
+				return nil
+			}}
+			hit := b.useUntil(died)
+			if !hit {
+				t.Fatalf("%s before %v: nothing was written", file, step)
+			}
+			armed = false
+			b.recoverAfter(file, want, first)
+		}
+	}
+}
+
+// useUntil opens the wallet and writes every small file, up to the crash.
+func (b *bench) useUntil(died error) bool {
+	p, err := Open(b.cfg)
+	if err != nil {
+		return errors.Is(err, died)
+	}
+	defer p.Close()
+	if err := p.SetBudget(wallet.Budget{PerDay: 1}); err != nil {
+		return errors.Is(err, died)
+	}
+	for range 2*indexStride + 1 {
+		if _, _, err := p.NewChannelKey(); err != nil {
+			return errors.Is(err, died)
+		}
+	}
+	if err := p.SetPassword("", "pw"); err != nil {
+		return errors.Is(err, died)
+	}
+	return errors.Is(p.SetPassword("pw", ""), died)
+}
+
+func (b *bench) recoverAfter(file string, want ledger.Address, first ledger.Signer) {
+	b.Helper()
+	p, err := Open(b.cfg)
+	if errors.Is(err, ErrPasswordNeeded) {
+		cfg := b.cfg
+		cfg.Password = "pw"
+		p, err = Open(cfg)
+	}
+	if err != nil {
+		b.Fatalf("%s: %v", file, err)
+	}
+	defer p.Close()
+	if p.Address() != want {
+		b.Errorf("%s: address %s, want %s", file, p.Address(), want)
+	}
+	if got := p.Budget(); got != wallet.DefaultBudget() && got != (wallet.Budget{PerDay: 1}) {
+		b.Errorf("%s: limits %+v", file, got)
+	}
+	if _, key, err := p.NewChannelKey(); err != nil || key.PublicKey() == first.PublicKey() {
+		b.Errorf("%s: channel key repeats (%v)", file, err)
+	}
+}
+
+func TestLockAndUnlock(t *testing.T) {
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	b := newBench(t)
+	b.gift(10 * amount.BTT)
+	if err := b.purse.Lock(); !errors.Is(err, ErrNoPassword) {
+		t.Errorf("locked without a password: %v", err)
+	}
+	if err := b.purse.SetPassword("", "pw"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.purse.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	lock := ledger.PayTo(b.purse.Address())
+	if _, err := b.purse.Fund(t.Context(), amount.BTT, lock, ""); !errors.Is(err, ErrLocked) {
+		t.Errorf("funded while locked: %v", err)
+	}
+	if _, err := b.purse.AccountKey().Sign([32]byte{1}); !errors.Is(err, ErrLocked) {
+		t.Errorf("signed while locked: %v", err)
+	}
+	if _, _, err := b.purse.NewChannelKey(); !errors.Is(err, ErrLocked) {
+		t.Errorf("key while locked: %v", err)
+	}
+	if b.balance().Free != 10*amount.BTT {
+		t.Error("a locked wallet does not tell its balance")
+	}
+	if err := b.purse.Unlock("bad", 0); !errors.Is(err, wallet.ErrPassword) {
+		t.Errorf("wrong password: %v", err)
+	}
+	if err := b.purse.Unlock("pw", time.Minute); err != nil || b.purse.Locked() {
+		t.Fatalf("unlock: %v", err)
+	}
+	b.clock.advance(time.Minute)
+	if !b.purse.Locked() {
+		t.Error("open after its time")
+	}
+	if err := b.purse.Unlock("pw", MaxUnlock+1); err == nil {
+		t.Error("unlocked for longer than the limit")
+	}
+}
+
+func TestSession(t *testing.T) {
+	for _, runtime := range []string{"", t.TempDir()} {
+		t.Setenv("XDG_RUNTIME_DIR", runtime)
+		b := newBench(t)
+		if err := b.purse.SetPassword("", "pw"); err != nil {
+			t.Fatal(err)
+		}
+		b.purse.Close()
+		entropy := &counter{}
+		if _, err := StartSession(b.cfg.Dir, "no", time.Hour, b.clock.Now(), entropy); !errors.Is(err, wallet.ErrPassword) {
+			t.Errorf("session with a wrong password: %v", err)
+		}
+		open := func() error {
+			p, err := Open(b.cfg)
+			if err == nil {
+				err = p.Close()
+			}
+			return err
+		}
+		start := func() {
+			t.Helper()
+			if _, err := StartSession(b.cfg.Dir, "pw", time.Hour, b.clock.Now(), entropy); err != nil {
+				t.Fatal(err)
+			}
+			if err := open(); err != nil {
+				t.Fatalf("during the session: %v", err)
+			}
+		}
+		start()
+		if _, err := Phrase(b.cfg.Dir, ""); !errors.Is(err, ErrPasswordNeeded) {
+			t.Errorf("a session gives the phrase away: %v", err)
+		}
+		b.clock.advance(time.Hour)
+		if err := open(); !errors.Is(err, ErrPasswordNeeded) {
+			t.Errorf("after the session: %v", err)
+		}
+		if _, err := os.Stat(filepath.Join(b.cfg.Dir, sessionFile)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the session's file is still there: %v", err)
+		}
+		start()
+		if err := EndSession(b.cfg.Dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := open(); !errors.Is(err, ErrPasswordNeeded) {
+			t.Errorf("after its end: %v", err)
+		}
+	}
+}
+
+// counter is an entropy source of no surprise.
+type counter struct{ n byte }
+
+func (c *counter) Read(b []byte) (int, error) {
+	for i := range b {
+		c.n++
+		b[i] = c.n
+	}
+	return len(b), nil
+}
+
+// TestOneSpendsManyLook opens a wallet beside the one that uses it.
+func TestOneSpendsManyLook(t *testing.T) {
+	b := newBench(t)
+	b.gift(10 * amount.BTT)
+	if err := b.purse.Record(Entry{Kind: Earn, Amount: 3, ID: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(b.cfg); !errors.Is(err, ErrInUse) {
+		t.Fatalf("a second spender: %v", err)
+	}
+	if err := b.purse.SetPassword("", "pw"); err != nil {
+		t.Fatal(err)
+	}
+	cfg := b.cfg
+	cfg.ReadOnly = true
+	look, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer look.Close()
+	if v, err := look.Balance(t.Context()); err != nil || v.Free != 10*amount.BTT || look.Address() != b.purse.Address() {
+		t.Errorf("it sees %+v of %s, %v", v, look.Address(), err)
+	}
+	n := 0
+	for _, err := range look.History() {
+		if n++; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n != 1 {
+		t.Errorf("it sees %d movements, want 1", n)
+	}
+	to := ledger.PayTo(b.purse.Address())
+	for what, err := range map[string]error{
+		"fund":     second(look.Fund(t.Context(), amount.BTT, to, "")),
+		"send":     second(look.Send(t.Context(), b.purse.Address(), amount.BTT, "id")),
+		"limits":   look.SetBudget(wallet.DefaultBudget()),
+		"record":   look.Record(Entry{Kind: Earn, Amount: 1}),
+		"unlock":   look.Unlock("pw", 0),
+		"password": look.SetPassword("pw", ""),
+	} {
+		if !errors.Is(err, ErrReadOnly) {
+			t.Errorf("%s: %v, want ErrReadOnly", what, err)
+		}
+	}
+	cfg.Dir = t.TempDir()
+	if _, err := Open(cfg); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("looked at nothing: %v", err)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func FuzzAccountFile(f *testing.F) {
+	b := []byte("02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5 TDvSsdrNM5eeXNL3czpa6AxLDHZA9nwe9K\n")
+	f.Add(b)
+	f.Add([]byte("00 T"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if pub, err := parseAccount(text); err == nil && !pub.Valid() {
+			t.Fatalf("%q is no key", text)
+		}
+	})
+}
