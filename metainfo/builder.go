@@ -1,6 +1,7 @@
 package metainfo
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -148,6 +149,15 @@ func (b *Builder) layFiles(l *Layout) error {
 		sorted[n] = l.Files[i]
 	}
 	l.Files, l.Source = padFiles(sorted, l.PieceLength)
+	if b.Version == V2 { // as ParseInfo has it
+		in := Info{Files: l.Files, PieceLength: l.PieceLength}
+		if err := errors.Join(in.sum(), in.padTail()); err != nil {
+			return err
+		}
+		if l.Files = in.Files; len(l.Source) < len(l.Files) {
+			l.Source = append(l.Source, -1)
+		}
+	}
 	for i, n := range l.Source {
 		if n >= 0 {
 			l.Source[i] = order[n]

@@ -69,6 +69,30 @@ func (in *Info) ContentLength() int64 {
 	return n
 }
 
+// Span is a run of bytes of the piece space, from From to before To.
+type Span struct{ From, To int64 }
+
+// Pads are the runs of padding (BEP 47, or implied by version 2) in order; they
+// neither touch nor overlap.
+func (in *Info) Pads() []Span {
+	var spans []Span
+	var at int64
+	for i := range in.Files {
+		f := &in.Files[i]
+		from := at
+		at += f.Length
+		if !f.Pad || f.Length == 0 {
+			continue
+		}
+		if n := len(spans); n > 0 && spans[n-1].To == from {
+			spans[n-1].To = at
+			continue
+		}
+		spans = append(spans, Span{from, at})
+	}
+	return spans
+}
+
 // InfoHash is the hash peers and trackers know the torrent by: SHA-1, or truncated
 // SHA-256 for version 2 alone.
 func (in *Info) InfoHash() InfoHash {

@@ -39,7 +39,20 @@ func (in *Info) parseV2(f *infoFields) error {
 	if in.TotalLength == 0 {
 		return ErrEmpty
 	}
-	return nil
+	return in.padTail()
+}
+
+// padTail fills the last piece: peers count the pieces of version 2 alone as if
+// each file were followed by padding, the last one too.
+func (in *Info) padTail() error {
+	over := in.TotalLength % in.PieceLength
+	if over == 0 {
+		return nil
+	}
+	var names arena
+	n := in.PieceLength - over
+	in.Files = append(in.Files, File{Path: names.padPath(n), Length: n, Pad: true, Attr: AttrPad})
+	return in.sum()
 }
 
 // joinHybrid checks the version 1 file list against the version 2 files and gives its

@@ -22,6 +22,7 @@ const (
 	extendedByte, extendedBit = 5, 0x10 // BEP 10
 	fastByte, fastBit         = 7, 0x04 // BEP 6
 	dhtByte, dhtBit           = 7, 0x01 // BEP 5
+	v2Byte, v2Bit             = 7, 0x10 // BEP 52
 )
 
 // OurReserved returns the bits of the features this package speaks: the
@@ -42,11 +43,27 @@ func (r Reserved) Fast() bool { return r[fastByte]&fastBit != 0 }
 // DHT says whether BEP 5 is offered.
 func (r Reserved) DHT() bool { return r[dhtByte]&dhtBit != 0 }
 
+// V2 says whether the torrent has a version 2 part in the sender's eyes: the
+// answer to a call for its version 1 hash may then name the other (BEP 52).
+func (r Reserved) V2() bool { return r[v2Byte]&v2Bit != 0 }
+
+// SetV2 offers that.
+func (r *Reserved) SetV2() { r[v2Byte] |= v2Bit }
+
 // Handshake is the first message of either side.
 type Handshake struct {
 	Reserved Reserved
 	InfoHash [20]byte
 	PeerID   [20]byte
+	// Upgrade is not on the wire: the truncated version 2 hash of a hybrid
+	// torrent, by which a called peer may answer instead of InfoHash (BEP 52);
+	// zero = only InfoHash will do.
+	Upgrade [20]byte
+}
+
+// Accepts says whether an answer for a hash belongs to this call.
+func (h *Handshake) Accepts(hash [20]byte) bool {
+	return hash == h.InfoHash || h.Upgrade != [20]byte{} && hash == h.Upgrade && h.Reserved.V2()
 }
 
 // Append appends the 68 bytes of h to dst.

@@ -20,7 +20,7 @@ const (
 // ID is a message's type byte.
 type ID uint8
 
-// Messages of BEP 3, BEP 6 and BEP 10.
+// Messages of BEP 3, BEP 6, BEP 10 and BEP 52.
 const (
 	Choke         ID = 0
 	Unchoke       ID = 1
@@ -38,6 +38,9 @@ const (
 	Reject        ID = 16
 	AllowedFast   ID = 17
 	Extended      ID = 20
+	HashRequest   ID = 21
+	Hashes        ID = 22
+	HashReject    ID = 23
 	// KeepAlive stands for the message of length zero; it has no byte on the
 	// wire.
 	KeepAlive ID = 255
@@ -52,7 +55,7 @@ var (
 // Message is one decoded message. Which fields count depends on ID: Index for
 // have, suggest and allowed fast; Index, Begin and Length for request, cancel
 // and reject; Index, Begin and Payload (the block) for piece; Payload for
-// bitfield (the bits) and port; Sub (the extension's id) and Payload for extended.
+// bitfield (the bits), port and the hash messages (see [ParseHashRange]); Sub (the extension's id) and Payload for extended.
 // Payload aliases the buffer that was decoded.
 type Message struct {
 	ID                   ID
@@ -96,6 +99,8 @@ func (m *Message) parse(body []byte) error {
 		want = 12
 	case Port:
 		want = 2
+	case HashRequest, HashReject:
+		want = hashRangeLen
 	}
 	if want >= 0 && len(body) != want {
 		return m.malformed(len(body))
