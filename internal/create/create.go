@@ -76,11 +76,11 @@ func Torrent(ctx context.Context, path string, o Options) (*metainfo.Torrent, er
 	for i, f := range layout.Files {
 		files[i] = disk.File{Path: strings.Join(f.Path, "/"), Length: f.Length, Pad: f.Pad}
 	}
-	hashes, err := disk.HashFiles(ctx, dir, files, layout.PieceLength, workers)
+	hashes, err := disk.HashFiles(ctx, dir, files, layout.PieceLength, workers, true, false)
 	if err != nil {
 		return nil, fmt.Errorf("make torrent of %s: %w", path, err)
 	}
-	t, err := b.Build(metainfo.Hashes{Pieces: hashes})
+	t, err := b.Build(metainfo.Hashes{Pieces: hashes.Pieces, Layers: hashes.Layers})
 	if err != nil {
 		return nil, fmt.Errorf("make torrent of %s: %w", path, err)
 	}

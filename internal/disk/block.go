@@ -1,8 +1,8 @@
 package disk
 
 import (
-	"bytes"
 	"crypto/sha1"
+	"crypto/sha256"
 	"fmt"
 	"hash"
 	"math/bits"
@@ -17,9 +17,11 @@ type partial struct {
 	chunks  [][]byte // nil = not there yet, or handed to the writers
 	claimed []uint64 // blocks
 	ready   []uint64
-	cursor  int64 // bytes hashed
-	hash    hash.Hash
+	cursor  int64     // bytes hashed
+	hash    hash.Hash // nil without version 1
 	sum     [hashSize]byte
+	leaves  []byte // version 2: the hash of each block that is ready
+	scratch []byte
 	hashing bool
 	done    bool // verified or given up: no more blocks
 	failed  bool // hash is wrong
@@ -37,7 +39,7 @@ const spareLimit = 256
 // that completed the hash, which need not be the last one.
 func (s *Store) Block(piece, begin uint32, data []byte) (Result, error) {
 	if int64(piece) >= int64(s.pieces) || begin%BlockSize != 0 || int64(begin) >= s.pieceSize(piece) ||
-		int64(len(data)) != min(BlockSize, s.pieceSize(piece)-int64(begin)) {
+		int64(len(data)) != s.blockSize(piece, begin) {
 		return Failed, fmt.Errorf("store block of %d bytes at %d of piece %d: %w", len(data), begin, piece, ErrBlock)
 	}
 	if s.pool.crowded(s) {
@@ -60,12 +62,8 @@ func (s *Store) Block(piece, begin uint32, data []byte) (Result, error) {
 		return Duplicate, nil
 	}
 	chunk := int64(begin) / s.chunk
-	if p.chunks[chunk] == nil {
-		b, err := s.pool.slabs.get(min(s.chunk, p.size-chunk*s.chunk))
-		if err != nil {
-			return Failed, err
-		}
-		p.chunks[chunk] = b
+	if err := s.slab(p, chunk); err != nil {
+		return Failed, err
 	}
 	dst := p.chunks[chunk][int64(begin)-chunk*s.chunk:]
 	p.claimed[block/64] |= 1 << (block % 64)
@@ -73,16 +71,40 @@ func (s *Store) Block(piece, begin uint32, data []byte) (Result, error) {
 	s.calls++
 	s.mu.Unlock()
 	copy(dst, data)
+	if s.v2 {
+		leaf := sha256.Sum256(data[:min(int64(len(data)), s.ofFile(piece, begin))])
+		copy(p.leaves[block*leafSize:], leaf[:])
+	}
 	s.mu.Lock()
 	p.ready[block/64] |= 1 << (block % 64)
-	result := s.advance(p)
+	result, err := s.advance(p)
 	p.busy--
 	s.calls--
 	if p.err == nil {
 		s.settle(p)
 	}
 	s.cond.Broadcast()
-	return result, nil
+	return result, err
+}
+
+// slab gives a chunk its memory, with zeros where padding lies.
+func (s *Store) slab(p *partial, chunk int64) error {
+	if p.chunks[chunk] != nil {
+		return nil
+	}
+	b, err := s.pool.slabs.get(min(s.chunk, p.size-chunk*s.chunk))
+	if err != nil {
+		return err
+	}
+	p.chunks[chunk] = b
+	if len(s.pads) > 0 && s.v1 {
+		s.padBlocks(p.piece, func(block int64) {
+			if at := block*BlockSize - chunk*s.chunk; at >= 0 && at < s.chunk {
+				clear(b[at:min(at+BlockSize, int64(len(b)))])
+			}
+		})
+	}
+	return nil
 }
 
 // Forget drops what came of a piece that is not complete, so that all its
@@ -109,22 +131,39 @@ func (s *Store) newPartial(piece uint32) *partial {
 	} else {
 		blocks := (min(s.pieceLength, s.total) + BlockSize - 1) / BlockSize
 		p = &partial{
-			hash:    sha1.New(),
 			chunks:  make([][]byte, (min(s.pieceLength, s.total)+s.chunk-1)/s.chunk),
 			claimed: make([]uint64, (blocks+63)/64),
 			ready:   make([]uint64, (blocks+63)/64),
 		}
+		if s.v1 {
+			p.hash = sha1.New()
+		}
+		if s.v2 {
+			p.leaves = make([]byte, blocks*leafSize)
+		}
 	}
 	clear(p.claimed)
 	clear(p.ready)
-	p.hash.Reset()
+	if s.v1 {
+		p.hash.Reset()
+	}
+	if len(s.pads) > 0 && !s.isPadding(piece) {
+		s.padBlocks(piece, func(block int64) {
+			p.claimed[block/64] |= 1 << (block % 64)
+			p.ready[block/64] |= 1 << (block % 64)
+		})
+	}
 	p.piece, p.size, p.cursor = piece, s.pieceSize(piece), 0
 	p.hashing, p.done, p.failed, p.err = false, false, false, nil
 	s.active[piece] = p
 	return p
 }
 
-// run returns the bytes ready at the cursor, up to the end of the chunk.
+// zeros stands for padding in a chunk that has no memory.
+var zeros [BlockSize]byte
+
+// run returns the bytes ready at the cursor, up to the end of the chunk; of
+// padding, a block at a time.
 func (s *Store) run(p *partial) []byte {
 	if p.cursor >= p.size {
 		return nil
@@ -140,41 +179,61 @@ func (s *Store) run(p *partial) []byte {
 	if to == p.cursor {
 		return nil
 	}
+	if p.chunks[chunk] == nil {
+		return zeros[:min(to-p.cursor, BlockSize)]
+	}
 	return p.chunks[chunk][p.cursor-chunk*s.chunk : to-chunk*s.chunk]
 }
 
 // advance hashes what is ready at the cursor unless another call does it, and
 // hands finished chunks to the writers. s.mu is held but for the hashing.
-func (s *Store) advance(p *partial) Result {
+func (s *Store) advance(p *partial) (Result, error) {
 	if p.hashing || p.done {
-		return Stored
+		return Stored, nil
 	}
 	p.hashing = true
 	for run := s.run(p); run != nil && !p.done; run = s.run(p) {
-		s.mu.Unlock()
-		_, _ = p.hash.Write(run)
-		s.mu.Lock()
+		if s.v1 {
+			s.mu.Unlock()
+			_, _ = p.hash.Write(run)
+			s.mu.Lock()
+		}
 		p.cursor += int64(len(run))
-		if p.cursor%s.chunk == 0 && p.cursor < p.size && !p.done {
+		if p.cursor%s.chunk == 0 && p.cursor < p.size && !p.done && p.chunks[p.cursor/s.chunk-1] != nil {
 			s.enqueue(p, p.cursor/s.chunk-1) // a prefix of a large piece
 		}
 	}
-	p.hashing = false
 	if p.done || p.cursor < p.size {
-		return Stored
+		p.hashing = false
+		return Stored, nil
+	}
+	var sum []byte
+	var root [leafSize]byte
+	s.mu.Unlock()
+	if s.v1 {
+		sum = p.hash.Sum(p.sum[:0])
+	}
+	if s.v2 {
+		root = s.treeRoot(p.piece, p.leaves[:s.leaves(p.piece)*leafSize], &p.scratch)
+	}
+	s.mu.Lock()
+	p.hashing = false
+	if p.done { // given up meanwhile
+		return Stored, nil
 	}
 	p.done = true
-	want := s.hashes[int(p.piece)*hashSize:][:hashSize]
-	if !bytes.Equal(p.hash.Sum(p.sum[:0]), want) {
+	ok, err := s.verdict(p.piece, sum, &root)
+	if !ok {
 		p.failed = true
+		s.blame(p)
 		for p.pending > 0 { // a late write must not meet the next attempt
 			s.cond.Wait()
 		}
-		return Failed
+		return Failed, err
 	}
 	s.setDone(p.piece, true)
 	s.enqueue(p, (p.size-1)/s.chunk)
-	return Verified
+	return Verified, nil
 }
 
 // enqueue gives one hashed chunk to the writers.
@@ -183,12 +242,11 @@ func (s *Store) enqueue(p *partial, chunk int64) {
 	slab := p.chunks[chunk]
 	p.chunks[chunk] = nil
 	p.pending++
-	s.pool.enqueue(s, job{
-		partial: p,
-		slab:    slab,
-		off:     int64(p.piece)*s.pieceLength + off,
-		n:       int(min(s.chunk, p.size-off)),
-	})
+	n := int(min(s.chunk, p.size-off))
+	if slab == nil { // padding alone, queued for what follows the last write
+		n = 0
+	}
+	s.pool.enqueue(s, job{partial: p, slab: slab, off: int64(p.piece)*s.pieceLength + off, n: n})
 }
 
 // settle ends a piece that nobody uses any more. s.mu is held. A piece with an

@@ -1,8 +1,10 @@
 // Package disk stores the pieces of torrents and verifies them.
 //
 // A block is copied once, into a slab outside the Go heap, and hashed by the
-// goroutine that received it while it is still in the processor's cache: a
-// SHA-1 cursor per piece runs over the blocks in order (BEP 3). Verified data
+// goroutine that received it while it is still in the processor's cache: for
+// version 1 a SHA-1 cursor per piece runs over the blocks in order (BEP 3), for
+// version 2 each block is a leaf of its file's tree (BEP 52), and a hybrid's
+// piece must pass both. Padding (BEP 47) is neither taken nor written. Verified data
 // goes to a few writer goroutines that turn adjacent slabs into one write.
 // Nothing is read back to be verified, and a slow disk shows only as
 // back-pressure in Store.Block.
@@ -16,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -42,6 +43,9 @@ var (
 	ErrClosed = errors.New("store is closed")
 	// ErrBlock is returned for a block or range outside the torrent's geometry.
 	ErrBlock = errors.New("block outside the torrent")
+	// ErrInconsistent is returned for a piece of a hybrid torrent that one of its
+	// two hashes calls right and the other wrong: the torrent itself is faulty.
+	ErrInconsistent = errors.New("the hybrid torrent's version 1 and version 2 hashes contradict each other: nobody can complete it")
 )
 
 // Error is an I/O error with the file it happened to.
@@ -84,6 +88,12 @@ type File struct {
 	Length int64
 	// Pad marks a pad file (BEP 47): zeros that are hashed but never stored.
 	Pad bool
+	// Root is the file's pieces root (BEP 52); nil in version 1, of pad files and
+	// of empty ones.
+	Root *[32]byte
+	// Layer holds 32 bytes a piece of a file of more than one piece; nil = not
+	// known yet (SetLayer).
+	Layer []byte
 }
 
 // Config describes one torrent on disk.
@@ -94,7 +104,8 @@ type Config struct {
 	Files []File
 	// PieceLength in bytes, 1 to MaxPieceLength.
 	PieceLength int64
-	// Hashes holds 20 bytes of SHA-1 a piece.
+	// Hashes holds 20 bytes of SHA-1 a piece; nil = version 2 alone: then each
+	// file starts with a piece and has a Root, and blocks end with their file.
 	Hashes []byte
 	// Pool serves this Store.
 	Pool *Pool
@@ -161,45 +172,10 @@ type Store struct {
 	failure error    // of Sync, sticky
 	calls   int      // running Block calls
 	closed  bool
+	layers  map[int][]byte    // of files whose layer came late
+	blamed  map[uint32][]byte // block hashes of pieces that failed
 
 	queue writeQueue // under pool.mu
-}
-
-// layout is the geometry of a torrent: where the pieces lie in the files.
-type layout struct {
-	files       []File
-	starts      []int64 // offset of each file
-	dir         string
-	total       int64
-	pieceLength int64
-	pieces      int
-	chunk       int64 // slab length
-}
-
-func newLayout(dir string, files []File, pieceLength int64) (layout, error) {
-	l := layout{dir: dir, files: files, pieceLength: pieceLength, starts: make([]int64, len(files))}
-	if pieceLength <= 0 || pieceLength > MaxPieceLength {
-		return l, fmt.Errorf("open store: piece length %d is outside 1..%d", pieceLength, MaxPieceLength)
-	}
-	if len(files) > MaxFiles {
-		return l, fmt.Errorf("open store: %d files, at most %d are supported", len(files), MaxFiles)
-	}
-	for i, f := range files {
-		if f.Length < 0 || l.total+f.Length < l.total {
-			return l, fmt.Errorf("open store: file %q has an impossible length %d", f.Path, f.Length)
-		}
-		if !f.Pad && !filepath.IsLocal(filepath.FromSlash(f.Path)) {
-			return l, fmt.Errorf("open store: path %q leads outside the folder", f.Path)
-		}
-		l.starts[i] = l.total
-		l.total += f.Length
-	}
-	l.pieces = int((l.total + pieceLength - 1) / pieceLength)
-	l.chunk = BlockSize
-	for l.chunk < min(pieceLength, chunkSize) {
-		l.chunk *= 2
-	}
-	return l, nil
 }
 
 // Open returns the Store of a torrent. It creates nothing but zero-length
@@ -212,8 +188,8 @@ func Open(c Config) (*Store, error) {
 	if c.Pool == nil {
 		return nil, errors.New("open store: no pool")
 	}
-	if len(c.Hashes) != l.pieces*hashSize {
-		return nil, fmt.Errorf("open store: %d bytes of hashes for %d pieces", len(c.Hashes), l.pieces)
+	if err := l.checkHashes(c.Hashes); err != nil {
+		return nil, err
 	}
 	s := &Store{
 		layout: l, pool: c.Pool, notify: c.Notify, hashes: c.Hashes, open: c.open,
@@ -241,18 +217,6 @@ func Open(c Config) (*Store, error) {
 	}
 	return s, nil
 }
-
-// pieceSize returns the length of a piece; the last may be short.
-func (l *layout) pieceSize(piece uint32) int64 {
-	return min(l.pieceLength, l.total-int64(piece)*l.pieceLength)
-}
-
-func (l *layout) path(i int) string {
-	return filepath.Join(l.dir, l.localPath(i))
-}
-
-// localPath returns a file's path relative to the folder.
-func (l *layout) localPath(i int) string { return filepath.FromSlash(l.files[i].Path) }
 
 // SetVerified tells the Store that a piece is on disk (from resume data), so
 // that its blocks are duplicates; Verify and VerifyPiece do it themselves.
@@ -307,110 +271,4 @@ func (s *Store) markDirty(file int) {
 	s.mu.Lock()
 	s.dirty[file/64] |= 1 << (file % 64)
 	s.mu.Unlock()
-}
-
-// Stat returns size and modification time of every file, for resume data. Pad
-// files count as present.
-func (s *Store) Stat() ([]FileStat, error) {
-	out := make([]FileStat, len(s.files))
-	for i, f := range s.files {
-		if f.Pad {
-			out[i] = FileStat{Exists: true, Size: f.Length}
-			continue
-		}
-		info, err := s.tree.stat(s.localPath(i))
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case err != nil:
-			return nil, ioError("stat", s.path(i), err)
-		default:
-			out[i] = FileStat{Exists: true, Size: info.Size(), ModTime: info.ModTime()}
-		}
-	}
-	return out, nil
-}
-
-// Sync makes every piece durable whose Written event came before the call: it
-// flushes the files written since the last Sync, and new directory entries.
-// After an error the Store's data on disk is uncertain (the kernel may have
-// dropped pages), so every later Sync returns the same error.
-func (s *Store) Sync() error {
-	s.mu.Lock()
-	if s.failure != nil {
-		s.mu.Unlock()
-		return s.failure
-	}
-	var files []int
-	for i := range s.files {
-		if s.dirty[i/64]&(1<<(i%64)) != 0 {
-			files = append(files, i)
-		}
-	}
-	clear(s.dirty)
-	s.mu.Unlock()
-	var err error
-	for _, i := range files {
-		if err = s.pool.handles.use(s, i, syncForWriting, file.Sync); err != nil {
-			err = ioError("sync", s.path(i), err)
-			break
-		}
-	}
-	if err == nil {
-		err = s.tree.sync()
-	}
-	if err != nil {
-		s.mu.Lock()
-		s.failure = err
-		s.mu.Unlock()
-	}
-	return err
-}
-
-// Close waits for queued writes, drops incomplete pieces and closes files. It
-// does not Sync. Blocked Block calls return ErrClosed.
-func (s *Store) Close() error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return nil
-	}
-	return errors.Join(s.shut(), s.tree.close())
-}
-
-// shut ends all use of the files; s.mu is held and released.
-func (s *Store) shut() error {
-	s.closed = true
-	s.mu.Unlock()
-	s.pool.leave(s)
-	s.mu.Lock()
-	for s.calls > 0 {
-		s.cond.Wait()
-	}
-	for _, p := range s.active {
-		s.freeChunks(p)
-	}
-	s.active, s.spare = nil, nil
-	s.mu.Unlock()
-	return s.pool.handles.drop(s)
-}
-
-// Remove closes the Store and deletes its files and the folders that this
-// leaves empty. Dir itself stays. On a closed Store it does nothing but return
-// ErrClosed.
-func (s *Store) Remove() error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return ErrClosed
-	}
-	err := s.shut()
-	for i, f := range s.files {
-		if f.Pad {
-			continue
-		}
-		if e := s.tree.remove(s.localPath(i)); e != nil && !errors.Is(e, fs.ErrNotExist) {
-			err = errors.Join(err, ioError("remove", s.path(i), e))
-		}
-	}
-	return errors.Join(err, s.tree.close())
 }

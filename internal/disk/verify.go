@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha1"
 	"errors"
@@ -12,6 +11,8 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"github.com/bttnet/btt/metainfo"
 )
 
 const (
@@ -44,14 +45,13 @@ func (s *Store) VerifyPieces(ctx context.Context, workers int, pieces []uint32, 
 }
 
 // judge turns sums into verdicts.
-func (s *Store) judge(from func(piece int, ok bool)) func(piece uint32, sum []byte, err error) error {
+func (s *Store) judge(from func(piece int, ok bool)) func(piece uint32, h *hasher, err error) error {
 	var mu sync.Mutex
-	return func(piece uint32, sum []byte, err error) error {
-		ok := err == nil && bytes.Equal(sum, s.hashes[int(piece)*hashSize:][:hashSize])
-		if err != nil && !absent(err) {
+	return func(piece uint32, h *hasher, err error) error {
+		ok, err := s.judgeOne(piece, h, err)
+		if err != nil {
 			return err
 		}
-		s.SetVerified(piece, ok)
 		if from != nil {
 			mu.Lock()
 			defer mu.Unlock()
@@ -67,37 +67,79 @@ func (s *Store) VerifyPiece(piece uint32) (bool, error) {
 		return false, fmt.Errorf("verify piece %d: %w", piece, ErrBlock)
 	}
 	h := newHasher(s)
-	sum, err := h.piece(piece)
+	return s.judgeOne(piece, h, h.piece(piece))
+}
+
+// judgeOne books what a hasher found of a piece.
+func (s *Store) judgeOne(piece uint32, h *hasher, err error) (bool, error) {
 	if err != nil && !absent(err) {
 		return false, err
 	}
-	ok := err == nil && bytes.Equal(sum, s.hashes[int(piece)*hashSize:][:hashSize])
-	s.SetVerified(piece, ok)
+	ok := err == nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ok {
+		if ok, err = s.verdict(piece, h.sum[:], &h.root); err != nil {
+			return false, err
+		}
+	}
+	s.setDone(piece, ok)
 	return ok, nil
 }
 
-// HashFiles returns the piece hashes of files below dir, to make a torrent. It
+// Hashes are the hashes of the files of a torrent to be.
+type Hashes struct {
+	// Pieces are the SHA-1s of the pieces, 20 bytes each; nil if not asked for.
+	Pieces []byte
+	// Layers are for each file the version 2 hashes of its pieces, 32 bytes each;
+	// nil for pad files and empty ones, or if not asked for.
+	Layers [][]byte
+}
+
+// HashFiles returns the piece hashes of files below dir, of the versions asked
+// for, to make a torrent; for version 2 each file must start with a piece. It
 // reads like Verify; every file must exist in full length.
-func HashFiles(ctx context.Context, dir string, files []File, pieceLength int64, workers int) ([]byte, error) {
+func HashFiles(ctx context.Context, dir string, files []File, pieceLength int64, workers int, v1, v2 bool) (Hashes, error) {
 	l, err := newLayout(dir, files, pieceLength)
 	if err != nil {
-		return nil, err
+		return Hashes{}, err
 	}
+	l.v1, l.v2 = v1, v2
 	pool := NewPool(PoolConfig{Writers: 1})
 	defer pool.Close()
 	s := &Store{layout: l, pool: pool, tree: &tree{dir: dir}}
 	s.open = s.tree.open
 	defer s.tree.close()
 	defer pool.handles.drop(s)
-	hashes := make([]byte, l.pieces*hashSize)
-	err = s.sweep(ctx, workers, l.pieces, nil, func(piece uint32, sum []byte, err error) error {
-		copy(hashes[int(piece)*hashSize:], sum)
-		return err
+	var out Hashes
+	if v1 {
+		out.Pieces = make([]byte, l.pieces*hashSize)
+	}
+	if v2 {
+		out.Layers = make([][]byte, len(files))
+		for i, f := range files {
+			if !f.Pad && f.Length > 0 {
+				out.Layers[i] = make([]byte, l.layerSize(i))
+			}
+		}
+	}
+	err = s.sweep(ctx, workers, l.pieces, nil, func(piece uint32, h *hasher, err error) error {
+		if err != nil {
+			return err
+		}
+		if v1 {
+			copy(out.Pieces[int(piece)*hashSize:], h.sum[:])
+		}
+		if i, data := l.dataOf(piece); v2 && data > 0 {
+			n := (int64(piece)*pieceLength - l.starts[i]) / pieceLength
+			copy(out.Layers[i][n*leafSize:], h.root[:])
+		}
+		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("hash files: %w", err)
+		return Hashes{}, fmt.Errorf("hash files: %w", err)
 	}
-	return hashes, nil
+	return out, nil
 }
 
 // absent reports whether an error means that data is not there.
@@ -108,7 +150,7 @@ func absent(err error) bool {
 // sweep hashes count pieces, those of list or all, on several goroutines; each takes runs of adjacent
 // pieces, so that the disk sees one sequential reader.
 func (s *Store) sweep(ctx context.Context, workers, count int, list []uint32,
-	each func(piece uint32, sum []byte, err error) error) error {
+	each func(piece uint32, h *hasher, err error) error) error {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
@@ -130,8 +172,7 @@ func (s *Store) sweep(ctx context.Context, workers, count int, list []uint32,
 					if list != nil {
 						piece = list[i]
 					}
-					sum, err := h.piece(piece)
-					if err := each(piece, sum, err); err != nil {
+					if err := each(piece, h, h.piece(piece)); err != nil {
 						failed.CompareAndSwap(nil, &err)
 						return
 					}
@@ -151,27 +192,57 @@ func (s *Store) sweep(ctx context.Context, workers, count int, list []uint32,
 
 // hasher is one worker's memory.
 type hasher struct {
-	store *Store
-	buf   []byte
-	state hash.Hash
-	sum   [hashSize]byte
+	store   *Store
+	buf     []byte
+	state   hash.Hash // nil without version 1
+	sum     [hashSize]byte
+	leaves  []byte // version 2: the blocks' hashes
+	scratch []byte
+	root    [leafSize]byte
 }
 
 func newHasher(s *Store) *hasher {
-	return &hasher{store: s, state: sha1.New(), buf: make([]byte, min(verifyRead, s.pieceLength))}
+	h := &hasher{store: s, buf: make([]byte, min(verifyRead, s.pieceLength))}
+	if s.v1 {
+		h.state = sha1.New()
+	}
+	return h
 }
 
-// piece returns the SHA-1 of a piece on disk, valid until the next call.
-func (h *hasher) piece(piece uint32) ([]byte, error) {
-	h.state.Reset()
-	off := int64(piece) * h.store.pieceLength
-	for left := h.store.pieceSize(piece); left > 0; {
-		n := min(left, int64(len(h.buf)))
-		if err := h.store.readAt(h.buf[:n], off); err != nil {
-			return nil, err
-		}
-		_, _ = h.state.Write(h.buf[:n])
-		off, left = off+n, left-n
+// piece hashes a piece on disk: sum, leaves and root are valid until the next
+// call.
+func (h *hasher) piece(piece uint32) error {
+	s := h.store
+	if s.v1 {
+		h.state.Reset()
 	}
-	return h.state.Sum(h.sum[:0]), nil
+	h.leaves = h.leaves[:0]
+	var data int64 // of version 2
+	size := s.pieceSize(piece)
+	if s.v2 {
+		if _, data = s.dataOf(piece); !s.v1 {
+			size = data
+		}
+	}
+	start := int64(piece) * s.pieceLength
+	for at := int64(0); at < size; {
+		b := h.buf[:min(size-at, int64(len(h.buf)))]
+		if err := s.readAt(b, start+at); err != nil {
+			return err
+		}
+		if s.v1 {
+			_, _ = h.state.Write(b)
+		}
+		if at < data {
+			h.leaves = metainfo.AppendLeaves(h.leaves, b[:min(int64(len(b)), data-at)])
+		}
+		at += int64(len(b))
+	}
+	if s.v1 {
+		h.state.Sum(h.sum[:0])
+	}
+	if data > 0 {
+		h.root = s.treeRoot(piece, h.leaves, &h.scratch)
+	}
+	return nil
 }

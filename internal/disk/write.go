@@ -129,11 +129,13 @@ func (w *writer) run(s *Store) {
 		}
 		group := w.batch[first:end]
 		var err error
-		if !group[0].skip {
+		if !group[0].skip && size > 0 {
 			err = s.writeAt(w.join(group, size), group[0].off)
 		}
 		for i := range group {
-			w.pool.slabs.put(group[i].slab)
+			if group[i].slab != nil {
+				w.pool.slabs.put(group[i].slab)
+			}
 			s.written(group[i].partial, err)
 		}
 		first = end

@@ -1,0 +1,134 @@
+package disk
+
+import (
+	"crypto/sha256"
+	"fmt"
+
+	"github.com/bttnet/btt/metainfo"
+)
+
+// leafSize is the length of a hash of a version 2 tree.
+const leafSize = sha256.Size
+
+// maxBlamed bounds the failed pieces whose block hashes are kept.
+const maxBlamed = 16
+
+// layerSize is the length in bytes of a file's piece layer.
+func (l *layout) layerSize(file int) int {
+	return int((l.files[file].Length + l.pieceLength - 1) / l.pieceLength * leafSize)
+}
+
+// dataOf returns the file that a version 2 piece belongs to and the bytes of it
+// in the piece; a piece of padding alone has 0.
+func (l *layout) dataOf(piece uint32) (file int, data int64) {
+	off := int64(piece) * l.pieceLength
+	file = l.fileAt(off)
+	if l.files[file].Pad {
+		return file, 0
+	}
+	return file, min(l.pieceLength, l.starts[file]+l.files[file].Length-off)
+}
+
+// leaves is the number of block hashes of a version 2 piece.
+func (l *layout) leaves(piece uint32) int {
+	_, data := l.dataOf(piece)
+	return int((data + BlockSize - 1) / BlockSize)
+}
+
+// pieceRoot returns what a version 2 piece must hash to; false while the file's
+// layer is not known. s.mu is held.
+func (s *Store) pieceRoot(piece uint32) (root [leafSize]byte, known bool) {
+	i, data := s.dataOf(piece)
+	f := &s.files[i]
+	if data == 0 || f.Root == nil {
+		return root, false
+	}
+	if f.Length <= s.pieceLength {
+		return *f.Root, true
+	}
+	layer := f.Layer
+	if layer == nil {
+		layer = s.layers[i]
+	}
+	if layer == nil {
+		return root, false
+	}
+	n := (int64(piece)*s.pieceLength - s.starts[i]) / s.pieceLength
+	return [leafSize]byte(layer[n*leafSize:]), true
+}
+
+// SetLayer takes the piece layer of a file that was opened without it. The
+// caller has checked it against the file's root. It is kept.
+func (s *Store) SetLayer(file int, layer []byte) error {
+	if file < 0 || file >= len(s.files) || s.files[file].Root == nil || len(layer) != s.layerSize(file) {
+		return fmt.Errorf("set layer of %d bytes for file %d: %w", len(layer), file, ErrBlock)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.layers == nil {
+		s.layers = make(map[int][]byte)
+	}
+	s.layers[file] = layer
+	return nil
+}
+
+// verdict judges a piece by the hashes that the torrent has; sha1 is nil without
+// version 1, root counts in version 2. s.mu is held.
+func (s *Store) verdict(piece uint32, sha1 []byte, root *[leafSize]byte) (bool, error) {
+	v1 := s.v1 && string(sha1) == string(s.hashes[int(piece)*hashSize:][:hashSize])
+	if !s.v2 {
+		return v1, nil
+	}
+	want, known := s.pieceRoot(piece)
+	v2 := known && want == *root
+	switch {
+	case !s.v1:
+		_, data := s.dataOf(piece)
+		return v2 || data == 0, nil
+	case known && v1 != v2:
+		return false, fmt.Errorf("piece %d: %w", piece, ErrInconsistent)
+	}
+	return v1, nil
+}
+
+// treeRoot is the root over the block hashes of a piece; scratch is overwritten.
+func (l *layout) treeRoot(piece uint32, leaves []byte, scratch *[]byte) [leafSize]byte {
+	*scratch = append((*scratch)[:0], leaves...)
+	i, _ := l.dataOf(piece)
+	return metainfo.PieceRoot(*scratch, l.files[i].Length, l.pieceLength)
+}
+
+// Blame returns the block hashes (32 bytes each) of the latest attempt at a
+// version 2 piece that failed, to find out which blocks were bad, and forgets
+// them; nil = not known.
+func (s *Store) Blame(piece uint32) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.blamed[piece]
+	delete(s.blamed, piece)
+	return b
+}
+
+// blame keeps the block hashes of a failed attempt; s.mu is held.
+func (s *Store) blame(p *partial) {
+	if !s.v2 {
+		return
+	}
+	if s.blamed == nil || len(s.blamed) >= maxBlamed {
+		s.blamed = make(map[uint32][]byte)
+	}
+	s.blamed[p.piece] = append([]byte(nil), p.leaves[:s.leaves(p.piece)*leafSize]...)
+}
+
+// Leaves reads a version 2 piece and returns the hashes of its blocks, 32 bytes
+// each. The piece should be one that is Written.
+func (s *Store) Leaves(piece uint32) ([]byte, error) {
+	if int64(piece) >= int64(s.pieces) || !s.v2 {
+		return nil, fmt.Errorf("hash blocks of piece %d: %w", piece, ErrBlock)
+	}
+	h := newHasher(s)
+	if err := h.piece(piece); err != nil {
+		return nil, err
+	}
+	return h.leaves, nil
+}
