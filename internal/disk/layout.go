@@ -93,11 +93,19 @@ func (l *layout) localPath(i int) string { return filepath.FromSlash(l.files[i].
 // blockSize is what a block holds: in version 2 alone no more than what is of
 // its file.
 func (l *layout) blockSize(piece, begin uint32) int64 {
-	if !l.v1 && l.v2 {
+	if l.Trimmed() {
 		_, data := l.dataOf(piece)
 		return min(BlockSize, data-int64(begin))
 	}
 	return min(BlockSize, l.pieceSize(piece)-int64(begin))
+}
+
+// Trimmed says whether blocks end with their file: in version 2 alone.
+func (l *layout) Trimmed() bool { return l.v2 && !l.v1 }
+
+// BlockLength is the bytes to ask for at an offset of a piece.
+func (l *layout) BlockLength(piece, begin uint32) uint32 {
+	return uint32(max(l.blockSize(piece, begin), 0))
 }
 
 // padBlocks calls f for each block of a piece that is nothing but padding.

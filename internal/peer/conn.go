@@ -89,6 +89,7 @@ type Conn struct {
 	err      error
 	out      []byte
 	store    Store
+	trim     trimmer // nil = blocks end with their piece
 	have     *Pieces // what we have; only that is served
 	pieceLen int64
 	total    int64
@@ -107,6 +108,7 @@ type Conn struct {
 	depth   int
 	reqq    int
 	unasked int
+	hashes  int // hash requests that are to be answered
 
 	// What the peer asks of us.
 	choking bool                                 // the peer is choked by us
@@ -145,6 +147,16 @@ func (c *Conn) SetStore(s Store, have *Pieces, pieceLength, total int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.store, c.have, c.pieceLen, c.total = s, have, pieceLength, total
+	if t, ok := s.(trimmer); ok && t.Trimmed() {
+		c.trim = t
+	}
+}
+
+// trimmer is a store whose blocks may end before their piece does: in version 2
+// alone they end with their file (BEP 52).
+type trimmer interface {
+	Trimmed() bool
+	BlockLength(piece, begin uint32) uint32
 }
 
 // Close ends the connection because of err, which the [Closed] event carries.
@@ -195,6 +207,7 @@ const (
 	Rejected // Piece, Begin: the peer will not send it
 	Extended // Sub, Data: a copy of the payload
 	Hungry   // the peer's lease runs out: grant more blocks
+	Hash     // Sub: the message's id, Data: a copy of its payload (BEP 52)
 )
 
 // Event is one thing a peer did.

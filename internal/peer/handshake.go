@@ -25,7 +25,7 @@ func Initiate(nc net.Conn, ours wire.Handshake) (wire.Handshake, error) {
 	if err != nil {
 		return theirs, err
 	}
-	if theirs.InfoHash != ours.InfoHash {
+	if !ours.Accepts(theirs.InfoHash) {
 		return theirs, fmt.Errorf("handshake with %s: %w", nc.RemoteAddr(), ErrOtherTorrent)
 	}
 	return theirs, nil

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/bttnet/btt/internal/picker"
@@ -32,6 +33,29 @@ func (c *Conn) Grant(leases []picker.Lease, chokes uint32) {
 	if len(c.out) > 0 {
 		c.wake.Signal()
 	}
+}
+
+// AskHashes sends a hash request (BEP 52); the answer is a [Hash] event. Hashes
+// that nobody asked for end the connection.
+func (c *Conn) AskHashes(r *wire.HashRange) {
+	c.mu.Lock()
+	c.hashes++
+	c.out = wire.AppendHashRange(c.out, wire.HashRequest, r)
+	c.wake.Signal()
+	c.mu.Unlock()
+}
+
+// hashMessage takes a message of BEP 52 that is not longer than it may be. The
+// caller holds the lock.
+func (c *Conn) hashMessage(m *wire.Message) error {
+	if m.ID != wire.HashRequest {
+		if c.hashes == 0 {
+			return fmt.Errorf("%w: sent hashes nobody asked for", ErrHostile)
+		}
+		c.hashes--
+	}
+	c.events = append(c.events, Event{Kind: Hash, Sub: uint8(m.ID), Data: slices.Clone(m.Payload)})
+	return nil
 }
 
 // Want returns how many more blocks the connection could use now; 0 while
@@ -101,6 +125,9 @@ func remove(list *[]request, q request) bool {
 // and at the end of odd pieces.
 func (c *Conn) blockAt(piece, block uint32) request {
 	begin := int64(block) * wire.BlockSize
+	if c.trim != nil {
+		return request{piece, uint32(begin), c.trim.BlockLength(piece, uint32(begin))}
+	}
 	size := min(c.pieceLen, c.total-int64(piece)*c.pieceLen)
 	return request{piece, uint32(begin), uint32(min(wire.BlockSize, size-begin))}
 }

@@ -121,7 +121,7 @@ func (p *Picker) sole(s int32, peer uint32) bool {
 func (p *Picker) Mixed(dst []uint32, peer Peer) []uint32 {
 	for _, s := range p.open {
 		v := &p.slots[s]
-		if v.received > 0 && v.requested() == 0 && peer.has(int(v.piece)) && !p.sole(s, peer.ID) {
+		if v.received > v.pads && v.requested() == 0 && peer.has(int(v.piece)) && !p.sole(s, peer.ID) {
 			dst = append(dst, uint32(v.piece))
 		}
 	}
@@ -279,7 +279,7 @@ func (p *Picker) take(dst []Lease, s int32, peer *Peer, left *int) []Lease {
 		dst = append(dst, Lease{Piece: uint32(v.piece), Block: first, Count: n})
 	}
 	v.last = int64(peer.ID)
-	if idle {
+	if idle && v.requested() > 0 {
 		g.active++
 	}
 	p.refreshOpen(s)

@@ -57,9 +57,15 @@ type Config struct {
 	PieceLength, TotalLength int64
 	// Seed is the entropy for shuffles; equal seeds and calls give equal picks.
 	Seed uint64
+	// Pads are the runs of padding in order, which neither touch nor overlap:
+	// blocks of nothing else are not leased, and padding is not Left.
+	Pads []Span
 	// NoEndGame switches duplicate requests at the end off.
 	NoEndGame bool
 }
+
+// Span is a run of bytes of the torrent, from From to before To.
+type Span struct{ From, To int64 }
 
 // Peer is what Lease needs to know about a remote.
 type Peer struct {
@@ -92,6 +98,7 @@ type Picker struct {
 	sequential  bool
 	varied      bool // some priority is not the default
 	rng         uint64
+	pads        []Span
 
 	seeds   int
 	got     int // pieces had
@@ -129,6 +136,7 @@ func New(c Config) *Picker {
 		rng:         c.Seed ^ 0x9e3779b97f4a7c15,
 		missing:     int(n),
 		left:        c.TotalLength,
+		pads:        c.Pads,
 	}
 	padded := (p.pieces + 63) / 64 * 8 // whole words, so scans need no tail
 	p.avail = make([]uint16, p.pieces)
@@ -140,6 +148,9 @@ func New(c Config) *Picker {
 		p.prio[i] = DefaultPriority
 		setBit(p.want, i)
 		setBit(p.free, i)
+	}
+	for _, pad := range p.pads {
+		p.left -= pad.To - pad.From
 	}
 	p.order.dirty = true
 	p.progress.init(p)
@@ -186,7 +197,7 @@ func (p *Picker) SetHave(piece uint32) {
 	if bit(p.want, i) {
 		clearBit(p.want, i)
 		p.missing--
-		p.left -= p.pieceSize(i)
+		p.left -= p.content(i)
 	}
 }
 
@@ -201,7 +212,7 @@ func (p *Picker) Lost(piece uint32) {
 	if p.prio[i] > 0 {
 		setBit(p.want, i)
 		p.missing++
-		p.left += p.pieceSize(i)
+		p.left += p.content(i)
 		p.enterOrder(i)
 	}
 }
@@ -228,11 +239,11 @@ func (p *Picker) SetPriority(piece uint32, prio uint8) {
 		clearBit(p.want, i)
 		clearBit(p.free, i)
 		p.missing--
-		p.left -= p.pieceSize(i)
+		p.left -= p.content(i)
 	case prio > 0 && !wanted:
 		setBit(p.want, i)
 		p.missing++
-		p.left += p.pieceSize(i)
+		p.left += p.content(i)
 	}
 	if s := p.slotOf(i); s >= 0 {
 		p.refreshOpen(s)
@@ -254,7 +265,7 @@ func (p *Picker) SetWindow(from uint32, count int) {
 // Missing returns the number of wanted pieces not had.
 func (p *Picker) Missing() int { return p.missing }
 
-// Left returns the bytes of the wanted pieces not had.
+// Left returns the bytes of the wanted pieces not had, without padding.
 func (p *Picker) Left() int64 { return p.left }
 
 // Got returns the number of pieces had, wanted or not.

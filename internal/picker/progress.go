@@ -8,6 +8,7 @@ const (
 	blockFree = iota
 	blockRequested
 	blockReceived
+	blockPad // nothing to receive
 )
 
 // nobody marks an empty place in slot fields that name a peer.
@@ -20,7 +21,8 @@ type slot struct {
 	open      int32 // place in progress.open, -1 = not there
 	blocks    uint32
 	free      uint32
-	received  uint32
+	received  uint32 // padding counts
+	pads      uint32
 	hint      uint32 // no free block lies below
 	exclusive int64  // peer ID of a whole-piece lease, or nobody
 	last      int64  // peer ID that leased last, or nobody
@@ -88,6 +90,9 @@ func (p *Picker) begin(piece int) int32 {
 	g.slots[s] = slot{piece: int32(piece), open: -1, blocks: n, free: n, exclusive: nobody, last: nobody}
 	clear(g.states(s))
 	clear(g.ownersOf(s))
+	if len(p.pads) > 0 {
+		p.fillPads(s)
+	}
 	g.index[piece] = s
 	g.inUse++
 	p.leaveOrder(piece)
@@ -158,7 +163,7 @@ func (v *slot) requested() uint32 { return v.blocks - v.free - v.received }
 // release puts an untouched piece back into the order; it reports whether it did.
 func (p *Picker) release(s int32) bool {
 	v := &p.slots[s]
-	if v.free < v.blocks {
+	if v.free+v.pads < v.blocks {
 		return false
 	}
 	piece := int(v.piece)
@@ -193,6 +198,8 @@ func (p *Picker) Received(piece, block, peer uint32) (first bool) {
 	o := &g.owner[uint32(s)*g.per+block]
 	st := &g.state[uint32(s)*g.per+block]
 	switch *st {
+	case blockPad:
+		return false
 	case blockReceived:
 		g.disown(o, peer, 1)
 		return false
@@ -327,7 +334,7 @@ func (p *Picker) Contributors(dst []uint32, piece uint32) []uint32 {
 		return dst
 	}
 	s := p.slotOf(int(piece))
-	if s < 0 || p.slots[s].received == 0 {
+	if s < 0 || p.slots[s].received == p.slots[s].pads {
 		if p.reset == int32(piece) {
 			dst = append(dst, p.culprits...)
 		}
