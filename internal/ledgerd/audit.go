@@ -5,17 +5,22 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math/bits"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/ledger/books"
 )
 
 // Report is what an audit found in a ledger directory.
@@ -27,6 +32,8 @@ type Report struct {
 	LedgerTime   uint64
 	Head         [32]byte      // hash of the newest header, for anchoring
 	AppHash      [32]byte      // in the newest header
+	Tree         books.Head    // of the tree over all blocks, as the operator would sign it
+	Held         int           // signed heads of the caller that the log agrees with
 	Coins        int           // unspent outputs
 	Parked       int           // transactions waiting in slots
 	Minted       amount.Amount // with the genesis
@@ -44,8 +51,10 @@ var ErrAudit = errors.New("audit failed")
 // used once), every signature of every spender, and the total supply. It keeps
 // its own books: nothing of the server's or the state machine's bookkeeping is
 // used for them, and in the end the state machine must agree. It reads only, and
-// needs no lock. Errors wrap ErrAudit unless the files cannot be read.
-func Audit(dir string) (Report, error) {
+// needs no lock. held are signed tree heads that the caller got from this ledger
+// earlier: the log must contain the history that each of them signs. Errors wrap
+// ErrAudit unless the files cannot be read.
+func Audit(dir string, held ...string) (Report, error) {
 	g, err := readGenesis(dir)
 	if err != nil {
 		return Report{}, fmt.Errorf("audit %s: %w", dir, err)
@@ -59,7 +68,12 @@ func Audit(dir string) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("audit %s: %w", dir, err)
 	}
-	if err := a.read(bufio.NewReaderSize(f, replayBuffer)); err != nil {
+	a.held = held
+	err = a.read(bufio.NewReaderSize(f, replayBuffer))
+	if err == nil {
+		err = a.compareHeads()
+	}
+	if err != nil {
 		return a.report, fmt.Errorf("audit %s: after block %d: %w: %w", dir, a.report.Blocks, ErrAudit, err)
 	}
 	if err := a.balance(); err != nil {
@@ -78,6 +92,9 @@ type auditor struct {
 	deposits map[ledger.Reference]bool
 	time     uint64 // of the newest block
 	checks   []ledger.SignatureCheck
+	held     []string
+	peaks    [][32]byte          // of the tree over the blocks, left to right
+	roots    map[uint64][32]byte // of the tree at the sizes of held
 }
 
 func newAuditor(g ledger.Genesis) (*auditor, error) {
@@ -88,6 +105,7 @@ func newAuditor(g ledger.Genesis) (*auditor, error) {
 	a := &auditor{
 		genesis: g, state: state, time: g.Time,
 		coins: map[ledger.OutPoint]ledger.Output{}, slots: map[ledger.OutPoint]*ledger.Tx{}, deposits: map[ledger.Reference]bool{},
+		roots:  map[uint64][32]byte{},
 		report: Report{Network: g.Hash(), LedgerTime: g.Time},
 	}
 	a.report.Head = a.report.Network
@@ -96,6 +114,7 @@ func newAuditor(g ledger.Genesis) (*auditor, error) {
 		a.report.Minted += c.Amount // validated to be the supply
 	}
 	a.report.Coins = len(a.coins)
+	a.report.Tree.Root = sha256.Sum256(nil)
 	return a, nil
 }
 
@@ -195,6 +214,7 @@ func (a *auditor) block(body []byte) error {
 	}
 	a.time, a.report.LedgerTime = number(atTime), clock
 	a.report.Blocks++
+	a.plant(body[:atCount])
 	ids := make([][]byte, 0, len(raws))
 	txs := make([]*ledger.Tx, 0, len(raws))
 	for i, raw := range raws {
@@ -249,6 +269,59 @@ func (a *auditor) seal(body []byte) error {
 	}
 	a.checks = append(a.checks, ledger.SignatureCheck{Key: a.report.Operator, Digest: digest, Signature: signature})
 	a.report.Head = header.Hash(a.report.Network)
+	return nil
+}
+
+// plant adds a block to the tree over all blocks (RFC 6962), with code of its own.
+func (a *auditor) plant(leaf []byte) {
+	node := sha256.Sum256(append([]byte{0}, leaf...))
+	for range bits.TrailingZeros64(a.report.Blocks) {
+		last := len(a.peaks) - 1
+		node, a.peaks = join(a.peaks[last], node), a.peaks[:last]
+	}
+	a.peaks = append(a.peaks, node)
+	root := a.peaks[len(a.peaks)-1]
+	for i := len(a.peaks) - 2; i >= 0; i-- {
+		root = join(a.peaks[i], root)
+	}
+	a.report.Tree = books.Head{Size: a.report.Blocks, Root: root}
+	if len(a.held) > 0 {
+		a.note()
+	}
+}
+
+func join(left, right [32]byte) [32]byte {
+	return sha256.Sum256(append(append([]byte{1}, left[:]...), right[:]...))
+}
+
+// note keeps the root if a held head is of this size; the size stands in a head's
+// second line, and whether it is a head at all is seen in the end.
+func (a *auditor) note() {
+	for _, text := range a.held {
+		lines := strings.SplitN(text, "\n", 3)
+		if len(lines) == 3 && lines[1] == strconv.FormatUint(a.report.Blocks, 10) {
+			a.roots[a.report.Blocks] = a.report.Tree.Root
+		}
+	}
+}
+
+// compareHeads compares the roots of the log with those of the held heads.
+func (a *auditor) compareHeads() error {
+	r := &a.report
+	a.roots[0] = sha256.Sum256(nil)
+	for i, text := range a.held {
+		h, err := books.OpenHead(text, r.Network, r.Operator)
+		if err != nil {
+			return fmt.Errorf("held head %d: %w", i+1, err)
+		}
+		if h.Size > r.Blocks {
+			return fmt.Errorf("held head %d signs %d blocks, the log has %d: blocks are missing", i+1, h.Size, r.Blocks)
+		}
+		if a.roots[h.Size] != [32]byte(h.Root) {
+			return fmt.Errorf("held head %d signs another history of %d blocks: the ledger was forked or rewritten", i+1, h.Size)
+		}
+		r.Held++
+	}
 	return nil
 }
 

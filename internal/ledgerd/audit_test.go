@@ -2,6 +2,7 @@ package ledgerd
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -10,8 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/ledger/books"
 	"github.com/bttnet/btt/ledger/ledgertest"
 )
 
@@ -60,11 +64,49 @@ func TestAuditAgreesWithServer(t *testing.T) {
 	}
 	if r.Network != status.Network || r.Blocks != status.Height || r.AppHash != status.AppHash || r.LedgerTime != status.LedgerTime ||
 		r.Minted != status.Totals.Minted || r.Burned != status.Totals.Burned || r.Unspent != status.Totals.Unspent ||
-		r.Operator != s.Operator() || r.Head != s.writer.previous || r.Unfinished != 0 {
+		r.Operator != s.Operator() || r.Head != s.writer.previous || r.Tree != s.prover.tree.Head() || r.Unfinished != 0 {
 		t.Errorf("report %+v, status %+v", r, status)
 	}
 	if r.Unspent != amount.Supply-4*amount.BTT || r.Parked != 0 || r.Transactions != 7 || r.Coins != len(s.index.coins) {
 		t.Errorf("report %+v", r)
+	}
+}
+
+// TestAuditComparesHeldHeads: a log that is right in itself but not the one that
+// was signed before is found by whoever kept a head.
+func TestAuditComparesHeldHeads(t *testing.T) {
+	dir := t.TempDir()
+	s, _ := varied(t, dir)
+	held := func(h books.Head) string {
+		text, err := books.SignHead(h, s.Network(), key(200))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	whole := s.prover.tree.Head()
+	x, err := s.Client().(books.Source).Head(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	four, err := tlog.TreeHash(4, s.prover.tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := []string{x.Head, held(books.Head{Size: 4, Root: four}), held(books.Head{Root: sha256.Sum256(nil)})}
+	if r, err := Audit(dir, good...); err != nil || r.Held != 3 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	for name, bad := range map[string]string{
+		"another history":         held(books.Head{Size: 4, Root: books.Hash{1}}),
+		"another empty history":   held(books.Head{}),
+		"another whole history":   held(books.Head{Size: whole.Size, Root: books.Hash{1}}),
+		"blocks that are missing": held(books.Head{Size: whole.Size + 1, Root: whole.Root}),
+		"a head of nobody":        "x\n",
+	} {
+		if _, err := Audit(dir, x.Head, bad); !errors.Is(err, ErrAudit) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -82,6 +124,7 @@ func TestAuditFindsEveryAlteredByte(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	root := s.prover.tree.Head().Root
 	run := func(log []byte) error {
 		a, err := newAuditor(g)
 		if err != nil {
@@ -92,6 +135,9 @@ func TestAuditFindsEveryAlteredByte(t *testing.T) {
 		}
 		if a.report.Operator != s.Operator() { // the reader of a report compares it
 			return ErrOperator
+		}
+		if a.report.Tree.Root != root {
+			return ErrAnchor // whoever holds a head sees it
 		}
 		return a.balance()
 	}
@@ -166,13 +212,20 @@ func TestDamagedLogIsRefused(t *testing.T) {
 			}
 		}
 	}
-	// A crash in the middle of the last record.
+	// A crash in the middle of the last record, before the tree was marked. With
+	// the mark the missing block is known to have been durable.
 	if err := os.WriteFile(path, whole[:len(whole)-9], 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r, err := Audit(dir)
 	if err != nil || r.Unfinished == 0 || r.Blocks != status.Height-1 {
 		t.Errorf("audit of an unfinished log: %+v, %v", r, err)
+	}
+	if s, err := Open(cfg); !errors.Is(err, ErrAnchor) {
+		t.Fatalf("a log that lost a durable block: %v, %v", s, err)
+	}
+	if err := os.Remove(filepath.Join(dir, "tree.mark")); err != nil {
+		t.Fatal(err)
 	}
 	s = openServer(t, cfg)
 	if h := s.index.head().Height; h != status.Height-1 {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/ledger/books"
 )
 
 // request is one transaction on its way through the server, or (tx nil) the
@@ -200,6 +201,9 @@ func (s *Server) write() {
 		s.reply(out)
 	}
 	s.drain()
+	if err := s.prover.tree.Close(); err != nil {
+		s.fail(fmt.Errorf("close tree: %w", err))
+	}
 	if err := s.log.Close(); err != nil {
 		s.fail(fmt.Errorf("close block log: %w", err))
 	}
@@ -249,6 +253,9 @@ func (s *Server) persist(out *sealed) error {
 	}
 	if err := s.log.Sync(); err != nil {
 		return fmt.Errorf("sync block %d: %w", b.Header.Height, err)
+	}
+	if err := s.prover.tree.Append(books.Leaf(&b.Header, b.RawsRoot), w.size); err != nil {
+		return fmt.Errorf("take block %d into the tree: %w", b.Header.Height, err)
 	}
 	w.offsets, w.sizes = b.offsets, w.sizes[:0]
 	for i, raw := range b.Raws {

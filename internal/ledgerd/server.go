@@ -22,8 +22,9 @@
 //
 // # Files
 //
-// The directory holds genesis.json, blocks.log, operator.key (unless the key is
-// given) and lock; all are readable by their owner alone.
+// The directory holds genesis.json, blocks.log, tree.* (built from the log when
+// they are missing), operator.key (unless the key is given) and lock; all are
+// readable by their owner alone.
 //
 // Open starts the two goroutines of a Server; Close ends them.
 package ledgerd
@@ -107,6 +108,7 @@ type Server struct {
 	failed   atomic.Pointer[error]
 	executor executor
 	writer   writer
+	prover   prover
 }
 
 // Open opens or makes the ledger in cfg.Dir, replays its log, and starts serving.
@@ -155,6 +157,7 @@ func open(cfg Config) (*Server, error) {
 			return nil, err
 		}
 	}
+	cfg.OperatorKey = &serialSigner{Signer: cfg.OperatorKey}
 	state, err := ledger.NewState(g)
 	if err != nil {
 		return nil, err
@@ -172,7 +175,11 @@ func open(cfg Config) (*Server, error) {
 	state.SetVerifier(parallelVerifier(cfg.Entropy))
 	s.executor = executor{state: state, sealed: make(chan *sealed, 1)}
 	s.writer = writer{previous: s.network}
-	if err := s.replay(); err != nil {
+	err = s.replay()
+	if err == nil {
+		err = s.openTree(s.index.head().Height, s.writer.size)
+	}
+	if err != nil {
 		log.Close()
 		return nil, err
 	}
