@@ -29,6 +29,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/bttnet/btt/internal/durable"
 	"github.com/bttnet/btt/ledger/books"
 )
 
@@ -212,27 +213,11 @@ func (t *Tree) Mark() error {
 	root := t.root()
 	mark = append(mark, root[:]...)
 	mark = binary.BigEndian.AppendUint32(mark, crc32.ChecksumIEEE(mark))
-	temporary := filepath.Join(t.dir, markFile+".new")
-	if err := writeSynced(temporary, mark); err != nil {
-		return fmt.Errorf("mark tree: %w", err)
-	}
-	// The new name reaches the disk in its own time: until then the old mark holds.
-	if err := os.Rename(temporary, filepath.Join(t.dir, markFile)); err != nil {
+	if err := (durable.Disk{}).Write(t.dir, markFile, mark); err != nil {
 		return fmt.Errorf("mark tree: %w", err)
 	}
 	t.marked = t.size
 	return nil
-}
-
-func writeSynced(path string, data []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	if _, err = f.Write(data); err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
 }
 
 // readMark returns what Mark wrote; ErrDamaged when it is not whole.
