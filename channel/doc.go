@@ -31,7 +31,8 @@
 //	Fund       payer: T1 with witnesses, T3 number 1 signed      (steps 5-7)
 //	Confirm    payee: T1 is committed                            (step 8)
 //	Attach     payer: a lane of the channel pays for this service tag
-//	State      payee: the newest payment it holds, to re-synchronise
+//	State      payee: the newest payment it holds, to re-synchronise; or that
+//	           less of the stream is paid than Attach claimed
 //	Pay        payer: new cumulative amount and T3 signature     (step 9)
 //	Close      either side: settle now
 //	Closed     payee: T3 is with the ledger

@@ -3,6 +3,7 @@ package channel
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/bttnet/btt/amount"
 )
@@ -28,7 +29,8 @@ type Tariff []Segment
 var ErrTariff = errors.New("price change out of order or out of range")
 
 // Set appends the price from position from on. A change at the same position
-// replaces the former one. Unpaid positions before from keep their price.
+// replaces the former one. Unpaid positions before from keep their price. The
+// result shares no segment with t that either of them may change.
 func (t Tariff) Set(from int64, price amount.Price) (Tariff, error) {
 	n := len(t)
 	if from < 0 || !price.Valid() || n > 0 && from < t[n-1].From {
@@ -38,12 +40,13 @@ func (t Tariff) Set(from int64, price amount.Price) (Tariff, error) {
 	case n > 0 && t[n-1].Price == price:
 		return t, nil
 	case n > 0 && t[n-1].From == from:
+		t = slices.Clone(t)
 		t[n-1].Price = price
 		return t, nil
 	case n >= MaxSegments:
 		return t, fmt.Errorf("set %v from byte %d: %d segments are unpaid: %w", price, from, n, ErrTariff)
 	}
-	return append(t, Segment{From: from, Price: price}), nil
+	return append(slices.Clip(t), Segment{From: from, Price: price}), nil
 }
 
 // Price returns the price of the last segment, 0 for an empty tariff.
@@ -52,6 +55,16 @@ func (t Tariff) Price() amount.Price {
 		return 0
 	}
 	return t[len(t)-1].Price
+}
+
+// Owed returns what the bytes from position from up to position to cost: the sum
+// over the segments of floor(price x bytes).
+func (t Tariff) Owed(from, to int64) (amount.Amount, error) {
+	l := Lane{tariff: t.Trim(from)}
+	if len(l.tariff) > 0 {
+		l.tariff = append(Tariff{{From: max(from, l.tariff[0].From), Price: l.tariff[0].Price}}, l.tariff[1:]...)
+	}
+	return l.Owed(to)
 }
 
 // SkipFree returns the first position at or behind pos that costs anything,
@@ -68,16 +81,14 @@ func (t Tariff) SkipFree(pos int64) int64 {
 	return pos
 }
 
-// Trim drops the segments that end at or before pos.
+// Trim returns t without the segments that end at or before pos; t stays as it
+// is.
 func (t Tariff) Trim(pos int64) Tariff {
 	n := 0
 	for n+1 < len(t) && t[n+1].From <= pos {
 		n++
 	}
-	if n == 0 {
-		return t
-	}
-	return append(t[:0], t[n:]...)
+	return t[n:]
 }
 
 // Shift returns a copy with every position moved by delta; the first segment
@@ -148,7 +159,7 @@ func (l *Lane) advance(bytes int64) error {
 		if l.settled, err = l.settled.Add(owed); err != nil {
 			return err
 		}
-		l.tariff = append(l.tariff[:0], l.tariff[1:]...)
+		l.tariff = l.tariff[1:]
 	}
 	l.Bytes = max(l.Bytes, bytes)
 	return nil

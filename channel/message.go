@@ -119,11 +119,14 @@ type Attach struct {
 // State shows the newest payment the payee holds and the byte count of a
 // lane, so that a payer that lost its memory can go on (re-synchronisation).
 type State struct {
-	ID       ID
-	Lane     uint32
-	Bytes    int64
-	Payment  Payment
-	Attached bool // the lane is bound as the Attach before asked
+	ID      ID
+	Lane    uint32
+	Bytes   int64
+	Payment Payment
+	// Attached: the lane is bound as the Attach before asked. Otherwise Bytes is
+	// the position up to which the connection's stream is paid, which is less
+	// than the Attach claimed; the payer attaches again.
+	Attached bool
 }
 
 // Payment is a signed T3: number, cumulative sum, signature of K1.

@@ -171,6 +171,13 @@ func (p *Payee) Tariff(lane uint32, base, from int64, tariff Tariff) error {
 	return nil
 }
 
+// Detached answers EventAttached in the place of Tariff when less of the stream is
+// paid than the payer believes, because payments of another channel were lost: it
+// shows up to which position.
+func (p *Payee) Detached(lane uint32, paid int64) {
+	p.send(&State{ID: p.id, Lane: lane, Bytes: paid, Payment: p.best})
+}
+
 func (p *Payee) checkOpen() error {
 	switch {
 	case p.stage == Funded || p.stage == Accepted:

@@ -220,7 +220,10 @@ func (p *Payer) stepState(m *State) error {
 		p.ahead.valid = false
 		p.out.Records = append(p.out.Records, Record{Snapshot: p.Snapshot()})
 	}
-	if l := p.lanes[m.Lane]; l != nil && l.await {
+	if l := p.lanes[m.Lane]; l != nil && !m.Attached {
+		l.await = true
+		p.event(Event{Kind: EventDetached, Lane: m.Lane, Tag: l.Tag, From: m.Bytes})
+	} else if l != nil && l.await {
 		if m.Bytes > math.MaxInt64/4 {
 			return refuse(CodeAmount, "lane count %d is out of range", m.Bytes)
 		}
@@ -303,6 +306,14 @@ func (p *Payer) Attach(tag Tag, from int64, tariff Tariff) (uint32, error) {
 	l.await = p.resync
 	p.send(&Attach{ID: p.id, Lane: number, Tag: tag, From: from, Bytes: base})
 	return number, nil
+}
+
+// Hold lets a lane's payments wait for the payee's State: payments of another
+// channel may have been lost, and the payee says where the stream stands.
+func (p *Payer) Hold(lane uint32) {
+	if l := p.lanes[lane]; l != nil {
+		l.await = true
+	}
 }
 
 // lane finds the number of a tag, taken or free.

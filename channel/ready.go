@@ -57,11 +57,12 @@ const (
 	EventSettled  EventKind = 8 // T3 is committed, or reported by the payee
 	EventRefunded EventKind = 9 // T2 is committed
 	EventResumed  EventKind = 10
+	EventDetached EventKind = 11 // payer: the payee counts the stream paid up to From only
 )
 
 func (k EventKind) String() string {
 	return [...]string{"none", "opened", "attached", "paid", "earned", "refused", "expiring", "closing",
-		"settled", "refunded", "resumed"}[min(k, 10)]
+		"settled", "refunded", "resumed", "detached"}[min(k, 11)]
 }
 
 // Event reports a change. Amount is the cumulative sum of the channel, Bytes

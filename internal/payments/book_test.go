@@ -5,10 +5,12 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/ledger/ledgertest"
 )
@@ -188,6 +190,9 @@ type wire struct {
 	wakes               chan struct{}
 	queues              [2]chan []byte
 	done                sync.WaitGroup
+	nodes               []*node // told when the test stalls
+	// tamper changes what the requester says to the provider; nil drops it.
+	tamper atomic.Pointer[func(channel.Message) channel.Message]
 }
 
 func newWire(t testing.TB, requester, provider *Book, tag byte, quantum int64) *wire {
@@ -220,6 +225,15 @@ func newWire(t testing.TB, requester, provider *Book, tag byte, quantum int64) *
 				if len(b) == 9 && b[0] == 0 { // data, in order with the messages
 					to.Verified(int64(binary.BigEndian.Uint64(b[1:])))
 					continue
+				}
+				if f := w.tamper.Load(); f != nil && i == 0 {
+					m, err := channel.Decode(b)
+					if err != nil {
+						t.Error(err)
+					} else if m = (*f)(m); m == nil {
+						continue
+					}
+					b = channel.Encode(m)
 				}
 				if err := to.Receive(b); err != nil && err != ErrClosed {
 					t.Errorf("receive: %v", err)
@@ -254,7 +268,7 @@ func (w *wire) serve(t testing.TB, n, unit int64) {
 			case <-w.wakes:
 			case <-time.After(50 * time.Millisecond):
 			case <-deadline:
-				t.Fatalf("stuck at %d of %d: served %d, allowance %d, verified %d", sent, n, w.provider.served.Load(),
+				stalled(t, w, w.nodes, "stuck at %d of %d: served %d, allowance %d, verified %d", sent, n, w.provider.served.Load(),
 					w.provider.Allowance().Load(), w.requester.verified.Load())
 			}
 		}
@@ -295,6 +309,7 @@ func trade(t testing.TB, buyer, seller *node, w *wire, p amount.Price, left int6
 	if err := w.provider.Sell(p); err != nil {
 		t.Fatal(err)
 	}
+	w.nodes = []*node{buyer, seller}
 	w.requester.Buy(terms, p, left)
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/bttnet/btt/amount"
@@ -36,7 +37,8 @@ type buyer struct {
 	retry    time.Time
 	carries  map[channel.Tag]carry
 	stopping bool
-	stopped  time.Time // when stopping was set
+	stopped  time.Time     // when stopping was set
+	lost     amount.Amount // signed on channels that ended with less: may be paid again
 }
 
 // purchase is one link's buying; positions count the link's stream.
@@ -46,9 +48,12 @@ type purchase struct {
 	tariff channel.Tariff // as quoted
 	quoted bool
 	pos    int64 // paid or free up to here
+	seen   int64 // verified bytes whose prices were all read
 	limit  int64 // payments stop here, before a price that is not agreed
 	ch     *bought
 	lane   uint32
+	behind bool  // the payee counts less of the stream as paid:
+	told   int64 // up to here
 }
 
 // bought is one channel this node pays with.
@@ -58,6 +63,7 @@ type bought struct {
 	since    time.Time // of the last step while opening
 	ceilings []pendingCeiling
 	bytes    int64
+	signed   amount.Amount // newest payment
 }
 
 type pendingCeiling struct {
@@ -184,9 +190,12 @@ func (b *buyer) payNow(l *Link) {
 	b.settle(o)
 }
 
-// read takes new orders and quotes of a link.
+// read takes new orders and quotes of a link. The count of verified bytes is
+// read first: what is verified while quotes are taken may come behind a quote
+// that came meanwhile, and would be paid at the old price.
 func (b *buyer) read(o *purchase) {
 	l := o.link
+	o.seen = l.verified.Load()
 	l.mu.Lock()
 	fresh := l.order
 	quotes := l.quotes
@@ -221,7 +230,11 @@ func (b *buyer) quote(o *purchase, q channel.Quote) error {
 	if q.From < o.pos {
 		return channel.ErrTariff
 	}
-	tariff, err := o.tariff.Trim(o.pos).Set(q.From, q.Price)
+	tariff := o.tariff
+	if len(tariff) >= channel.MaxSegments { // else kept, to go back over
+		tariff = tariff.Trim(o.pos)
+	}
+	tariff, err := tariff.Set(q.From, q.Price)
 	if err != nil {
 		return err
 	}
@@ -236,7 +249,7 @@ func (b *buyer) quote(o *purchase, q channel.Quote) error {
 }
 
 // due is the stream position that is to be paid now.
-func (o *purchase) due() int64 { return min(o.link.verified.Load(), o.limit) }
+func (o *purchase) due() int64 { return min(o.seen, o.limit) }
 
 // free reports whether everything from pos on costs nothing.
 func (o *purchase) free() bool {
@@ -259,7 +272,11 @@ func (b *buyer) pay(o *purchase) {
 // settle pays one link up to what it verified, over as many channels as
 // needed.
 func (b *buyer) settle(o *purchase) {
-	if _, left := b.carries[o.link.cfg.Infohash]; left && o.quoted && o.ch == nil {
+	if o.behind && !b.goBack(o) {
+		return
+	}
+	// What a former connection or a lost payment left is settled first.
+	if _, left := b.carries[o.link.cfg.Infohash]; (left || b.lost > 0) && o.quoted && o.ch == nil {
 		if c := b.usable(); c != nil && !b.attach(o, c) {
 			return
 		}
@@ -308,7 +325,36 @@ func (b *buyer) attach(o *purchase, c *bought) bool {
 		return false
 	}
 	o.ch, o.lane = c, lane
+	if b.uncertain() {
+		c.m.Hold(lane)
+	}
 	return b.flush(c, o.link)
+}
+
+// uncertain reports whether the payee may have got less than was signed.
+func (b *buyer) uncertain() bool {
+	return b.lost > 0 || slices.ContainsFunc(b.channels, func(c *bought) bool { return c.m.Stage() == channel.Closing && c.signed > 0 })
+}
+
+// goBack pays a stream again from where the payee stands, but for no more than
+// what ended channels really did not pay: the ledger has told that.
+func (b *buyer) goBack(o *purchase) bool {
+	cost, err := o.tariff.Owed(o.told, o.pos)
+	switch {
+	case o.ch == nil:
+		o.behind = false // that channel is gone; the next one tells
+		return true
+	case err == nil && cost <= b.lost:
+		b.lost -= cost
+		o.pos, o.behind, o.ch = o.told, false, nil
+		return true
+	case b.uncertain() && slices.ContainsFunc(b.channels, func(c *bought) bool { return c.m.Stage() == channel.Closing }):
+		return false // until the ledger told
+	}
+	o.behind = false
+	b.refused(o.ch, o.link, &channel.Refusal{Code: channel.CodeAmount, Reason: "the provider denies payments that it settled"})
+	b.close(o.ch)
+	return false
 }
 
 // usable returns the first channel that can pay now. A restored channel gets

@@ -35,6 +35,7 @@ func (b *buyer) flush(c *bought, l *Link) bool {
 	}
 	for _, e := range rd.Events {
 		c.bytes += e.Delta
+		b.follow(c, e)
 		if kind := eventKinds[e.Kind]; kind != 0 {
 			b.publish(l, Event{Kind: kind, Channel: c.m.ID(), Sum: e.Sum, Bytes: e.Delta, Amount: e.Amount, Code: e.Code, Reason: e.Reason})
 		}
@@ -44,6 +45,24 @@ func (b *buyer) flush(c *bought, l *Link) bool {
 		b.end(c)
 	}
 	return true
+}
+
+// follow keeps what was signed in step with what counted.
+func (b *buyer) follow(c *bought, e channel.Event) {
+	switch e.Kind {
+	case channel.EventPaid, channel.EventResumed:
+		c.signed = e.Amount
+	case channel.EventSettled:
+		b.lost += max(0, c.signed-e.Amount)
+	case channel.EventRefunded:
+		b.lost += c.signed
+	case channel.EventDetached:
+		for _, o := range b.orders {
+			if o.ch == c && o.lane == e.Lane && e.From < o.pos {
+				o.behind, o.told = true, e.From
+			}
+		}
+	}
 }
 
 // ceilings tells the machine which recorded ceilings are durable by now.

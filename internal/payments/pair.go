@@ -252,10 +252,11 @@ func rejected(err error) bool {
 	return true
 }
 
-// store appends records and waits for them if sync is set. After an error
-// nothing more may be sent.
+// store appends records and waits, if sync is set, for them and for all that
+// this pair appended before: what needs the sync may be an earlier record. After
+// an error nothing more may be sent.
 func (p *pair) store(records []channel.Record, sync bool) (int64, bool) {
-	if len(records) == 0 {
+	if len(records) == 0 && !sync {
 		return 0, true
 	}
 	mark, err := p.book.journal.append(records...)
@@ -303,5 +304,5 @@ func (p *pair) report(m machine, bytes int64) {
 var eventKinds = [...]EventKind{
 	channel.EventOpened: EventOpened, channel.EventPaid: EventPaid, channel.EventEarned: EventEarned,
 	channel.EventRefused: EventRefused, channel.EventClosing: EventClosing, channel.EventSettled: EventSettled,
-	channel.EventRefunded: EventRefunded, channel.EventResumed: EventResumed,
+	channel.EventRefunded: EventRefunded, channel.EventResumed: EventResumed, channel.EventDetached: 0,
 }

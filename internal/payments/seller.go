@@ -310,8 +310,9 @@ func (s *seller) attached(c *sold, l *Link, e channel.Event) {
 	case !selling:
 		s.refuse(c.m.ID(), l, &channel.Refusal{Code: channel.CodeUnavailable, Reason: "nothing is sold on this connection"})
 		return
-	case e.From > paid:
-		s.refuse(c.m.ID(), l, &channel.Refusal{Code: channel.CodeAmount, Reason: "bytes before the lane's start are not paid"})
+	case e.From > paid: // payments of another channel did not arrive
+		c.m.Detached(e.Lane, paid)
+		s.flush(c, l)
 		return
 	}
 	if err := c.m.Tariff(e.Lane, e.Bytes, e.From, tariff); err != nil {
