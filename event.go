@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/bttnet/btt/internal/payments"
+	"github.com/bttnet/btt/internal/session"
 	"github.com/bttnet/btt/internal/swarm"
 )
 
@@ -30,22 +31,24 @@ const (
 	Broken                              // the torrent stopped because of Err
 	PeerPayment                         // money moved in a swarm
 	ChannelChanged                      // a channel opened, settled or was refunded
+	Reopened                            // more files are wanted than those that were complete
 )
 
 var swarmKinds = map[swarm.EventKind]EventKind{
 	swarm.GotMetadata: GotMetadata, swarm.Checked: Checked, swarm.Completed: Completed, swarm.Broken: Broken,
+	swarm.Reopened: Reopened,
 }
 
-func (n *Node) onSwarm(e swarm.Event) {
-	n.notify(Event{Kind: swarmKinds[e.Kind], Torrent: e.Swarm, Err: e.Err})
+func (n *Node) onSwarm(e session.Event) {
+	n.notify(Event{Kind: swarmKinds[e.Kind], Torrent: e.Torrent, Err: e.Err})
 }
 
-func (n *Node) onPayment(sw *swarm.Swarm, peer netip.AddrPort, e payments.LinkEvent) {
+func (n *Node) onPayment(t *Torrent, peer netip.AddrPort, e payments.LinkEvent) {
 	select {
 	case n.refresh <- struct{}{}:
 	default:
 	}
-	n.notify(Event{Kind: PeerPayment, Torrent: sw, Peer: peer, Payment: e})
+	n.notify(Event{Kind: PeerPayment, Torrent: t, Peer: peer, Payment: e})
 }
 
 func (n *Node) onChannel(e payments.Event) {

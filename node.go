@@ -176,10 +176,10 @@ func (n *Node) updateBalance(ctx context.Context) {
 type Add = session.Add
 
 // Torrent is a torrent of a node.
-type Torrent = swarm.Swarm
+type Torrent = session.Torrent
 
 // Status is a torrent's snapshot.
-type Status = swarm.Status
+type Status = session.Status
 
 // States of a torrent.
 const (
@@ -211,7 +211,7 @@ func (n *Node) AddMagnet(m *metainfo.Magnet, dir string, peers []netip.AddrPort)
 func (n *Node) Addr() netip.AddrPort { return n.session.Addr() }
 
 // Torrents returns all torrents of the node.
-func (n *Node) Torrents() []*Torrent { return n.session.Swarms() }
+func (n *Node) Torrents() []*Torrent { return n.session.Torrents() }
 
 // Purse returns the node's wallet, or nil.
 func (n *Node) Purse() *purse.Purse { return n.purse }

@@ -43,7 +43,7 @@ func (n *Node) SetSpending(set Spending) error {
 	bid := n.market.Spending().Bid
 	bid.SpendRate, bid.Cap = min(set.Rate, autobid.PPM), set.PriceCap
 	n.market.SetSpending(market.Spending{Bid: bid, TorrentBudget: set.TorrentBudget})
-	for _, s := range n.session.Swarms() {
+	for _, s := range n.session.Torrents() {
 		s.Rebid()
 	}
 	return nil

@@ -19,6 +19,10 @@ func (s *Session) run() {
 		select {
 		case <-s.ctx.Done():
 			return
+		case <-s.queue.signal:
+			s.planAll()
+		case <-s.unsaved.signal:
+			s.saveBacklog()
 		case <-s.free:
 			if fill == nil {
 				fill = time.After(fillDelay)
@@ -40,7 +44,7 @@ type choke struct {
 
 // choke ranks the peers of all torrents and carries the decisions out.
 func (s *Session) choke(c *choke, now time.Time, round bool) {
-	swarms := s.Swarms()
+	swarms := s.swarms()
 	c.candidates = c.candidates[:0]
 	for _, sw := range swarms {
 		c.candidates = sw.Candidates(c.candidates, round)

@@ -131,7 +131,10 @@ func (s *Session) receive(nc net.Conn) (*swarm.Swarm, *swarm.Incoming, error) {
 	if got.Encrypted && theirs.InfoHash != got.InfoHash {
 		return nil, nil, fmt.Errorf("encrypted call: %w", peer.ErrOtherTorrent)
 	}
-	sw := s.Get(theirs.InfoHash)
+	var sw *swarm.Swarm
+	if t := s.Get(theirs.InfoHash); t != nil {
+		sw = t.running()
+	}
 	if sw == nil {
 		return nil, nil, fmt.Errorf("call for %x: %w", theirs.InfoHash, ErrNotFound)
 	}

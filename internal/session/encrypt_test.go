@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/internal/mse"
-	"github.com/bttnet/btt/internal/swarm"
 	"github.com/bttnet/btt/wire"
 )
 
@@ -52,7 +51,7 @@ func TestEncryption(t *testing.T) {
 			got := watchPeers(l)
 			await(t, l)
 			sameFiles(t, dir, to, files)
-			for _, st := range []swarm.Status{l.Status(), s.Status(), <-got} {
+			for _, st := range []Status{l.Status(), s.Status(), <-got} {
 				for _, p := range st.Peers {
 					if p.Encrypted != tt.encrypted {
 						t.Errorf("encrypted = %v, want %v", p.Encrypted, tt.encrypted)
@@ -67,8 +66,8 @@ func TestEncryption(t *testing.T) {
 }
 
 // watchPeers gives the first status with a peer.
-func watchPeers(sw *swarm.Swarm) <-chan swarm.Status {
-	got := make(chan swarm.Status, 1)
+func watchPeers(sw *Torrent) <-chan Status {
+	got := make(chan Status, 1)
 	go func() { // ends with the test's torrent
 		for {
 			st := sw.Status()

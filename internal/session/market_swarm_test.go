@@ -29,7 +29,7 @@ func TestCompetition(t *testing.T) {
 	bids := []amount.Price{perGiB(900), perGiB(700), perGiB(500)}
 	var buyers []*trader
 	var taps []*tap
-	var gets []*swarm.Swarm
+	var gets []*Torrent
 	for _, b := range bids {
 		x := newTrader(t, l, traderConfig{funds: 10 * amount.BTT, cap: b})
 		tp := newTap(t, seed.Addr())
@@ -128,7 +128,7 @@ func TestLeechersTrade(t *testing.T) {
 	l := ledgertest.New()
 	dir, torrent := content(t, map[string]int{"a.bin": 3 << 20}, piece)
 	var all []*trader
-	var gets []*swarm.Swarm
+	var gets []*Torrent
 	for i, bid := range []int64{9, 7, 5} {
 		cfg := traderConfig{funds: 10 * amount.BTT, cap: perGiB(100 * bid), session: Config{Choker: slots(1), UploadRate: 2 << 20}}
 		cfg.session.Choker.PaidMaxLeeching = 1

@@ -14,7 +14,6 @@ import (
 	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/purse"
-	"github.com/bttnet/btt/internal/swarm"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/ledger/ledgertest"
 	"github.com/bttnet/btt/metainfo"
@@ -186,7 +185,7 @@ func (x *trader) gained() int64 {
 }
 
 // seeds adds a torrent that is on disk and waits until it is checked.
-func (x *trader) seeds(dir string, torrent *metainfo.Torrent) *swarm.Swarm {
+func (x *trader) seeds(dir string, torrent *metainfo.Torrent) *Torrent {
 	x.t.Helper()
 	s, err := x.Add(Add{Torrent: torrent, Dir: dir})
 	if err != nil {
@@ -197,7 +196,7 @@ func (x *trader) seeds(dir string, torrent *metainfo.Torrent) *swarm.Swarm {
 }
 
 // gets starts a download from the given addresses.
-func (x *trader) gets(torrent *metainfo.Torrent, from ...netip.AddrPort) (*swarm.Swarm, string) {
+func (x *trader) gets(torrent *metainfo.Torrent, from ...netip.AddrPort) (*Torrent, string) {
 	x.t.Helper()
 	to := x.t.TempDir()
 	s, err := x.Add(Add{Torrent: torrent, Dir: to, Peers: from})

@@ -51,7 +51,7 @@ func (s *Session) accept() {
 			continue
 		}
 		ip := remote(nc).Addr()
-		if !s.incoming.enter(ip) {
+		if s.Blocked(ip) || !s.incoming.enter(ip) {
 			nc.Close()
 			continue
 		}

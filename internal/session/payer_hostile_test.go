@@ -387,7 +387,7 @@ func TestTakeAndLeave(t *testing.T) {
 	c.asks(0, 2)
 	c.until("blocks", func(*wire.Message) bool { return c.got == 2*wire.BlockSize })
 	c.nc.Close()
-	eventually(t, "the end of the connection", func() bool { return len(h.Swarms()[0].Status().Peers) == 0 })
+	eventually(t, "the end of the connection", func() bool { return len(h.Torrents()[0].Status().Peers) == 0 })
 	c = dialRaw(t, h.Addr(), h.torrent, account, h.net)
 	c.bids(perGiB(500))
 	c.silent(quiet, "slot for a peer that left without paying", func(m *wire.Message) bool { return m.ID == wire.Unchoke })

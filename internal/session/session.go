@@ -9,18 +9,20 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bttnet/btt/internal/announce"
 	"github.com/bttnet/btt/internal/choker"
 	"github.com/bttnet/btt/internal/disk"
+	"github.com/bttnet/btt/internal/durable"
+	"github.com/bttnet/btt/internal/ipfilter"
 	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/mse"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/ratelimit"
 	"github.com/bttnet/btt/internal/resume"
 	"github.com/bttnet/btt/internal/swarm"
-	"github.com/bttnet/btt/metainfo"
 )
 
 // Errors of a session.
@@ -41,7 +43,13 @@ const MaxTorrents = 100_000
 type Config struct {
 	Listen   string // host:port to accept peers on; "" = any free port; "off" = none
 	StateDir string // resume data; "" = none is kept
-	Client   string // name told to peers
+	// Keep remembers the torrents themselves in StateDir, and brings them back
+	// when a session is opened there again. One session at a time can do so.
+	Keep bool
+	// MaxDownloads and MaxSeeds are how many torrents run at once, in the order
+	// of the queue; 0 = all.
+	MaxDownloads, MaxSeeds int
+	Client                 string // name told to peers
 	// Encryption says which connections are encrypted (MSE).
 	Encryption mse.Policy
 	// Choker decides the upload slots (R10), every ChokeEvery (15 s).
@@ -52,12 +60,21 @@ type Config struct {
 	UploadRate, DownloadRate int64
 	// WriteBudget bounds the verified bytes that wait for the disk.
 	WriteBudget int64
-	Announce    announce.Config
-	Market      *market.Node // nil = plain BitTorrent
-	Notify      func(swarm.Event)
+	// Filter holds the addresses that are never talked to; nil = none.
+	Filter   *ipfilter.List
+	Announce announce.Config
+	Market   *market.Node // nil = plain BitTorrent
+	Notify   func(Event)  // must not block
 	// Observe sees what the payment side reports.
-	Observe func(*swarm.Swarm, netip.AddrPort, payments.LinkEvent)
+	Observe func(*Torrent, netip.AddrPort, payments.LinkEvent)
 	Log     *slog.Logger
+}
+
+// Event is something that happened to a torrent.
+type Event struct {
+	Torrent *Torrent
+	Kind    swarm.EventKind
+	Err     error
 }
 
 // Session is a running set of torrents. Its methods are safe for concurrent
@@ -80,8 +97,16 @@ type Session struct {
 	// incoming are the handshakes of callers under way.
 	incoming admission
 
-	mu     sync.Mutex // leaf lock over the table
-	swarms map[[20]byte]*swarm.Swarm
+	shelf   *shelf // nil = torrents are not kept
+	lock    *durable.Lock
+	gate    chan struct{} // how many torrents open their files at once
+	unsaved backlog
+	queue   queue
+	filter  atomic.Pointer[ipfilter.List]
+
+	mu       sync.Mutex // leaf lock over the table
+	torrents map[[20]byte]*Torrent
+	order    []*Torrent // by position
 	// requests are the torrents by what encrypted calls name.
 	requests map[[20]byte][20]byte
 	next     uint32
@@ -101,19 +126,23 @@ func Open(cfg Config) (*Session, error) {
 		cfg.Client = "btt"
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Session{cfg: cfg, ctx: ctx, cancel: cancel, free: make(chan struct{}, 1), swarms: map[[20]byte]*swarm.Swarm{},
-		requests: map[[20]byte][20]byte{}}
+	s := &Session{cfg: cfg, ctx: ctx, cancel: cancel, free: make(chan struct{}, 1), torrents: map[[20]byte]*Torrent{},
+		requests: map[[20]byte][20]byte{}, gate: make(chan struct{}, openers), unsaved: backlog{signal: make(chan struct{}, 1)},
+		queue: queue{signal: make(chan struct{}, 1)}}
 	copy(s.peerID[:], "-BT0100-")
 	if _, err := rand.Read(s.peerID[8:]); err != nil {
 		cancel()
 		return nil, fmt.Errorf("make peer id: %w", err)
 	}
+	s.filter.Store(cfg.Filter)
 	if err := s.openState(); err != nil {
 		cancel()
+		s.unlock()
 		return nil, err
 	}
 	if err := s.listen(); err != nil {
 		cancel()
+		s.unlock()
 		return nil, err
 	}
 	a := cfg.Announce
@@ -122,11 +151,15 @@ func Open(cfg Config) (*Session, error) {
 	if err != nil {
 		cancel()
 		s.closeListener()
+		s.unlock()
 		return nil, fmt.Errorf("start announcer: %w", err)
 	}
 	s.announcer = announcer
 	s.pool = disk.NewPool(disk.PoolConfig{Budget: cfg.WriteBudget})
-	s.up, s.down = limiter(cfg.UploadRate), limiter(cfg.DownloadRate)
+	s.up, s.down = ratelimit.New(cfg.UploadRate), ratelimit.New(cfg.DownloadRate)
+	if s.shelf != nil {
+		s.restore()
+	}
 	s.wg.Go(s.run)
 	if s.listener != nil {
 		s.wg.Go(s.accept)
@@ -143,14 +176,20 @@ func (s *Session) openState() error {
 		return fmt.Errorf("open resume data: %w", err)
 	}
 	s.resume = f
+	if !s.cfg.Keep {
+		return nil
+	}
+	if s.lock, err = durable.Acquire(s.cfg.StateDir, "lock"); err != nil {
+		return fmt.Errorf("open session in %s: %w", s.cfg.StateDir, err)
+	}
+	s.shelf = &shelf{dir: s.cfg.StateDir}
 	return nil
 }
 
-func limiter(rate int64) *ratelimit.Limiter {
-	if rate <= 0 {
-		return nil
+func (s *Session) unlock() {
+	if s.lock != nil {
+		s.lock.Release() // the process's end does it too
 	}
-	return ratelimit.New(rate)
 }
 
 // Addr returns where peers reach the session; invalid if it does not listen.
@@ -165,92 +204,6 @@ func (s *Session) Addr() netip.AddrPort {
 // PeerID returns the session's peer id.
 func (s *Session) PeerID() [20]byte { return s.peerID }
 
-// Add describes a torrent to add.
-type Add struct {
-	Torrent  *metainfo.Torrent // or
-	InfoHash [20]byte          // of a magnet link
-	Trackers [][]string        // besides the torrent's own
-	Dir      string
-	Peers    []netip.AddrPort
-	// InPlace shares files that lie in Dir under the torrent's own names, also
-	// those that a download would have changed to be safe everywhere.
-	InPlace bool
-	// Plain keeps this torrent out of the market (R9.2).
-	Plain bool
-}
-
-// Add starts a torrent.
-func (s *Session) Add(a Add) (*swarm.Swarm, error) {
-	hash, tiers := a.InfoHash, a.Trackers
-	if a.Torrent != nil {
-		hash = a.Torrent.InfoHash
-		tiers = append(append([][]string{}, a.Torrent.AnnounceList...), tiers...)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.closed:
-		return nil, ErrClosed
-	case s.swarms[hash] != nil:
-		return nil, fmt.Errorf("add torrent %x: %w", hash, ErrExists)
-	case len(s.swarms) >= MaxTorrents:
-		return nil, fmt.Errorf("add torrent %x: session holds %d torrents, its limit", hash, MaxTorrents)
-	}
-	s.next++
-	cfg := swarm.Config{Index: s.next, InfoHash: hash, Torrent: a.Torrent, Tiers: tiers, Dir: a.Dir, InPlace: a.InPlace,
-		Resume: s.resume, PeerID: s.peerID, Port: s.port, Client: s.cfg.Client, Pool: s.pool,
-		Announcer: s.announcer, Dialer: (*dialer)(s), Market: s.cfg.Market, FreeSlot: s.freeSlot,
-		Notify: s.cfg.Notify, Observe: s.cfg.Observe, Log: s.cfg.Log}
-	if s.up != nil {
-		cfg.Up = []*ratelimit.Limiter{s.up}
-	}
-	if s.down != nil {
-		cfg.Down = []*ratelimit.Limiter{s.down}
-	}
-	if a.Plain {
-		cfg.Market = nil
-	}
-	sw := swarm.New(cfg)
-	s.swarms[hash] = sw
-	s.requests[mse.Request(hash)] = hash
-	if len(a.Peers) > 0 {
-		sw.AddPeers(a.Peers...)
-	}
-	return sw, nil
-}
-
-// Remove stops a torrent; its files and resume data stay.
-func (s *Session) Remove(hash [20]byte) error {
-	s.mu.Lock()
-	sw := s.swarms[hash]
-	delete(s.swarms, hash)
-	delete(s.requests, mse.Request(hash))
-	s.mu.Unlock()
-	if sw == nil {
-		return fmt.Errorf("remove torrent %x: %w", hash, ErrNotFound)
-	}
-	sw.Close()
-	return nil
-}
-
-// Get returns a torrent, or nil.
-func (s *Session) Get(hash [20]byte) *swarm.Swarm {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.swarms[hash]
-}
-
-// Swarms returns all torrents.
-func (s *Session) Swarms() []*swarm.Swarm {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	list := make([]*swarm.Swarm, 0, len(s.swarms))
-	for _, sw := range s.swarms {
-		list = append(list, sw)
-	}
-	return list
-}
-
 // Close stops all torrents and waits for them.
 func (s *Session) Close() {
 	s.mu.Lock()
@@ -262,16 +215,27 @@ func (s *Session) Close() {
 	s.mu.Unlock()
 	s.cancel()
 	s.closeListener()
+	s.wg.Wait() // what runs for torrents ends with ctx
 	var wg sync.WaitGroup
-	for _, sw := range s.Swarms() {
-		wg.Go(sw.Close)
+	for _, t := range s.Torrents() {
+		wg.Go(t.end)
 	}
 	wg.Wait()
-	s.wg.Wait()
 	if err := s.announcer.Close(); err != nil {
 		s.cfg.Log.Warn("close announcer", "err", err)
 	}
 	s.pool.Close()
+	s.unlock()
+}
+
+// spawn runs f in a goroutine that Close waits for; a closed session runs
+// nothing more.
+func (s *Session) spawn(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.wg.Go(f)
+	}
 }
 
 // fillDelay gathers peers that become interested at about the same time.

@@ -62,7 +62,7 @@ func content(t *testing.T, files map[string]int, piece int64) (dir string, torre
 }
 
 // await waits until the torrent is complete.
-func await(t *testing.T, sw *swarm.Swarm) {
+func await(t *testing.T, sw *Torrent) {
 	t.Helper()
 	end := time.Now().Add(30 * time.Second)
 	for time.Now().Before(end) {
@@ -146,7 +146,7 @@ func TestSwarm(t *testing.T) {
 	}
 	await(t, s)
 	known := seed.Addr()
-	var all []*swarm.Swarm
+	var all []*Torrent
 	for range 4 {
 		x := open(t, Config{})
 		l, err := x.Add(Add{Torrent: torrent, Dir: t.TempDir(), Peers: []netip.AddrPort{known}})

@@ -8,6 +8,9 @@ import (
 // Candidates appends the peers that the session's choker ranks and starts a
 // new round of counting. It returns when the swarm's goroutine has run it.
 func (s *Swarm) Candidates(dst []choker.Candidate, newRound bool) []choker.Candidate {
+	if s.connected.Load() == 0 {
+		return dst // an idle torrent is not woken
+	}
 	_ = s.do(func() { dst = s.candidates(dst, newRound) })
 	return dst
 }
@@ -38,6 +41,9 @@ func (s *Swarm) globalID(m *member) uint64 { return uint64(s.cfg.Index)<<32 | ui
 
 // Decide carries out the choker's decisions about this swarm's peers.
 func (s *Swarm) Decide(ds []choker.Decision) {
+	if s.connected.Load() == 0 {
+		return
+	}
 	_ = s.do(func() {
 		for _, d := range ds {
 			if uint32(d.ID>>32) != s.cfg.Index {

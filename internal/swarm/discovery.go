@@ -56,7 +56,7 @@ func (s *Swarm) countStats() (st tracker.Stats) {
 	st.Uploaded, st.Downloaded = t.Uploaded, t.Downloaded
 	st.Left = 1 // unknown before the metadata is here, but not zero
 	if s.picker != nil {
-		st.Left = s.picker.Left()
+		st.Left = s.absent() // files nobody wants here included (BEP 21)
 	}
 	return st
 }

@@ -15,12 +15,36 @@ import (
 // begin runs first on the swarm's goroutine.
 func (s *Swarm) begin() {
 	if s.cfg.Torrent != nil {
+		if !s.enterGate() {
+			return
+		}
+		defer s.leaveGate()
 		if err := s.adopt(s.cfg.Torrent.Info); err != nil {
 			s.fail(err)
 		}
 		return // announced once it is known what we have
 	}
 	s.startAnnouncing()
+}
+
+// enterGate waits for the swarm's turn to open its files; false = the swarm
+// was closed meanwhile.
+func (s *Swarm) enterGate() bool {
+	if s.cfg.Gate == nil {
+		return true
+	}
+	select {
+	case s.cfg.Gate <- struct{}{}:
+		return true
+	case <-s.ctx.Done():
+		return false
+	}
+}
+
+func (s *Swarm) leaveGate() {
+	if s.cfg.Gate != nil {
+		<-s.cfg.Gate
+	}
 }
 
 // adopt makes the torrent ready once its info is known: files, picker and a
@@ -39,8 +63,11 @@ func (s *Swarm) adopt(info *metainfo.Info) error {
 	s.picker = picker.New(picker.Config{PieceLength: info.PieceLength, TotalLength: info.TotalLength,
 		Seed: s.entropy()})
 	s.pieces = peer.NewPieces(info.NumPieces())
+	if err := s.choose(); err != nil {
+		return fmt.Errorf("choose files of %q: %w", info.Name, err)
+	}
 	s.market.SetLayout(market.Layout{TotalLength: info.TotalLength, PieceLength: info.PieceLength, Pieces: info.NumPieces()})
-	s.check(false)
+	s.check(s.cfg.Recheck)
 	return nil
 }
 
@@ -102,7 +129,9 @@ func (s *Swarm) checked(err error) {
 		s.state = Seeding
 		s.seedAt = s.now
 		s.market.Completed(true)
-		s.save()
+		if s.kept == nil {
+			s.save()
+		}
 		s.notify(Completed, nil)
 	}
 	s.startAnnouncing()
@@ -146,7 +175,7 @@ func (s *Swarm) complete() {
 	s.state, s.seedAt = Seeding, s.now
 	s.market.Completed(false)
 	s.save()
-	if s.tracker != nil {
+	if s.tracker != nil && s.whole() {
 		s.tracker.Completed()
 	}
 	for _, m := range s.peers {

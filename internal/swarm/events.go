@@ -305,7 +305,7 @@ func (s *Swarm) onWritten(piece uint32) {
 	}
 	s.picker.SetHave(piece)
 	s.pieces.Set(piece)
-	s.dirty = true
+	s.dirty, s.kept = true, nil
 	for _, m := range s.peers {
 		if !m.seed && !m.bits.Has(int(piece)) {
 			m.conn.Have(piece)

@@ -176,7 +176,7 @@ func (s *Swarm) finishMetadata(f *metadataFetch) {
 		s.fail(err)
 		return
 	}
-	s.metadata = nil
+	s.metadata, s.info = nil, info
 	s.notify(GotMetadata, nil)
 	if err := s.adopt(info); err != nil {
 		s.fail(err)

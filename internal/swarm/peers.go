@@ -75,6 +75,7 @@ var (
 	errDuplicate = errors.New("peer is connected already")
 	errFull      = errors.New("torrent has enough peers")
 	errBanned    = errors.New("peer is banned")
+	errBlocked   = errors.New("address is in the filter")
 	errUseless   = errors.New("both sides are complete")
 	errIdle      = errors.New("peer was silent for too long")
 	errBadData   = errors.New("peer sent data that failed its hash")
@@ -83,7 +84,7 @@ var (
 // learn remembers an address.
 func (s *Swarm) learn(a netip.AddrPort) {
 	a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
-	if !a.IsValid() || a.Port() == 0 || len(s.known) >= maxKnown || s.isBanned(a.Addr()) {
+	if !a.IsValid() || a.Port() == 0 || len(s.known) >= maxKnown || s.isBanned(a.Addr()) || s.blocked(a.Addr()) {
 		return
 	}
 	if _, ok := s.known[a]; !ok {
@@ -93,6 +94,23 @@ func (s *Swarm) learn(a netip.AddrPort) {
 
 // maxRetryShift bounds the wait between two tries: about half an hour.
 const maxRetryShift = 10
+
+// blocked says whether the user's filter holds an address.
+func (s *Swarm) blocked(a netip.Addr) bool { return s.cfg.Blocked != nil && s.cfg.Blocked(a) }
+
+// nextCall is when the next known address may be called; zero = there is none.
+func (s *Swarm) nextCall() (next time.Time) {
+	if s.failure != nil || s.state == Checking || s.cfg.Dialer == nil {
+		return next
+	}
+	for _, k := range s.known {
+		at := k.tried.Add(retryAfter << min(k.failures, maxRetryShift))
+		if !k.connected && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	return next
+}
 
 // connect makes connections to known addresses.
 func (s *Swarm) connect() {
@@ -104,7 +122,7 @@ func (s *Swarm) connect() {
 			return
 		}
 		wait := retryAfter << min(k.failures, maxRetryShift)
-		if k.connected || (!k.tried.IsZero() && s.now.Sub(k.tried) < wait) {
+		if k.connected || (!k.tried.IsZero() && s.now.Sub(k.tried) < wait) || s.blocked(a.Addr()) {
 			continue
 		}
 		k.tried, k.connected = s.now, true
@@ -154,6 +172,7 @@ func (s *Swarm) admit(in *Incoming) {
 		m.listen = in.Addr
 	}
 	s.peers[c.ID] = m
+	s.connected.Store(int32(len(s.peers)))
 	if s.store != nil {
 		c.SetStore(s.market.Serving(s.store), s.pieces, s.info.PieceLength, s.info.TotalLength)
 		m.bits = wire.NewBits(s.info.NumPieces())
@@ -172,6 +191,8 @@ func (s *Swarm) refusal(in *Incoming) error {
 		return errSelf
 	case s.isBanned(in.Addr.Addr()):
 		return errBanned
+	case s.blocked(in.Addr.Addr()):
+		return errBlocked
 	case s.cfg.Market != nil && s.cfg.Market.Bans(in.Addr.Addr(), s.now):
 		return market.ErrUnpaid // R12.3
 	}
@@ -228,13 +249,7 @@ func (s *Swarm) greet(m *member) {
 	case n == 0 && m.conn.Fast():
 		out = wire.AppendEmpty(out, wire.HaveNone)
 	case n > 0:
-		bits := wire.NewBits(s.info.NumPieces())
-		for i := range s.info.NumPieces() {
-			if s.pieces.Has(uint32(i)) {
-				bits.Set(i)
-			}
-		}
-		out = wire.AppendBitfield(out, bits)
+		out = wire.AppendBitfield(out, s.bitfield())
 	}
 	m.conn.Send(out)
 }
@@ -242,6 +257,7 @@ func (s *Swarm) greet(m *member) {
 // drop takes a peer whose connection ended out of the books.
 func (s *Swarm) drop(m *member, err error) {
 	delete(s.peers, m.conn.ID)
+	s.connected.Store(int32(len(s.peers)))
 	if s.picker != nil {
 		s.picker.Return(m.conn.ID)
 		s.uncount(m)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/bttnet/btt/internal/disk"
 	"github.com/bttnet/btt/internal/resume"
+	"github.com/bttnet/btt/metainfo"
 	"github.com/bttnet/btt/wire"
 )
 
@@ -36,6 +37,9 @@ func (s *Swarm) restore(all bool) (certain, doubtful []uint32) {
 	for _, p := range list {
 		doubtful = append(doubtful, uint32(p))
 	}
+	if st != nil && st.Clean && len(doubtful) == 0 {
+		s.kept = &Totals{Downloaded: st.Downloaded, Uploaded: st.Uploaded}
+	}
 	return certain, doubtful
 }
 
@@ -57,12 +61,19 @@ func (s *Swarm) load() *resume.State {
 	return st
 }
 
-func (s *Swarm) files() []disk.File {
-	files := s.info.DiskFiles()
+func (s *Swarm) files() []disk.File { return DiskFiles(s.info, s.cfg.Dir, s.cfg.InPlace) }
+
+// DiskFiles are the files of a torrent below dir, in its order. In place, those
+// that are there under the torrent's own names have these.
+func DiskFiles(info *metainfo.Info, dir string, inPlace bool) []disk.File {
+	files := info.DiskFiles()
 	list := make([]disk.File, len(files))
 	for i, f := range files {
 		list[i] = disk.File{Path: f.Path, Length: f.Length, Pad: f.Pad}
-		if own := s.ownPath(i); own != "" {
+		if !inPlace {
+			continue
+		}
+		if own := ownPath(info, dir, i); own != "" {
 			list[i].Path = own
 		}
 	}
@@ -71,13 +82,10 @@ func (s *Swarm) files() []disk.File {
 
 // ownPath is the path of a file that is shared in place under a name that a
 // download would have changed; "" = there is none such.
-func (s *Swarm) ownPath(i int) string {
-	if !s.cfg.InPlace {
-		return ""
-	}
-	parts := s.info.Files[i].Path
-	if !s.info.SingleFile {
-		parts = append([]string{s.info.Name}, parts...)
+func ownPath(info *metainfo.Info, dir string, i int) string {
+	parts := info.Files[i].Path
+	if !info.SingleFile {
+		parts = append([]string{info.Name}, parts...)
 	}
 	for _, p := range parts {
 		if p == "" || strings.ContainsAny(p, `/\`) {
@@ -85,7 +93,10 @@ func (s *Swarm) ownPath(i int) string {
 		}
 	}
 	path := filepath.Join(parts...)
-	if st, err := os.Lstat(filepath.Join(s.cfg.Dir, path)); !filepath.IsLocal(path) || err != nil || !st.Mode().IsRegular() {
+	if !filepath.IsLocal(path) {
+		return ""
+	}
+	if st, err := os.Lstat(filepath.Join(dir, path)); err != nil || !st.Mode().IsRegular() {
 		return ""
 	}
 	return filepath.ToSlash(path)
@@ -117,6 +128,9 @@ func (s *Swarm) save() {
 		err := s.persist(st)
 		s.post(func() {
 			s.saving = false
+			if s.kept = nil; st.Clean && !s.dirty {
+				s.kept = &Totals{Downloaded: st.Downloaded, Uploaded: st.Uploaded}
+			}
 			if err != nil {
 				s.fail(fmt.Errorf("save state of the torrent: %w", err))
 			}
@@ -142,7 +156,7 @@ func (s *Swarm) shutdown() {
 	}
 	s.market.Close()
 	if s.store != nil {
-		if s.cfg.Resume != nil && s.state != Checking && s.failure == nil {
+		if s.cfg.Resume != nil && s.state != Checking && s.failure == nil && s.changed() {
 			if err := s.lastSave(); err != nil {
 				s.cfg.Log.Warn("save state", "err", err)
 			}
@@ -152,6 +166,11 @@ func (s *Swarm) shutdown() {
 		}
 	}
 	s.stopAnnouncing()
+}
+
+// changed says whether there is something to save at the end.
+func (s *Swarm) changed() bool {
+	return s.kept == nil || s.dirty || s.saving || *s.kept != s.liveTotals()
 }
 
 // lastSave writes the state after the last write, so that a restart need not

@@ -14,7 +14,7 @@ type Status struct {
 	Dir      string
 	State    State
 	Err      error
-	// Size and Left are bytes of the wanted files, pad files left out.
+	// Size and Left are bytes of the pieces with wanted files.
 	Size, Left int64
 	Pieces     int
 	Have       int
@@ -64,7 +64,7 @@ func (s *Swarm) Status() Status {
 func (s *Swarm) status() Status {
 	st := Status{InfoHash: s.cfg.InfoHash, Dir: s.cfg.Dir, State: s.state, Err: s.failure, Totals: s.liveTotals()}
 	if s.info != nil {
-		st.Name, st.Size, st.Pieces = s.info.Name, s.info.TotalLength, s.info.NumPieces()
+		st.Name, st.Size, st.Pieces = s.info.Name, s.wanted, s.info.NumPieces()
 	}
 	if s.picker != nil {
 		st.Left, st.Have, st.Availability = s.picker.Left(), s.pieces.Count(), s.picker.Availability()

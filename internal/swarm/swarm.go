@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/bttnet/btt/internal/announce"
@@ -62,9 +63,20 @@ type Config struct {
 	Dir      string            // where its files go
 	InPlace  bool              // the files are there under the torrent's own names
 	Resume   *resume.Folder    // nil = state is not kept
-	PeerID   [20]byte
-	Port     uint16
-	Client   string // name told to peers
+	// Priorities of the files, 0 to picker.MaxPriority; a shorter list leaves
+	// the rest at the default. Choose, if set, makes them of the torrent's
+	// contents before anything is fetched.
+	Priorities []uint8
+	Choose     func(*metainfo.Info) ([]uint8, error)
+	Sequential bool // pieces in their order
+	Recheck    bool // read all that is on disk, whatever the state says
+	// Gate bounds how many swarms open their files at once; nil = no bound.
+	Gate chan struct{}
+	// Blocked says which addresses are never talked to; nil = none.
+	Blocked func(netip.Addr) bool
+	PeerID  [20]byte
+	Port    uint16
+	Client  string // name told to peers
 
 	Pool      *disk.Pool
 	Up, Down  []*ratelimit.Limiter
@@ -90,11 +102,15 @@ const (
 	Downloading
 	Seeding
 	Failed
+	// States of a torrent without a running swarm.
+	Stopped // by its user
+	Queued  // waits for its turn
+	Moving  // its files are on their way to another folder
 )
 
 // String names the state for people.
 func (s State) String() string {
-	return [...]string{"fetching metadata", "checking", "downloading", "seeding", "failed"}[s]
+	return [...]string{"fetching metadata", "checking", "downloading", "seeding", "failed", "stopped", "queued", "moving"}[s]
 }
 
 // Event is something the swarm tells its session.
@@ -103,6 +119,7 @@ type Event struct {
 	Kind     EventKind
 	Err      error
 	InfoHash [20]byte
+	Info     *metainfo.Info // with GotMetadata
 }
 
 // EventKind is an event's kind.
@@ -114,6 +131,7 @@ const (
 	Checked               // the files on disk were verified
 	Completed             // the last wanted piece is verified and on disk
 	Broken                // the torrent stopped because of Err
+	Reopened              // more files are wanted than those that were complete
 )
 
 // Swarm is one torrent.
@@ -125,6 +143,7 @@ type Swarm struct {
 
 	ending    chan struct{} // closed when only the goodbye to the trackers is left
 	lastStats tracker.Stats // what it says; set before ending is closed
+	connected atomic.Int32  // len(peers), for the choker
 
 	ready   chan *peer.Conn
 	calls   chan func()
@@ -149,9 +168,12 @@ type Swarm struct {
 	leases   []picker.Lease
 	ids      []uint32
 	now      time.Time
+	alarm    pace
 	saved    time.Time
 	dirty    bool
 	saving   bool
+	kept     *Totals // those on disk, if the state there says all that we know
+	wanted   int64   // bytes of the pieces with wanted files
 	unstuck  time.Time
 	totals   Totals
 	external netip.Addr
@@ -159,6 +181,37 @@ type Swarm struct {
 
 	market    *market.Torrent // nil = none
 	reportBid func(tracker string, honest bool)
+}
+
+// pace is how soon the swarm's timer goes off.
+type pace uint8
+
+const (
+	unset pace = iota // no timer runs
+	soon              // within tickEvery
+	later             // when an address may be called again
+)
+
+// rearm sets the timer where something waits for the time to pass. An idle
+// torrent has none, and costs nothing.
+func (s *Swarm) rearm(t *time.Timer) {
+	switch {
+	case s.alarm == soon:
+	case s.busy():
+		t.Reset(tickEvery)
+		s.alarm = soon
+	case s.alarm == unset:
+		if next := s.nextCall(); !next.IsZero() {
+			t.Reset(max(next.Sub(s.now), tickEvery))
+			s.alarm = later
+		}
+	}
+}
+
+// busy says whether there is something to do every second.
+func (s *Swarm) busy() bool {
+	return len(s.peers) > 0 || s.halfOpen > 0 || s.dirty && s.store != nil ||
+		s.cfg.Market != nil && s.failure == nil && s.state == Downloading
 }
 
 // Totals are the payload bytes of the torrent's life.
@@ -244,9 +297,11 @@ func (s *Swarm) run() {
 	defer close(s.done)
 	defer s.shutdown()
 	s.begin()
-	tick := time.NewTicker(tickEvery)
+	tick := time.NewTimer(tickEvery)
 	defer tick.Stop()
+	s.alarm = soon
 	for {
+		s.rearm(tick)
 		select {
 		case <-s.ctx.Done():
 			return
@@ -264,7 +319,7 @@ func (s *Swarm) run() {
 		case r := <-s.results:
 			s.onTracker(r)
 		case now := <-tick.C:
-			s.now = now
+			s.now, s.alarm = now, unset
 			s.tick()
 		}
 	}
@@ -283,6 +338,6 @@ func (s *Swarm) fail(err error) {
 
 func (s *Swarm) notify(k EventKind, err error) {
 	if s.cfg.Notify != nil {
-		s.cfg.Notify(Event{Swarm: s, Kind: k, Err: err, InfoHash: s.cfg.InfoHash})
+		s.cfg.Notify(Event{Swarm: s, Kind: k, Err: err, InfoHash: s.cfg.InfoHash, Info: s.info})
 	}
 }

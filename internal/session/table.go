@@ -1,0 +1,291 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bttnet/btt/internal/ipfilter"
+	"github.com/bttnet/btt/internal/mse"
+	"github.com/bttnet/btt/internal/ratelimit"
+	"github.com/bttnet/btt/metainfo"
+)
+
+// Add describes a torrent to add.
+type Add struct {
+	Torrent  *metainfo.Torrent // or
+	InfoHash [20]byte          // of a magnet link
+	Name     string            // what a magnet link calls it
+	Trackers [][]string        // besides the torrent's own
+	Dir      string
+	Peers    []netip.AddrPort
+	// InPlace shares files that lie in Dir under the torrent's own names, also
+	// those that a download would have changed to be safe everywhere.
+	InPlace bool
+	// Plain keeps this torrent out of the market (R9.2).
+	Plain bool
+	// Stopped adds it without starting it.
+	Stopped bool
+	// Priorities of the files, 0 (not wanted) to 7; a shorter list leaves the
+	// rest at the default, 4. Choose, if set, makes them of the contents before
+	// anything is fetched; it runs once and must not block.
+	Priorities []uint8
+	Choose     func(*metainfo.Info) ([]uint8, error)
+	Sequential bool // fetch the pieces in their order
+	Labels     []string
+	// UpLimit and DownLimit are bytes per second; 0 = none of its own.
+	UpLimit, DownLimit int64
+}
+
+// Add puts a torrent into the session, at the end of the queue, and starts it
+// when its turn has come. The error is [ErrClosed], [ErrExists], or of the
+// disk.
+func (s *Session) Add(a Add) (*Torrent, error) {
+	if err := checkLabels(a.Labels); err != nil {
+		return nil, fmt.Errorf("add torrent: %w", err)
+	}
+	dir, err := filepath.Abs(a.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("add torrent: %w", err)
+	}
+	t := s.newTorrent(a.InfoHash, record{Name: a.Name, Dir: dir, Trackers: a.Trackers, InPlace: a.InPlace, Plain: a.Plain,
+		Peers: a.Peers[:min(len(a.Peers), maxRecordPeers)], Stopped: a.Stopped, Priorities: a.Priorities, Sequential: a.Sequential,
+		Labels: a.Labels, Up: max(a.UpLimit, 0), Down: max(a.DownLimit, 0), Added: time.Now()})
+	t.choose = a.Choose
+	if a.Torrent != nil {
+		t.hash, t.torrent, t.newMeta = a.Torrent.InfoHash, a.Torrent, true
+		t.rec.Name, t.rec.Size, t.rec.Left = a.Torrent.Info.Name, a.Torrent.Info.TotalLength, a.Torrent.Info.TotalLength
+		t.rec.Pieces = a.Torrent.Info.NumPieces()
+	}
+	if err := s.enter(t); err != nil {
+		return nil, err
+	}
+	if err := t.save(); err != nil {
+		s.leave(t)
+		return nil, err
+	}
+	s.plan(t)
+	if len(a.Peers) > maxRecordPeers {
+		t.AddPeers(a.Peers[maxRecordPeers:]...)
+	}
+	return t, nil
+}
+
+func (s *Session) newTorrent(hash [20]byte, r record) *Torrent {
+	t := &Torrent{s: s, hash: hash, rec: r, up: ratelimit.New(r.Up), down: ratelimit.New(r.Down)}
+	t.position.Store(r.Position)
+	t.complete.Store(r.Pieces > 0 && r.Left == 0)
+	return t
+}
+
+// enter puts a torrent into the table.
+func (s *Session) enter(t *Torrent) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return ErrClosed
+	case s.torrents[t.hash] != nil:
+		return fmt.Errorf("add torrent %s: %w", t, ErrExists)
+	case len(s.torrents) >= MaxTorrents:
+		return fmt.Errorf("add torrent %s: session holds %d torrents, its limit", t, MaxTorrents)
+	}
+	if t.position.Load() == 0 {
+		last := int64(0)
+		if n := len(s.order); n > 0 {
+			last = s.order[n-1].position.Load()
+		}
+		t.position.Store(last + positionGap)
+	}
+	s.torrents[t.hash] = t
+	s.order = append(s.order, t)
+	s.requests[mse.Request(t.hash)] = t.hash
+	return nil
+}
+
+// leave takes a torrent out of the table.
+func (s *Session) leave(t *Torrent) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.torrents[t.hash] != t {
+		return
+	}
+	delete(s.torrents, t.hash)
+	delete(s.requests, mse.Request(t.hash))
+	if i := slices.Index(s.order, t); i >= 0 {
+		s.order = slices.Delete(s.order, i, i+1)
+	}
+}
+
+// Remove takes a torrent out of the session; its files and its resume data
+// stay. The error is [ErrNotFound], or of the disk.
+func (s *Session) Remove(hash [20]byte) error {
+	t := s.Get(hash)
+	if t == nil {
+		return fmt.Errorf("remove torrent %x: %w", hash, ErrNotFound)
+	}
+	return s.remove(s.ctx, t, false)
+}
+
+func (s *Session) remove(ctx context.Context, t *Torrent, data bool) error {
+	if s.Get(t.hash) != t {
+		return fmt.Errorf("remove torrent %s: %w", t, ErrNotFound)
+	}
+	if data { // a crash in between is made good at the next start
+		if err := t.change(func(r *record) { r.Stopped, r.Removing = true, true }); err != nil {
+			return err
+		}
+	}
+	t.op.Lock()
+	defer t.op.Unlock()
+	t.halt()
+	if data {
+		if err := t.removeData(ctx); err != nil {
+			return err
+		}
+	}
+	t.removed.Store(true)
+	s.leave(t)
+	if s.shelf != nil {
+		t.write.Lock()
+		defer t.write.Unlock()
+		if err := s.shelf.drop(t.hash); err != nil {
+			return fmt.Errorf("forget torrent %s: %w", t, err)
+		}
+	}
+	if data && s.resume != nil {
+		if err := s.resume.Delete(t.hash); err != nil {
+			return err
+		}
+	}
+	s.replan()
+	return nil
+}
+
+// Get returns a torrent, or nil.
+func (s *Session) Get(hash [20]byte) *Torrent {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.torrents[hash]
+}
+
+// Torrents returns all torrents in the order of the queue.
+func (s *Session) Torrents() []*Torrent {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.order)
+}
+
+// SetLimits changes the limits of the whole session, in bytes per second; 0 =
+// unlimited.
+func (s *Session) SetLimits(up, down int64) {
+	now := time.Now()
+	s.up.SetRate(up, now)
+	s.down.SetRate(down, now)
+}
+
+// Limits returns the limits of the whole session.
+func (s *Session) Limits() (up, down int64) { return s.up.Rate(), s.down.Rate() }
+
+// SetFilter replaces the filter of addresses; nil = none. Connections that are
+// there stay until they end by themselves.
+func (s *Session) SetFilter(l *ipfilter.List) { s.filter.Store(l) }
+
+// Blocked says whether the filter holds an address.
+func (s *Session) Blocked(a netip.Addr) bool { return s.filter.Load().Contains(a) }
+
+// end stops a torrent with its session: what it was to do is not changed.
+func (t *Torrent) end() {
+	t.op.Lock()
+	defer t.op.Unlock()
+	t.halt()
+	t.mu.Lock()
+	unsaved := t.unsaved
+	t.mu.Unlock()
+	if !unsaved {
+		return
+	}
+	if err := t.save(); err != nil {
+		t.s.cfg.Log.Warn("save torrent", "torrent", t, "err", err)
+	}
+}
+
+// restore brings back the torrents that the session keeps. One whose record
+// cannot be read is left out, and its files are left alone.
+func (s *Session) restore() {
+	entries, err := os.ReadDir(s.shelf.dir)
+	if err != nil {
+		s.cfg.Log.Error("torrents are not restored", "err", err)
+		return
+	}
+	names := make(chan string, len(entries))
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), recordSuffix); ok {
+			names <- name
+		}
+	}
+	close(names)
+	var group sync.WaitGroup
+	for range openers {
+		group.Go(func() { // ends when names is empty
+			for name := range names {
+				if err := s.restoreOne(name); err != nil {
+					s.cfg.Log.Error("torrent is not restored", "record", filepath.Join(s.shelf.dir, name+recordSuffix), "err", err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	s.mu.Lock()
+	slices.SortFunc(s.order, func(a, b *Torrent) int {
+		return cmp.Or(cmp.Compare(a.position.Load(), b.position.Load()), slices.Compare(a.hash[:], b.hash[:]))
+	})
+	list := slices.Clone(s.order)
+	s.mu.Unlock()
+	for _, t := range list {
+		s.resumeWork(t)
+	}
+	s.planAll()
+}
+
+func (s *Session) restoreOne(name string) error {
+	hash, err := metainfo.ParseInfoHash(name)
+	if err != nil || hash.String() != name {
+		return errors.New("its name is no info hash")
+	}
+	r, err := s.shelf.load(hash)
+	if err != nil {
+		return err
+	}
+	return s.enter(s.newTorrent(hash, r))
+}
+
+// resumeWork goes on with what a crash or a stop cut off.
+func (s *Session) resumeWork(t *Torrent) {
+	switch {
+	case t.rec.Removing:
+		s.spawn(func() { // ends when the files are gone, or with the session
+			if err := s.remove(s.ctx, t, true); err != nil {
+				s.cfg.Log.Error("finish removal of torrent", "torrent", t, "err", err)
+			}
+		})
+	case t.rec.MoveTo != "" || t.rec.MovedFrom != "":
+		t.op.Lock()      // no start before
+		s.spawn(func() { // ends when the files have moved, or with the session
+			err := t.finishMove(s.ctx)
+			t.op.Unlock()
+			if err != nil {
+				s.cfg.Log.Error("finish move of torrent", "torrent", t, "err", err)
+			}
+			t.settle()
+		})
+	}
+}

@@ -1,0 +1,186 @@
+package swarm
+
+import (
+	"fmt"
+
+	"github.com/bttnet/btt/internal/disk"
+	"github.com/bttnet/btt/internal/picker"
+	"github.com/bttnet/btt/metainfo"
+	"github.com/bttnet/btt/wire"
+)
+
+// FileStatus is a snapshot of one file of a torrent.
+type FileStatus struct {
+	Path     string // below the download folder, with "/"
+	Length   int64
+	Done     int64 // bytes in verified pieces
+	Pad      bool  // zeros between files: never written, never shown
+	Priority uint8 // 0 = not wanted
+}
+
+// choose sets the priorities that the torrent starts with.
+func (s *Swarm) choose() error {
+	prios := s.cfg.Priorities
+	if s.cfg.Choose != nil {
+		var err error
+		if prios, err = s.cfg.Choose(s.info); err != nil {
+			return err
+		}
+	}
+	s.picker.SetSequential(s.cfg.Sequential)
+	return s.prioritise(prios)
+}
+
+// prioritise gives the files their priorities; a shorter list leaves the rest
+// at the default.
+func (s *Swarm) prioritise(prios []uint8) error {
+	files := s.info.Files
+	if len(prios) > len(files) {
+		return fmt.Errorf("%d priorities for %d files", len(prios), len(files))
+	}
+	s.wanted = s.info.TotalLength
+	if len(prios) == 0 && s.cfg.Priorities == nil {
+		return nil
+	}
+	s.cfg.Priorities = make([]uint8, len(files))
+	lengths := make([]int64, len(files))
+	for i, f := range files {
+		lengths[i] = f.Length
+		switch {
+		case f.Pad: // wanted with the file before it
+		case i < len(prios):
+			s.cfg.Priorities[i] = min(prios[i], picker.MaxPriority)
+		default:
+			s.cfg.Priorities[i] = picker.DefaultPriority
+		}
+	}
+	s.wanted = 0
+	for i, p := range picker.FilePriorities(s.info.PieceLength, lengths, s.cfg.Priorities) {
+		s.picker.SetPriority(uint32(i), p)
+		if p > 0 {
+			s.wanted += s.info.PieceSize(i)
+		}
+	}
+	return nil
+}
+
+// SetPriorities changes what is fetched, and how soon: a priority for each file,
+// 0 (not wanted) to 7; a shorter list leaves the rest at the default, 4. Before
+// the metadata is known they are kept for then.
+func (s *Swarm) SetPriorities(prios []uint8) error {
+	var failure error
+	err := s.do(func() {
+		if s.picker == nil {
+			s.cfg.Priorities, s.cfg.Choose = prios, nil
+			return
+		}
+		if failure = s.prioritise(prios); failure == nil {
+			s.reselect()
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return failure
+}
+
+// reselect goes on after the wanted pieces changed.
+func (s *Swarm) reselect() {
+	switch {
+	case s.state == Downloading && s.picker.Missing() == 0:
+		s.complete()
+	case s.state == Seeding && s.picker.Missing() > 0:
+		s.state = Downloading
+		s.notify(Reopened, nil)
+	}
+	for _, m := range s.peers {
+		s.updateInterest(m)
+		s.market.Tell(m.trade)
+	}
+	s.connect()
+	s.feedAll()
+}
+
+// SetSequential switches between rarest first and the order of the pieces.
+func (s *Swarm) SetSequential(on bool) {
+	_ = s.do(func() {
+		if s.cfg.Sequential = on; s.picker != nil {
+			s.picker.SetSequential(on)
+		}
+	})
+}
+
+// Files returns the torrent's files in its order, nil before the metadata is
+// known.
+func (s *Swarm) Files() []FileStatus {
+	var list []FileStatus
+	_ = s.do(func() {
+		if s.picker != nil {
+			list = s.fileStatus()
+		}
+	})
+	return list
+}
+
+func (s *Swarm) fileStatus() []FileStatus {
+	list := fileList(s.files(), s.cfg.Priorities)
+	at, length := int64(0), s.info.PieceLength
+	for i := range list {
+		f := &list[i]
+		end := at + f.Length
+		for p := at / length; p*length < end; p++ {
+			if s.pieces.Has(uint32(p)) {
+				f.Done += min((p+1)*length, end) - max(p*length, at)
+			}
+		}
+		at = end
+	}
+	return list
+}
+
+// FileList is the list of files of a torrent that does not run: with the
+// priorities, and all there or nothing.
+func FileList(info *metainfo.Info, prios []uint8, whole bool) []FileStatus {
+	list := fileList(DiskFiles(info, "", false), prios)
+	for i := range list {
+		if whole {
+			list[i].Done = list[i].Length
+		}
+	}
+	return list
+}
+
+func fileList(files []disk.File, prios []uint8) []FileStatus {
+	list := make([]FileStatus, len(files))
+	for i, f := range files {
+		list[i] = FileStatus{Path: f.Path, Length: f.Length, Pad: f.Pad, Priority: picker.DefaultPriority}
+		if i < len(prios) {
+			list[i].Priority = prios[i]
+		}
+	}
+	return list
+}
+
+// whole says whether we have all of the torrent, wanted or not.
+func (s *Swarm) whole() bool { return s.pieces.Count() == s.info.NumPieces() }
+
+// absent is the bytes of the torrent that we do not have.
+func (s *Swarm) absent() int64 {
+	n := s.info.NumPieces()
+	missing := int64(n-s.pieces.Count()) * s.info.PieceLength
+	if n > 0 && !s.pieces.Has(uint32(n-1)) {
+		missing -= s.info.PieceLength - s.info.PieceSize(n-1)
+	}
+	return missing
+}
+
+// bitfield is what we have, as peers say it (BEP 3).
+func (s *Swarm) bitfield() wire.Bits {
+	bits := wire.NewBits(s.info.NumPieces())
+	for i := range s.info.NumPieces() {
+		if s.pieces.Has(uint32(i)) {
+			bits.Set(i)
+		}
+	}
+	return bits
+}
