@@ -55,6 +55,7 @@ func (n *Node) onChannel(e payments.Event) {
 	if e.Kind == payments.EventPaid {
 		n.purse.Paid(e.Channel.String(), hex.EncodeToString(e.Tag[:]), e.Sum)
 	}
+	n.bookPayment(&e)
 	n.settled(e)
 	n.notify(Event{Kind: ChannelChanged, Channel: e})
 }

@@ -29,6 +29,7 @@ func (n *Node) recordEnded(which func(payments.Summary) bool) {
 		if !c.Stage.Final() || !which(c) {
 			continue
 		}
+		n.bookEnded(&c)
 		for _, e := range entriesOf(&c) {
 			if e.Amount == 0 {
 				continue

@@ -18,6 +18,7 @@ import (
 	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/purse"
+	"github.com/bttnet/btt/internal/receipts"
 	"github.com/bttnet/btt/internal/session"
 	"github.com/bttnet/btt/internal/swarm"
 	"github.com/bttnet/btt/metainfo"
@@ -38,6 +39,9 @@ type Node struct {
 	purse   *purse.Purse
 	book    *payments.Book
 	market  *market.Node
+	booked  *receipts.Book
+	// receiptsSaved belongs to the balance keeper, then to Close.
+	receiptsSaved time.Time
 
 	balance atomic.Int64
 	refresh chan struct{}
@@ -104,6 +108,9 @@ func (n *Node) openMoney(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask ledger for its state: %w", err)
 	}
+	if err := n.openReceipts(); err != nil {
+		return err
+	}
 	n.purse, err = purse.Open(purse.Config{Dir: filepath.Join(n.cfg.Home, "wallet"), Password: c.Password, Phrase: c.Phrase,
 		Ledger: c.Ledger, Locked: n.locked, Budget: c.Budget})
 	if err != nil {
@@ -124,7 +131,7 @@ func (n *Node) openMoney(ctx context.Context) error {
 		Balance: func() amount.Amount { return amount.Amount(n.balance.Load()) },
 		Left:    func(infohash [20]byte) amount.Amount { return n.purse.TorrentLeft(hex.EncodeToString(infohash[:])) },
 		Bid:     bid, Buy: !c.EarnOnly, Sell: true, TorrentBudget: c.TorrentBudget, Reserve: reserve.Fixed(c.Reserve),
-		Growth: reserve.Growth{Slope: c.ReserveGrowth, Cap: c.ReserveCap}, TrackerBids: !c.NoTrackerBids}
+		Growth: reserve.Growth{Slope: c.ReserveGrowth, Cap: c.ReserveCap}, TrackerBids: !c.NoTrackerBids, Receipts: n.booked}
 	if err := n.purse.Resume(ctx); err != nil {
 		n.cfg.Log.Warn("finish earlier payments", "err", err)
 	}
@@ -157,6 +164,7 @@ func (n *Node) watchBalance(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+			n.saveReceipts(saveReceiptsEvery)
 		case <-n.refresh:
 		}
 		n.updateBalance(ctx)
@@ -233,6 +241,7 @@ func (n *Node) close(ctx context.Context) error {
 	close(n.ended)
 	n.wg.Wait()
 	if n.purse != nil {
+		n.saveReceipts(0)
 		err = errors.Join(err, n.purse.Close())
 	}
 	return err

@@ -61,8 +61,13 @@ func get(ctx context.Context, g *global, t *transfer, r *terminal.Reporter, src,
 	if err != nil {
 		return err
 	}
-	defer closeNode(node, r)
 	var sw *btt.Torrent
+	defer func() {
+		closeNode(node, r)
+		if t.speed && sw != nil {
+			reportSpent(r, cfg.Home, sw.InfoHash())
+		}
+	}()
 	if torrent != nil {
 		sw, err = node.Add(btt.Add{Torrent: torrent, Trackers: t.tiers(), Dir: dir, Peers: peers})
 	} else {

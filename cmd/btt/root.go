@@ -56,7 +56,7 @@ func exitCode(err error) int {
 		return exitNoFunds
 	case errors.As(err, &limit):
 		return exitLimit
-	case errors.Is(err, ledger.ErrNotFound), errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, ledger.ErrNotFound), errors.Is(err, errNoReceipt), errors.Is(err, os.ErrNotExist):
 		return exitNotFound
 	}
 	return exitFailed
@@ -105,7 +105,7 @@ Start with:   btt demo     a whole economy on this machine, in under a minute
 	f.BoolVar(&g.json, "json", false, "write JSON lines")
 	f.BoolVar(&g.verbose, "verbose", false, "log what happens to stderr")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
-	cmd.AddCommand(newDemo(&g), newGet(&g), newSeed(&g), newCreate(&g), newTracker(&g), newLedger(&g), newWallet(&g), newVersion(&g))
+	cmd.AddCommand(newDemo(&g), newGet(&g), newSeed(&g), newCreate(&g), newTracker(&g), newLedger(&g), newWallet(&g), newReceipts(&g), newVersion(&g))
 	return cmd
 }
 

@@ -18,7 +18,8 @@ func (t *Torrent) onResponse(p *Trade, r speed.BidResponse) {
 	if !t.node.Buy || t.swarm.Phase() != Downloading {
 		return
 	}
-	p.buying, p.broke, p.boughtAt = true, false, r.Price
+	p.buying, p.broke, p.boughtAt, p.provider = true, false, r.Price, terms.Account.Address()
+	t.bought(p, r.Price)
 	if r.Price > 0 {
 		p.link.Buy(terms, r.Price, t.swarm.Left())
 		p.send(p.session.Accept())
@@ -33,20 +34,23 @@ func (t *Torrent) Credit(p *Trade, piece uint32, n int64) {
 		return
 	}
 	t.noteFetched(p, piece)
+	t.sources[p.peer.ID()] = p
+	paid, free := n, int64(0)
 	if !p.Paying() {
-		return
+		paid, free = 0, n
 	}
 	if t.swarm.Verified(piece) { // a block of the last batch, or of another peer's
-		p.due += n
+		p.book(paid, free)
 		return
 	}
 	for i := range p.credits {
 		if p.credits[i].piece == piece {
-			p.credits[i].bytes += n
+			p.credits[i].bytes += paid
+			p.credits[i].free += free
 			return
 		}
 	}
-	p.credits = append(p.credits, credit{piece, n})
+	p.credits = append(p.credits, credit{piece, paid, free})
 }
 
 // Credited says whether a peer is still to be paid for blocks of a piece.
@@ -56,7 +60,7 @@ func (t *Torrent) Credited(piece uint32) bool {
 	}
 	for _, p := range t.trades {
 		for _, c := range p.credits {
-			if c.piece == piece {
+			if c.piece == piece && c.bytes > 0 {
 				return true
 			}
 		}
@@ -68,16 +72,22 @@ func (t *Torrent) Credited(piece uint32) bool {
 // is paid for it (R12.6).
 func (p *Trade) Uncredit(piece uint32) { p.take(piece) }
 
+// book books verified bytes: those at a price are due.
+func (p *Trade) book(paid, free int64) {
+	p.due += paid
+	p.flow.free.Bytes += free
+}
+
 // take removes the credit of a piece and returns its bytes.
-func (p *Trade) take(piece uint32) int64 {
+func (p *Trade) take(piece uint32) (paid, free int64) {
 	for i, c := range p.credits {
 		if c.piece == piece {
 			p.credits[i] = p.credits[len(p.credits)-1]
 			p.credits = p.credits[:len(p.credits)-1]
-			return c.bytes
+			return c.bytes, c.free
 		}
 	}
-	return 0
+	return 0, 0
 }
 
 // Verified pays everyone who sold us a part of a piece whose hash was right.
@@ -85,8 +95,8 @@ func (t *Torrent) Verified(piece uint32) {
 	if t == nil {
 		return
 	}
-	for _, p := range t.trades {
-		p.due += p.take(piece)
+	for _, p := range t.sources {
+		p.book(p.take(piece))
 		p.Pay()
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/payments"
+	"github.com/bttnet/btt/internal/receipts"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/speed"
 	"github.com/bttnet/btt/speed/autobid"
@@ -40,6 +41,8 @@ type Node struct {
 	Growth  reserve.Growth
 	// TrackerBids tells trackers our bids and uses those they tell (R6).
 	TrackerBids bool
+	// Receipts books who was paid, and who paid; nil = nothing is kept.
+	Receipts *receipts.Book
 	// Now is the clock of the penalties; nil = that of the swarms.
 	Now func() time.Time
 

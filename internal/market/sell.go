@@ -65,6 +65,7 @@ func (t *Torrent) Sell(p *Trade, price amount.Price, unchoked bool) {
 		return
 	}
 	p.selling, p.soldAt, p.sold = price > 0, price, true
+	t.dealt(p, price)
 	if price == 0 {
 		p.peer.Unchoke(nil) // nothing is owed, so nothing is counted
 		return

@@ -55,6 +55,8 @@ type Peer interface {
 	// Listens is where the peer takes connections, as far as is known.
 	Listens() netip.AddrPort
 	Joined() time.Time
+	// Serving says whether it gave us a slot and we ask for data.
+	Serving() bool
 	// Wanted says whether it has pieces that we want.
 	Wanted() bool
 	// Send sends a btt_speed message.
@@ -92,6 +94,7 @@ type Config struct {
 
 // Layout is how a torrent's content is cut.
 type Layout struct {
+	Name                     string
 	TotalLength, PieceLength int64
 	Pieces                   int
 }
@@ -105,6 +108,10 @@ type Torrent struct {
 	layout Layout // zero until the metadata is here
 	links  linkQueue
 	trades map[uint32]*Trade // with peers that take part, by connection
+	// sources are the peers that sent us something, whether or not they take
+	// part.
+	sources map[uint32]*Trade
+	flowed  time.Time // when receipts were last told
 
 	bidding       bool
 	spent, earned amount.Amount
@@ -122,16 +129,12 @@ func New(cfg Config) *Torrent {
 	if cfg.Node == nil {
 		return nil
 	}
-	return &Torrent{cfg: cfg, node: cfg.Node, swarm: cfg.Swarm, trades: map[uint32]*Trade{},
+	t := &Torrent{cfg: cfg, node: cfg.Node, swarm: cfg.Swarm, trades: map[uint32]*Trade{}, sources: map[uint32]*Trade{},
 		told: map[netip.AddrPort]toldBid{}, links: linkQueue{signal: make(chan struct{}, 1)}}
-}
-
-// Resume takes up what an earlier run of the node paid and earned here: it
-// counts against the torrent's budget.
-func (t *Torrent) Resume(paid, earned amount.Amount) {
-	if t != nil {
-		t.spent, t.earned = paid, earned
+	if r := cfg.Node.Receipts; r != nil { // what an earlier run paid counts against the torrent's budget
+		t.spent, t.earned = r.Sums(cfg.InfoHash)
 	}
+	return t
 }
 
 // Close takes the torrent out of the node's books and closes its trades.
@@ -142,6 +145,7 @@ func (t *Torrent) Close() {
 	for _, p := range t.trades {
 		t.close(p)
 	}
+	t.tellFlows()
 	if t.bidding {
 		t.bidding = false
 		t.node.bidding.Add(-1)
@@ -191,6 +195,8 @@ func (t *Torrent) Leave(p *Trade) {
 		return
 	}
 	t.leftUnpaid(p)
+	t.tellFlow(p)
+	delete(t.sources, p.peer.ID())
 	t.close(p)
 }
 
@@ -255,6 +261,7 @@ func (t *Torrent) Tick() {
 	t.releaseHeld()
 	t.tickReserve()
 	t.tickBids()
+	t.tickFlows()
 	for _, p := range t.trades {
 		t.Tell(p)
 		t.prove(p)

@@ -15,6 +15,7 @@ import (
 type Trade struct {
 	peer    Peer
 	session *speed.Session // nil = the peer takes no part
+	flow    flow
 	link    *payments.Link
 	account ledger.Address // theirs, from their bid
 	barred  bool
@@ -33,15 +34,17 @@ type Trade struct {
 	buying   bool
 	broke    bool // we cannot pay the peer: nothing is asked of it
 	boughtAt amount.Price
+	provider ledger.Address // whom we pay, from the bid response
 	paid     amount.Amount
 	credits  []credit
 	due      int64 // verified bytes not yet paid
 }
 
-// credit is what a peer sent us of a piece that is not verified yet.
+// credit is what a peer sent us of a piece that is not verified yet: bytes at
+// a price, and free ones.
 type credit struct {
-	piece uint32
-	bytes int64
+	piece       uint32
+	bytes, free int64
 }
 
 // NewTrade makes the book about a peer that was not met yet.

@@ -37,7 +37,7 @@ func (b *buyer) flush(c *bought, l *Link) bool {
 		c.bytes += e.Delta
 		b.follow(c, e)
 		if kind := eventKinds[e.Kind]; kind != 0 {
-			b.publish(l, Event{Kind: kind, Channel: c.m.ID(), Sum: e.Sum, Bytes: e.Delta, Amount: e.Amount, Code: e.Code, Reason: e.Reason})
+			b.publish(l, Event{Kind: kind, Channel: c.m.ID(), Tag: e.Tag, Sum: e.Sum, Bytes: e.Delta, Amount: e.Amount, Code: e.Code, Reason: e.Reason})
 		}
 	}
 	b.report(c.m, c.bytes)

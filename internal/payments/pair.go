@@ -273,7 +273,7 @@ func (p *pair) store(records []channel.Record, sync bool) (int64, bool) {
 // publish turns a machine's event into the Book's and the link's.
 func (p *pair) publish(l *Link, e Event) {
 	e.Role, e.Account = p.key.role, p.key.account
-	if l != nil {
+	if l != nil && e.Tag == (channel.Tag{}) {
 		e.Tag = l.cfg.Infohash
 	}
 	p.book.cfg.Notify(e)

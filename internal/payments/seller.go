@@ -292,7 +292,7 @@ func (s *seller) event(c *sold, l *Link, e channel.Event) {
 		}
 	}
 	if kind := eventKinds[e.Kind]; kind != 0 {
-		s.publish(l, Event{Kind: kind, Channel: c.m.ID(), Sum: e.Sum, Bytes: e.Delta, Amount: e.Amount, Code: e.Code, Reason: e.Reason})
+		s.publish(l, Event{Kind: kind, Channel: c.m.ID(), Tag: e.Tag, Sum: e.Sum, Bytes: e.Delta, Amount: e.Amount, Code: e.Code, Reason: e.Reason})
 	}
 }
 

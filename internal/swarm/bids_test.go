@@ -10,8 +10,11 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/internal/announce"
 	"github.com/bttnet/btt/internal/market"
+	"github.com/bttnet/btt/internal/receipts"
+	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/speed"
 	"github.com/bttnet/btt/speed/autobid"
 	"github.com/bttnet/btt/tracker"
@@ -289,8 +292,12 @@ func TestRebid(t *testing.T) {
 func TestTorrentBudget(t *testing.T) {
 	bubble(t, 10*testPiece, func(t *testing.T, w *world) {
 		k := rich(w)
+		var err error
+		if k.Receipts, err = receipts.Open(w.t.TempDir(), time.Now); err != nil {
+			t.Fatal(err)
+		}
+		k.Receipts.Moved(w.torrent.InfoHash, receipts.Paid, ledger.Address{1}, channel.ID{1}, 3*amount.BTT, 1) // in an earlier run
 		s := w.node(k, w.t.TempDir(), nil)
-		_ = s.do(func() { s.market.Resume(3*amount.BTT, 0) })
 		for _, tt := range []struct {
 			budget amount.Amount
 			bids   bool

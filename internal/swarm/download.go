@@ -66,7 +66,7 @@ func (s *Swarm) adopt(info *metainfo.Info) error {
 	if err := s.choose(); err != nil {
 		return fmt.Errorf("choose files of %q: %w", info.Name, err)
 	}
-	s.market.SetLayout(market.Layout{TotalLength: info.TotalLength, PieceLength: info.PieceLength, Pieces: info.NumPieces()})
+	s.market.SetLayout(market.Layout{Name: info.Name, TotalLength: info.TotalLength, PieceLength: info.PieceLength, Pieces: info.NumPieces()})
 	s.check(s.cfg.Recheck)
 	return nil
 }
