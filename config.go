@@ -7,6 +7,7 @@ import (
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/announce"
 	"github.com/bttnet/btt/internal/choker"
+	"github.com/bttnet/btt/internal/dht"
 	"github.com/bttnet/btt/internal/mse"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/wallet"
@@ -30,6 +31,8 @@ type Config struct {
 	// UploadRate and DownloadRate are bytes per second; 0 = unlimited.
 	UploadRate, DownloadRate int64
 	Announce                 announce.Config
+	// DHT finds peers without trackers and serves others (BEP 5); nil = off.
+	DHT *dht.Config
 	// Speed switches BitTorrent Speed on; nil = a plain client.
 	Speed  *SpeedConfig
 	Notify func(Event)

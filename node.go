@@ -15,6 +15,7 @@ import (
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/internal/choker"
+	"github.com/bttnet/btt/internal/dht"
 	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/purse"
@@ -68,7 +69,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	s, err := session.Open(session.Config{
 		Listen: cfg.Listen, StateDir: n.stateDir(), Client: "btt " + Version, Encryption: cfg.Encryption, Choker: cfg.Choker, ChokeEvery: cfg.ChokeEvery,
-		UploadRate: cfg.UploadRate, DownloadRate: cfg.DownloadRate, Announce: cfg.Announce, Market: n.market,
+		UploadRate: cfg.UploadRate, DownloadRate: cfg.DownloadRate, Announce: cfg.Announce, DHT: cfg.DHT, Market: n.market,
 		Notify: n.onSwarm, Observe: n.onPayment, Log: cfg.Log,
 	})
 	if err != nil {
@@ -217,6 +218,16 @@ func (n *Node) AddMagnet(m *metainfo.Magnet, dir string, peers []netip.AddrPort)
 
 // Addr returns where peers reach the node.
 func (n *Node) Addr() netip.AddrPort { return n.session.Addr() }
+
+// DHT returns a snapshot of the node's part in the DHT; ok is false if it has
+// none.
+func (n *Node) DHT() (st dht.Status, ok bool) {
+	d := n.session.DHT()
+	if d == nil {
+		return st, false
+	}
+	return d.Status(), true
+}
 
 // Torrents returns all torrents of the node.
 func (n *Node) Torrents() []*Torrent { return n.session.Torrents() }

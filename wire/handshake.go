@@ -34,6 +34,12 @@ func OurReserved() Reserved {
 	return r
 }
 
+// WithDHT returns the bits with those of a node of the DHT (BEP 5).
+func (r Reserved) WithDHT() Reserved {
+	r[dhtByte] |= dhtBit
+	return r
+}
+
 // Extended says whether BEP 10 is offered.
 func (r Reserved) Extended() bool { return r[extendedByte]&extendedBit != 0 }
 

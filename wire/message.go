@@ -182,6 +182,14 @@ func AppendExtended(dst []byte, sub uint8, payload []byte) []byte {
 	return append(dst, payload...)
 }
 
+// ParsePort reads the payload of a port message; [Next] has seen to its length.
+func ParsePort(payload []byte) uint16 {
+	if len(payload) != 2 {
+		return 0
+	}
+	return binary.BigEndian.Uint16(payload)
+}
+
 // AppendPort appends the DHT port message (BEP 5).
 func AppendPort(dst []byte, port uint16) []byte {
 	dst = append(dst, 0, 0, 0, 3, byte(Port))

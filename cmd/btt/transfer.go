@@ -44,6 +44,7 @@ type transfer struct {
 	peers     []string
 	stateless bool
 	encrypt   string
+	dht       dhtFlags
 }
 
 func (t *transfer) register(f *pflag.FlagSet) {
@@ -66,6 +67,7 @@ func (t *transfer) register(f *pflag.FlagSet) {
 	f.BoolVar(&t.earnOnly, "earn-only", false, "with --speed: earn, but never bid")
 	f.DurationVar(&t.choke, "choke-interval", choker.Period, "time between two choke rounds")
 	f.StringVar(&t.encrypt, "encryption", mse.Allowed.String(), "encrypted connections to peers (MSE): off, allowed or required")
+	t.dht.register(f)
 	f.BoolVar(&t.stateless, "no-resume", false, "keep no resume data: check everything at the start")
 }
 
@@ -92,6 +94,9 @@ func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 		}
 	}
 	cfg.NoResume = t.stateless
+	if cfg.DHT, err = t.dht.config(t.listen, cfg.Home); err != nil {
+		return cfg, err
+	}
 	if cfg.UploadRate, err = rate("--limit-up", t.up); err != nil {
 		return cfg, err
 	}

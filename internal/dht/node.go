@@ -62,6 +62,9 @@ type Config struct {
 	File string
 	// ReadOnly asks and never answers (BEP 43), and announces nothing.
 	ReadOnly bool
+	// Blocked says which addresses are neither heard nor asked; nil = none.
+	// It is called from several goroutines.
+	Blocked func(netip.Addr) bool
 	Log      *slog.Logger
 }
 
@@ -284,7 +287,7 @@ func (n *Node) read(c socket, six bool) {
 			continue // ICMP errors of earlier datagrams
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		if from.Port() == 0 {
+		if from.Port() == 0 || n.blocked(from.Addr()) {
 			continue
 		}
 		m, err := parse(buf[:size])
@@ -322,9 +325,11 @@ func (n *Node) run(st *state) {
 	}
 }
 
+func (n *Node) blocked(a netip.Addr) bool { return n.cfg.Blocked != nil && n.cfg.Blocked(a) }
+
 func (n *Node) send(to netip.AddrPort, m *message) {
 	f := n.family(to.Addr().Is6())
-	if f.conn == nil {
+	if f.conn == nil || n.blocked(to.Addr()) {
 		return
 	}
 	if _, err := f.conn.WriteToUDPAddrPort(m.append(make([]byte, 0, 512)), to); err != nil {

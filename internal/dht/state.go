@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/bttnet/btt/bencode"
+	"github.com/bttnet/btt/internal/durable"
 )
 
 // maxState is the longest state file read, in bytes: room for two full tables.
@@ -93,11 +94,7 @@ func (s *state) save(file string) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("save DHT state: %w", err)
 	}
-	tmp := file + ".new"
-	if err := os.WriteFile(tmp, s.append(nil), 0o600); err != nil {
-		return fmt.Errorf("save DHT state: %w", err)
-	}
-	if err := os.Rename(tmp, file); err != nil {
+	if err := durable.Write(filepath.Dir(file), filepath.Base(file), s.append(nil)); err != nil {
 		return fmt.Errorf("save DHT state: %w", err)
 	}
 	return nil

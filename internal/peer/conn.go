@@ -206,6 +206,7 @@ const (
 	Block    // Piece, Begin, Length, Result: a block we asked for was stored
 	Rejected // Piece, Begin: the peer will not send it
 	Extended // Sub, Data: a copy of the payload
+	Port     // Piece: the UDP port of the peer's DHT node
 	Hungry   // the peer's lease runs out: grant more blocks
 	Hash     // Sub: the message's id, Data: a copy of its payload (BEP 52)
 )

@@ -145,6 +145,8 @@ func (c *Conn) handle(m *wire.Message) error {
 		c.events = append(c.events, Event{Kind: Extended, Sub: m.Sub, Data: slices.Clone(m.Payload)})
 	case wire.HashRequest, wire.Hashes, wire.HashReject:
 		return c.hashMessage(m)
+	case wire.Port:
+		c.events = append(c.events, Event{Kind: Port, Piece: uint32(wire.ParsePort(m.Payload))})
 	case wire.Cancel:
 		return c.cancelUpload(request{m.Index, m.Begin, m.Length})
 	case wire.Reject:

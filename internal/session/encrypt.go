@@ -139,7 +139,7 @@ func (s *Session) receive(nc net.Conn) (*swarm.Swarm, *swarm.Incoming, error) {
 		return nil, nil, fmt.Errorf("call for %x: %w", theirs.InfoHash, ErrNotFound)
 	}
 	conn := mse.Bare(got.Conn)
-	ours := wire.Handshake{Reserved: wire.OurReserved(), InfoHash: theirs.InfoHash, PeerID: s.peerID}
+	ours := wire.Handshake{Reserved: sw.Reserved(), InfoHash: theirs.InfoHash, PeerID: s.peerID}
 	if err := peer.Answer(conn, ours); err != nil {
 		return nil, nil, err
 	}

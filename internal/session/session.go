@@ -14,6 +14,7 @@ import (
 
 	"github.com/bttnet/btt/internal/announce"
 	"github.com/bttnet/btt/internal/choker"
+	"github.com/bttnet/btt/internal/dht"
 	"github.com/bttnet/btt/internal/disk"
 	"github.com/bttnet/btt/internal/durable"
 	"github.com/bttnet/btt/internal/ipfilter"
@@ -63,6 +64,7 @@ type Config struct {
 	// Filter holds the addresses that are never talked to; nil = none.
 	Filter   *ipfilter.List
 	Announce announce.Config
+	DHT      *dht.Config  // nil = no DHT; Listen "" = beside the port for peers
 	Market   *market.Node // nil = plain BitTorrent
 	Notify   func(Event)  // must not block
 	// Observe sees what the payment side reports.
@@ -84,6 +86,7 @@ type Session struct {
 	peerID    [20]byte
 	pool      *disk.Pool
 	announcer *announce.Announcer
+	dht       *dht.Node
 	up, down  *ratelimit.Limiter
 	resume    *resume.Folder
 	listener  net.Listener
@@ -155,6 +158,12 @@ func Open(cfg Config) (*Session, error) {
 		return nil, fmt.Errorf("start announcer: %w", err)
 	}
 	s.announcer = announcer
+	if err := s.openDHT(); err != nil {
+		cancel()
+		s.closeListener()
+		s.unlock()
+		return nil, errors.Join(err, announcer.Close())
+	}
 	s.pool = disk.NewPool(disk.PoolConfig{Budget: cfg.WriteBudget})
 	s.up, s.down = ratelimit.New(cfg.UploadRate), ratelimit.New(cfg.DownloadRate)
 	if s.shelf != nil {
@@ -221,6 +230,7 @@ func (s *Session) Close() {
 		wg.Go(t.end)
 	}
 	wg.Wait()
+	s.closeDHT()
 	if err := s.announcer.Close(); err != nil {
 		s.cfg.Log.Warn("close announcer", "err", err)
 	}

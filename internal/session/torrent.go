@@ -229,6 +229,9 @@ func (t *Torrent) config() swarm.Config {
 	if s.cfg.Observe != nil {
 		cfg.Observe = func(_ *swarm.Swarm, peer netip.AddrPort, e payments.LinkEvent) { s.cfg.Observe(t, peer, e) }
 	}
+	if s.dht != nil {
+		cfg.DHT = dhtNode{s.dht}
+	}
 	if r.Plain {
 		cfg.Market = nil
 	}

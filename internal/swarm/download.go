@@ -25,6 +25,7 @@ func (s *Swarm) begin() {
 		return // announced once it is known what we have
 	}
 	s.startAnnouncing()
+	s.startDHT()
 }
 
 // enterGate waits for the swarm's turn to open its files; false = the swarm
@@ -52,6 +53,7 @@ func (s *Swarm) leaveGate() {
 func (s *Swarm) adopt(info *metainfo.Info) error {
 	s.info = info
 	if info.Private {
+		s.stopDHT()
 		s.unlearnPEX()
 	}
 	store, err := disk.Open(disk.Config{Dir: s.cfg.Dir, Files: s.files(), PieceLength: info.PieceLength,
@@ -135,6 +137,7 @@ func (s *Swarm) checked(err error) {
 		s.notify(Completed, nil)
 	}
 	s.startAnnouncing()
+	s.startDHT()
 	for _, m := range s.peers { // of a magnet link
 		s.meet(m)
 	}

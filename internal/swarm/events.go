@@ -37,6 +37,8 @@ func (s *Swarm) handle(c *peer.Conn) {
 			s.onInterest(m, e.Kind == peer.Interested)
 		case peer.Have, peer.HaveAll, peer.HaveNone, peer.Bitfield:
 			s.onHave(m, e)
+		case peer.Port:
+			s.onPort(m, e)
 		case peer.Extended:
 			s.onExtended(m, e.Sub, e.Data)
 		}

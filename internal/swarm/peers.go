@@ -34,6 +34,7 @@ type member struct {
 	encrypted bool
 	kicked    bool // we ended the connection; its last event is on the way
 	pex       pexLink
+	dhtPort   uint16 // of the peer's DHT node
 
 	bits     wire.Bits
 	rawBits  []byte // a bitfield that came before the metadata
@@ -67,7 +68,7 @@ type address struct {
 	tried     time.Time
 	failures  int
 	connected bool
-	pex       bool // another peer told of it
+	public    bool // another peer or the DHT told of it
 }
 
 var (
@@ -152,7 +153,7 @@ func (s *Swarm) dial(a netip.AddrPort) {
 }
 
 func (s *Swarm) handshake() wire.Handshake {
-	return wire.Handshake{Reserved: wire.OurReserved(), InfoHash: s.cfg.InfoHash, PeerID: s.cfg.PeerID}
+	return wire.Handshake{Reserved: s.Reserved(), InfoHash: s.cfg.InfoHash, PeerID: s.cfg.PeerID}
 }
 
 // admit takes a connection in or closes it.
@@ -251,7 +252,7 @@ func (s *Swarm) greet(m *member) {
 	case n > 0:
 		out = wire.AppendBitfield(out, s.bitfield())
 	}
-	m.conn.Send(out)
+	m.conn.Send(s.tellPort(m, out))
 }
 
 // drop takes a peer whose connection ended out of the books.

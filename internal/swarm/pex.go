@@ -125,7 +125,7 @@ func (s *Swarm) onPEX(m *member, data []byte) {
 		if k == nil {
 			continue
 		}
-		k.pex = true
+		k.public = true
 		m.pex.learned++
 		if h, ok := s.cfg.Dialer.(encryptionHinter); ok && p.Flags&wire.PEXEncrypts != 0 {
 			h.PreferEncrypted(p.Addr)
@@ -134,16 +134,16 @@ func (s *Swarm) onPEX(m *member, data []byte) {
 	s.connect()
 }
 
-// unlearnPEX forgets what peers told before the metadata said that the torrent
-// is private.
+// unlearnPEX forgets what peers and the DHT told before the metadata said that
+// the torrent is private.
 func (s *Swarm) unlearnPEX() {
 	for a, k := range s.known {
-		if k.pex && !k.connected {
+		if k.public && !k.connected {
 			delete(s.known, a)
 		}
 	}
 	for _, m := range s.peers {
-		if k := s.known[m.listen]; k != nil && k.pex {
+		if k := s.known[m.listen]; k != nil && k.public {
 			s.kick(m, errPrivate)
 		}
 	}

@@ -146,7 +146,7 @@ func TestPEXLearnedBeforePrivate(t *testing.T) {
 	bubble(t, 4*testPiece, func(t *testing.T, w *world) {
 		s := w.node(nil, t.TempDir(), nil)
 		_ = s.do(func() {
-			s.known[w.address(50)] = &address{pex: true}
+			s.known[w.address(50)] = &address{public: true}
 			s.known[w.address(51)] = &address{}
 			s.unlearnPEX()
 			if len(s.known) != 1 || s.known[w.address(51)] == nil {

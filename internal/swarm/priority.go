@@ -28,7 +28,7 @@ const (
 var (
 	errCrowded  = errors.New("address has enough connections")
 	errReplaced = errors.New("place is needed for a peer of higher priority")
-	errPrivate  = errors.New("torrent is private and the peer came from another peer")
+	errPrivate  = errors.New("torrent is private and the peer came from another peer or the DHT")
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

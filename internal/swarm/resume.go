@@ -165,6 +165,7 @@ func (s *Swarm) shutdown() {
 			s.cfg.Log.Warn("close files", "err", err)
 		}
 	}
+	s.stopDHT()
 	s.stopAnnouncing()
 }
 

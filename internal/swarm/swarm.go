@@ -82,6 +82,7 @@ type Config struct {
 	Up, Down  []*ratelimit.Limiter
 	Announcer *announce.Announcer
 	Dialer    Dialer
+	DHT       DHT          // nil = none
 	Market    *market.Node // nil = plain BitTorrent
 	// FreeSlot asks the session to look for work for its free slots; it must
 	// not block.
@@ -149,6 +150,7 @@ type Swarm struct {
 	calls   chan func()
 	disk    chan disk.Event
 	results chan announce.Result
+	found   chan []netip.AddrPort // in the DHT
 
 	// Owned by run.
 	info     *metainfo.Info
@@ -164,6 +166,7 @@ type Swarm struct {
 	halfOpen int
 	nextID   uint32
 	tracker  *announce.Handle
+	search   Search // in the DHT
 	events   []peer.Event
 	leases   []picker.Lease
 	ids      []uint32
@@ -223,7 +226,7 @@ func New(cfg Config) *Swarm {
 	s := &Swarm{
 		cfg: cfg, ctx: ctx, cancel: cancel, done: make(chan struct{}), ending: make(chan struct{}),
 		ready: make(chan *peer.Conn, MaxPeers+maxHalfOpen), calls: make(chan func(), 64),
-		disk: make(chan disk.Event, 256), results: make(chan announce.Result, 16),
+		disk: make(chan disk.Event, 256), results: make(chan announce.Result, 16), found: make(chan []netip.AddrPort, maxFoundBatches),
 		peers: map[uint32]*member{}, known: map[netip.AddrPort]*address{}, banned: map[netip.Addr]time.Time{},
 		now: time.Now(),
 	}
@@ -318,6 +321,9 @@ func (s *Swarm) run() {
 			s.market.HandleLinks()
 		case r := <-s.results:
 			s.onTracker(r)
+		case list := <-s.found:
+			s.now = time.Now()
+			s.onFound(list)
 		case now := <-tick.C:
 			s.now, s.alarm = now, unset
 			s.tick()
@@ -333,6 +339,7 @@ func (s *Swarm) fail(err error) {
 	for _, m := range s.peers {
 		m.conn.Close(fmt.Errorf("torrent stopped: %w", err))
 	}
+	s.stopDHT()
 	s.notify(Broken, err)
 }
 
