@@ -65,7 +65,7 @@ type Config struct {
 	// Blocked says which addresses are neither heard nor asked; nil = none.
 	// It is called from several goroutines.
 	Blocked func(netip.Addr) bool
-	Log      *slog.Logger
+	Log     *slog.Logger
 }
 
 // socket is what a node speaks through; *net.UDPConn is one.

@@ -94,7 +94,9 @@ func (t *Torrent) Serving(store peer.Store) peer.Store {
 	if t == nil || t.reserving == nil {
 		return store
 	}
-	t.reserving.store.Store = store
+	if t.reserving.store.Store != store { // connections read it already
+		t.reserving.store.Store = store
+	}
 	return &t.reserving.store
 }
 
