@@ -138,6 +138,9 @@ func TestPortMessage(t *testing.T) {
 		if !bytes.Contains(p.all(), wire.AppendPort(nil, f.Port())) {
 			t.Errorf("the port was not told: %x", p.all())
 		}
+		if p.gone() || len(p.extended(wire.SubHandshake)) != 1 {
+			t.Errorf("the connection ended, or began with %d extension handshakes", len(p.extended(wire.SubHandshake)))
+		}
 		if want := netip.AddrPortFrom(p.addr.Addr(), 77); len(f.nodes) != 1 || f.nodes[0] != want {
 			t.Errorf("nodes %v, want %v", f.nodes, want)
 		}
