@@ -68,6 +68,11 @@ func refuse(code Code, format string, args ...any) *Rejection {
 var (
 	// ErrNotFound means a transaction that the ledger does not know (any more).
 	ErrNotFound = errors.New("transaction not known to the ledger")
+	// ErrCursorGone means that a ledger no longer has the events after a cursor:
+	// read the state with Unspent and Outpoint, then watch from Status.Cursor.
+	ErrCursorGone = errors.New("events after this cursor are no longer kept; read the coins again and watch from the newest cursor")
+	// ErrFilter means a filter with more than MaxFilter entries.
+	ErrFilter = errors.New("the filter has too many entries; watch fewer at a time")
 	// ErrHalted means that conservation failed (LR10): the state takes no more
 	// blocks, an operator must compare it with another node.
 	ErrHalted = errors.New("ledger halted: sums do not add up; compare this node's history with another node before restarting it")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/ledgerd"
+	"github.com/bttnet/btt/internal/ledgerhttp"
 	"github.com/bttnet/btt/internal/purse"
 	"github.com/bttnet/btt/internal/terminal"
 	"github.com/bttnet/btt/ledger"
@@ -135,8 +135,6 @@ func ledgerServe(g *global, dir *string) *cobra.Command {
 	return cmd
 }
 
-const shutdownTime = 5 * time.Second
-
 func serveLedger(ctx context.Context, r *terminal.Reporter, dir, listen string) error {
 	fatal := make(chan error, 1)
 	if _, err := os.Stat(genesisPath(dir)); err != nil {
@@ -160,20 +158,16 @@ func serveLedger(ctx context.Context, r *terminal.Reporter, dir, listen string) 
 		url = listen
 	}
 	r.Event("listening", "ledger "+s.Network().String()+" on "+url, terminal.Fields{"network": s.Network(), "url": url})
-	srv := &http.Server{Handler: ledgerd.Handler(s.Client()), ReadHeaderTimeout: 10 * time.Second}
+	serving, stop := context.WithCancel(ctx)
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }() // ends with Shutdown
+	go func() { served <- ledgerhttp.Serve(serving, l, ledgerhttp.Handler(s.Client()), nil) }() // ends with serving
 	select {
-	case <-ctx.Done():
-		err = nil
 	case err = <-fatal:
 		err = fmt.Errorf("ledger stopped: %w", err)
+		stop()
+		<-served
 	case err = <-served:
-	}
-	stop, cancel := context.WithTimeout(context.Background(), shutdownTime)
-	defer cancel()
-	if e := srv.Shutdown(stop); e != nil {
-		srv.Close()
+		stop()
 	}
 	return errors.Join(err, s.Close())
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/choker"
-	"github.com/bttnet/btt/internal/ledgerd"
+	"github.com/bttnet/btt/internal/ledgerhttp"
 	"github.com/bttnet/btt/internal/mse"
 	"github.com/bttnet/btt/internal/terminal"
 	"github.com/bttnet/btt/ledger"
@@ -173,7 +173,7 @@ func dialLedger(ctx context.Context, url string) (ledger.Client, error) {
 	if url == "" {
 		return nil, usage("--ledger is needed: the URL of the ledger, http://HOST:PORT or unix:/PATH")
 	}
-	c, err := ledgerd.Dial(url)
+	c, err := ledgerhttp.Dial(url)
 	if err != nil {
 		return nil, fmt.Errorf("use ledger %s: %w", url, err)
 	}

@@ -9,7 +9,7 @@ import (
 
 // TestConformance runs the contract of ledger.Client over every transport.
 func TestConformance(t *testing.T) {
-	for _, transport := range []string{"in process", "http", "unix socket"} {
+	for _, transport := range []string{"in process", "http", "https", "unix socket"} {
 		t.Run(transport, func(t *testing.T) {
 			ledgertest.RunClient(t, func(t *testing.T) ledgertest.Harness {
 				clk := newClock()

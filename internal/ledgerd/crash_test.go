@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/ledgerhttp"
 	"github.com/bttnet/btt/ledger"
 )
 
@@ -50,7 +51,7 @@ func serveForCrash(dir string) error {
 	if err != nil {
 		return err
 	}
-	return http.Serve(listener, Handler(s.Client()))
+	return http.Serve(listener, ledgerhttp.Handler(s.Client()))
 }
 
 // payer pays out of one key in a chain; it repeats a payment until that is
@@ -147,7 +148,7 @@ func killRound(t *testing.T, dir string, network ledger.Network, payers []*payer
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	c, err := Dial("unix:" + filepath.Join(dir, "socket"))
+	c, err := ledgerhttp.Dial("unix:" + filepath.Join(dir, "socket"))
 	if err != nil {
 		t.Fatal(err)
 	}

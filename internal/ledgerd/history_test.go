@@ -1,7 +1,6 @@
 package ledgerd
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -135,8 +134,7 @@ func TestReplayIsDeterministic(t *testing.T) {
 	}
 	wg.Wait()
 	view := func(s *Server) (out []string) {
-		status, _ := json.Marshal(newStatusAnswer(s.index.head()))
-		out = append(out, string(status))
+		out = append(out, fmt.Sprintf("%+v", s.index.head()))
 		list, _, err := s.index.since(0, 1<<20)
 		if err != nil {
 			t.Fatal(err)

@@ -3,9 +3,10 @@ package ledgerd
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net"
-	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/ledgerhttp"
 	"github.com/bttnet/btt/ledger"
 )
 
@@ -125,7 +127,7 @@ func mustSubmit(t testing.TB, c ledger.Client, tx *ledger.Tx) ledger.Receipt {
 
 // clients calls f with a client of each transport to a fresh server.
 func clients(t *testing.T, f func(t *testing.T, s *Server, c ledger.Client, clk *clock)) {
-	for _, transport := range []string{"in process", "http", "unix socket"} {
+	for _, transport := range []string{"in process", "http", "https", "unix socket"} {
 		t.Run(transport, func(t *testing.T) {
 			clk := newClock()
 			dir := t.TempDir()
@@ -135,6 +137,25 @@ func clients(t *testing.T, f func(t *testing.T, s *Server, c ledger.Client, clk 
 	}
 }
 
+// serve serves s until the test ends and returns the address.
+func serve(t *testing.T, s *Server, secure *tls.Config, network, address string) string {
+	t.Helper()
+	l, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- ledgerhttp.Serve(ctx, l, ledgerhttp.Handler(s.Client()), secure) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return l.Addr().String()
+}
+
 func connect(t *testing.T, s *Server, transport, dir string) ledger.Client {
 	t.Helper()
 	var address string
@@ -142,21 +163,23 @@ func connect(t *testing.T, s *Server, transport, dir string) ledger.Client {
 	case "in process":
 		return s.Client()
 	case "http":
-		server := httptest.NewServer(Handler(s.Client()))
-		t.Cleanup(server.Close)
-		address = server.URL
-	case "unix socket":
-		path := filepath.Join(dir, "socket")
-		listener, err := net.Listen("unix", path)
+		address = "http://" + serve(t, s, nil, "tcp", "127.0.0.1:0")
+	case "https":
+		// The certificate of package httptest is good for this address.
+		server := httptest.NewUnstartedServer(nil)
+		server.StartTLS()
+		server.Close()
+		roots := x509.NewCertPool()
+		roots.AddCert(server.Certificate())
+		c, err := ledgerhttp.DialTLS("https://"+serve(t, s, server.TLS, "tcp", "127.0.0.1:0"), roots)
 		if err != nil {
 			t.Fatal(err)
 		}
-		server := &http.Server{Handler: Handler(s.Client())}
-		go server.Serve(listener) //nolint:errcheck // ends with Close below
-		t.Cleanup(func() { server.Close() })
-		address = "unix:" + path
+		return c
+	case "unix socket":
+		address = "unix:" + serve(t, s, nil, "unix", filepath.Join(dir, "socket"))
 	}
-	c, err := Dial(address)
+	c, err := ledgerhttp.Dial(address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -403,7 +426,7 @@ func TestWatchForgetsOldEvents(t *testing.T) {
 	for range 6 {
 		mustSubmit(t, c, transfer(s.Network(), key(1), coinOf(t, c, key(1).Address(), amount.BTT), ledger.PayTo(key(9).Address()), amount.BTT))
 	}
-	if _, err := c.Watch(t.Context(), ledger.Filter{}, 0); !errors.Is(err, ErrCursorGone) {
+	if _, err := c.Watch(t.Context(), ledger.Filter{}, 0); !errors.Is(err, ledger.ErrCursorGone) {
 		t.Errorf("watch from 0: %v", err)
 	}
 	status, _ := c.Status(t.Context())

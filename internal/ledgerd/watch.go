@@ -2,18 +2,9 @@ package ledgerd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/bttnet/btt/ledger"
-)
-
-var (
-	// ErrCursorGone says that a server no longer has the events after a cursor:
-	// read the state with Unspent and Outpoint, then watch from Status.Cursor.
-	ErrCursorGone = errors.New("events after this cursor are no longer kept; read the coins again and watch from the newest cursor")
-	// ErrFilter says that a filter has more than ledger.MaxFilter entries.
-	ErrFilter = errors.New("the filter has too many entries; watch fewer at a time")
 )
 
 // DefaultEventsKept is how many of the newest events a server keeps for watchers
@@ -54,7 +45,7 @@ func (r *eventRing) since(from uint64, limit int) ([]ledger.Event, error) {
 		return nil, nil
 	}
 	if r.last-from > uint64(len(r.list)) {
-		return nil, ErrCursorGone
+		return nil, ledger.ErrCursorGone
 	}
 	n := min(r.last-from, uint64(limit))
 	out := make([]ledger.Event, 0, n)
@@ -104,7 +95,7 @@ func (m *matcher) match(e *ledger.Event) bool {
 // that its events are gone.
 func (s *Server) watch(ctx context.Context, f ledger.Filter, from uint64) (<-chan ledger.Event, error) {
 	if f.Size() > ledger.MaxFilter {
-		return nil, fmt.Errorf("%w: %d, at most %d", ErrFilter, f.Size(), ledger.MaxFilter)
+		return nil, fmt.Errorf("%w: %d, at most %d", ledger.ErrFilter, f.Size(), ledger.MaxFilter)
 	}
 	if _, _, err := s.index.since(from, 1); err != nil {
 		return nil, err

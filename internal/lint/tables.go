@@ -28,7 +28,7 @@ var Levels = map[string]int{
 
 	"internal/market": 4, "internal/swarm": 4, "internal/session": 4, "internal/create": 4,
 
-	"internal/ledgerd": 5, "internal/trackerd": 5,
+	"internal/ledgerd": 5, "internal/ledgerhttp": 5, "internal/trackerd": 5,
 
 	".": 6, "internal/terminal": 6,
 
@@ -46,7 +46,7 @@ var sideways = map[string][]string{
 	"wallet":              {"ledger"},
 	"speed":               {"channel", "ledger", "speed/auction", "speed/autobid", "speed/reserve"},
 	"ledger/books":        {"ledger"},
-	"ledger/ledgertest":   {"ledger"},
+	"ledger/ledgertest":   {"ledger", "ledger/books"},
 	"internal/announce":   {"internal/peer"},
 	"internal/blocktree":  {"internal/durable"},
 	"internal/dht":        {"internal/durable"},

@@ -2,6 +2,7 @@ package books
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -12,12 +13,20 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/bttnet/btt/ledger"
-	"github.com/bttnet/btt/ledger/ledgertest"
 )
+
+// testKey is a key that everybody knows.
+func testKey(name string) *ledger.PrivateKey {
+	k, err := ledger.NewPrivateKey(sha256.Sum256([]byte(name)))
+	if err != nil {
+		panic(err) // a hash outside the group order: never seen
+	}
+	return k
+}
 
 var (
 	testNet  = ledger.Network{1, 2, 3}
-	operator = ledgertest.Key("operator")
+	operator = testKey("operator")
 )
 
 // history is an operator's log for tests: blocks with a few transactions each.
@@ -137,7 +146,7 @@ func TestHeads(t *testing.T) {
 	if _, err := OpenHead(string(text), ledger.Network{9}, operator.PublicKey()); !errors.Is(err, ErrHead) {
 		t.Errorf("another network: %v", err)
 	}
-	if _, err := OpenHead(string(text), testNet, ledgertest.Key("other").PublicKey()); !errors.Is(err, ErrHead) {
+	if _, err := OpenHead(string(text), testNet, testKey("other").PublicKey()); !errors.Is(err, ErrHead) {
 		t.Errorf("another key: %v", err)
 	}
 	if _, err := OpenHead(strings.Repeat("x", MaxNoteBytes+1), testNet, operator.PublicKey()); !errors.Is(err, ErrHead) {
@@ -235,7 +244,7 @@ func TestForks(t *testing.T) {
 			if finding, err := d.Check(); err != nil || !strings.Contains(finding, "histor") {
 				t.Fatalf("%q, %v", finding, err)
 			}
-			d.Operator = ledgertest.Key("innocent").PublicKey()
+			d.Operator = testKey("innocent").PublicKey()
 			if _, err := d.Check(); !errors.Is(err, ErrDocument) {
 				t.Fatalf("evidence against another key: %v", err)
 			}
@@ -331,7 +340,7 @@ func TestExtensionsThatProveNothing(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := NewFollower(testNet, ledgertest.Key("x").PublicKey(), f.Note()); !errors.Is(err, ErrHead) {
+	if _, err := NewFollower(testNet, testKey("x").PublicKey(), f.Note()); !errors.Is(err, ErrHead) {
 		t.Errorf("a kept head of another operator: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package books
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -21,6 +22,9 @@ type Source interface {
 	// newest head. An unknown transaction gives ledger.ErrNotFound.
 	Proof(ctx context.Context, id ledger.TxID, from uint64) (Proof, error)
 }
+
+// ErrNoProofs means a ledger that signs no heads.
+var ErrNoProofs = errors.New("this ledger signs no heads of its history and proves nothing")
 
 // Extension is a signed head with the proof that it continues a smaller tree.
 type Extension struct {

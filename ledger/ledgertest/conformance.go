@@ -44,6 +44,9 @@ func RunClient(t *testing.T, factory func(t *testing.T) Harness) {
 		{"watch resumes", (*suite).watch},
 		{"cancelled context", (*suite).cancelled},
 		{"concurrent double spend", (*suite).race},
+		{"every kind of event", (*suite).events},
+		{"displaced comes back", (*suite).comeback},
+		{"heads and proofs", (*suite).proofs},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := factory(t)

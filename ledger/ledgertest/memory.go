@@ -19,6 +19,7 @@ import (
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/ledger/books"
 )
 
 // StartTime is the genesis time of Genesis, in seconds.
@@ -73,9 +74,13 @@ type Memory struct {
 	spent   map[ledger.OutPoint]ledger.TxID
 	events  []ledger.Event
 	more    chan struct{} // closed when events or the ledger grow
+	books   memoryBooks
 }
 
-var _ ledger.Client = (*Memory)(nil)
+var (
+	_ ledger.Client = (*Memory)(nil)
+	_ books.Source  = (*Memory)(nil)
+)
 
 // NewMemory starts a ledger at the genesis. entropy lets it verify signatures
 // in batches; nil is fine.
@@ -197,6 +202,7 @@ func (m *Memory) run(txs ...*ledger.Tx) ([]ledger.Result, error) {
 			LedgerTime: d.Head.LedgerTime,
 		}
 	}
+	m.books.enter(d, m.state.Network())
 	for _, list := range [][]ledger.Spend{d.Spent, d.Passed} {
 		for _, s := range list {
 			m.spent[s.Coin.OutPoint] = s.By

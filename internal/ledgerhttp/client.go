@@ -1,11 +1,11 @@
-package ledgerd
+package ledgerhttp
 
 import (
-	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/ledger/books"
 )
 
 // Limits of the HTTP client.
@@ -31,12 +32,18 @@ const (
 // Dial returns a client of the ledger at "http://host:port", "https://host:port"
 // or "unix:/path/to/socket". It does not connect yet: a ledger that is down shows
 // at the first call. Requests are repeated a few times when the connection
-// fails, which is safe because Submit is idempotent; a Watch connects again and
-// goes on after the last event until its context ends.
-func Dial(address string) (ledger.Client, error) {
+// fails or the server is busy, which is safe because Submit is idempotent; a Watch
+// connects again and goes on after the last event until its context ends. The
+// client is a books.Source too.
+func Dial(address string) (ledger.Client, error) { return DialTLS(address, nil) }
+
+// DialTLS is Dial with the certificate authorities to trust for https; nil means
+// those of the system.
+func DialTLS(address string, roots *x509.CertPool) (ledger.Client, error) {
 	transport := &http.Transport{
 		MaxIdleConns: dialIdle, MaxIdleConnsPerHost: dialIdle, IdleConnTimeout: time.Minute,
-		ResponseHeaderTimeout: answerTimeout, DisableCompression: true,
+		ResponseHeaderTimeout: answerTimeout, DisableCompression: true, ForceAttemptHTTP2: true,
+		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 	}
 	if path, ok := strings.CutPrefix(address, "unix:"); ok && path != "" {
 		var d net.Dialer
@@ -52,11 +59,16 @@ func Dial(address string) (ledger.Client, error) {
 	return &remote{base: strings.TrimSuffix(u.Scheme+"://"+u.Host+u.EscapedPath(), "/"), http: &http.Client{Transport: transport}}, nil
 }
 
-// remote is a ledger.Client over HTTP; safe for concurrent use.
+// remote is a ledger.Client and books.Source over HTTP; safe for concurrent use.
 type remote struct {
 	base string
 	http *http.Client
 }
+
+var (
+	_ ledger.Client = (*remote)(nil)
+	_ books.Source  = (*remote)(nil)
+)
 
 func (r *remote) Status(ctx context.Context) (ledger.Status, error) {
 	var a statusAnswer
@@ -106,23 +118,60 @@ func (r *remote) Unspent(ctx context.Context, a ledger.Address, after ledger.Out
 	return coins, nil
 }
 
-// call makes one request, again if the connection fails, and reads the answer.
+// Head implements books.Source.
+func (r *remote) Head(ctx context.Context, from uint64) (books.Extension, error) {
+	var x books.Extension
+	if err := r.call(ctx, http.MethodGet, pathHead+"?from="+strconv.FormatUint(from, 10), nil, &x); err != nil {
+		return books.Extension{}, fmt.Errorf("get tree head: %w", err)
+	}
+	return x, nil
+}
+
+// Proof implements books.Source.
+func (r *remote) Proof(ctx context.Context, id ledger.TxID, from uint64) (books.Proof, error) {
+	var p books.Proof
+	path := pathSubmit + "/" + id.String() + pathProof + "?from=" + strconv.FormatUint(from, 10)
+	if err := r.call(ctx, http.MethodGet, path, nil, &p); err != nil {
+		return books.Proof{}, fmt.Errorf("get proof of transaction: %w", err)
+	}
+	return p, nil
+}
+
+// call makes one request, again if the connection fails or the server asks for
+// patience, and reads the answer.
 func (r *remote) call(ctx context.Context, method, path string, body []byte, into any) error {
 	backoff := dialBackoff
 	for attempt := 1; ; attempt++ {
 		answer, err := r.send(ctx, method, path, body)
+		wait := backoff
 		if err == nil {
-			defer answer.Body.Close()
-			return readAnswer(answer, into)
+			if wait = patience(answer); wait == 0 || attempt == dialAttempts {
+				defer answer.Body.Close()
+				return readAnswer(answer, into)
+			}
+			answer.Body.Close()
 		}
 		if ctx.Err() != nil || attempt == dialAttempts {
 			return err
 		}
-		if err := pause(ctx, backoff); err != nil {
+		if err := pause(ctx, wait); err != nil {
 			return err
 		}
 		backoff = min(2*backoff, dialBackoffMax)
 	}
+}
+
+// patience returns how long a server that is busy asks to wait; 0 for an answer
+// that is final.
+func patience(answer *http.Response) time.Duration {
+	if answer.StatusCode != http.StatusTooManyRequests && answer.StatusCode != http.StatusServiceUnavailable {
+		return 0
+	}
+	seconds, err := strconv.Atoi(answer.Header.Get("Retry-After"))
+	if err != nil || seconds < 1 {
+		return 0
+	}
+	return min(time.Duration(seconds)*time.Second, dialBackoffMax)
 }
 
 func (r *remote) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
@@ -163,88 +212,13 @@ func answerError(answer *http.Response, data []byte) error {
 	case codeNotFound:
 		return ledger.ErrNotFound
 	case codeGone:
-		return ErrCursorGone
+		return ledger.ErrCursorGone
+	case codeNoProofs:
+		return books.ErrNoProofs
 	case codeBadQuery, codeFailed:
 		return &p
 	}
 	return &ledger.Rejection{Code: p.Code, Reason: p.Detail, By: p.By}
-}
-
-// Watch connects before it returns, so that a bad filter or cursor is an error.
-// Its goroutine ends, and the channel is closed, when ctx ends.
-func (r *remote) Watch(ctx context.Context, f ledger.Filter, from uint64) (<-chan ledger.Event, error) {
-	body, err := json.Marshal(f)
-	if err != nil {
-		return nil, fmt.Errorf("watch ledger: %w", err)
-	}
-	stream, err := r.openWatch(ctx, body, from)
-	if err != nil {
-		return nil, fmt.Errorf("watch ledger: %w", err)
-	}
-	out := make(chan ledger.Event)
-	go func() {
-		defer close(out)
-		backoff := dialBackoff
-		for {
-			last := copyEvents(ctx, stream, out, from)
-			if last > from {
-				from, backoff = last, dialBackoff
-			}
-			for {
-				if pause(ctx, backoff) != nil {
-					return
-				}
-				backoff = min(2*backoff, dialBackoffMax)
-				var err error
-				if stream, err = r.openWatch(ctx, body, from); err == nil {
-					break
-				}
-				if errors.Is(err, ErrCursorGone) {
-					return
-				}
-			}
-		}
-	}()
-	return out, nil
-}
-
-func (r *remote) openWatch(ctx context.Context, filter []byte, from uint64) (io.ReadCloser, error) {
-	answer, err := r.send(ctx, http.MethodPost, pathWatch+"?from="+strconv.FormatUint(from, 10), filter)
-	if err != nil {
-		return nil, err
-	}
-	if answer.StatusCode == http.StatusOK {
-		return answer.Body, nil
-	}
-	defer answer.Body.Close()
-	return nil, readAnswer(answer, nil)
-}
-
-// copyEvents passes events on until the stream or ctx ends and returns the last
-// cursor delivered. Events at or below from were delivered before.
-func copyEvents(ctx context.Context, stream io.ReadCloser, out chan<- ledger.Event, from uint64) uint64 {
-	defer stream.Close()
-	lines := bufio.NewScanner(stream)
-	lines.Buffer(make([]byte, 0, 4096), maxEventBytes)
-	for lines.Scan() {
-		if len(lines.Bytes()) == 0 {
-			continue
-		}
-		var e ledger.Event
-		if json.Unmarshal(lines.Bytes(), &e) != nil {
-			break // cut off in the middle of a line
-		}
-		if e.Cursor <= from {
-			continue
-		}
-		select {
-		case out <- e:
-			from = e.Cursor
-		case <-ctx.Done():
-			return from
-		}
-	}
-	return from
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -1,4 +1,4 @@
-package ledgerd
+package ledgerhttp
 
 import (
 	"bytes"
@@ -17,9 +17,22 @@ import (
 	"github.com/bttnet/btt/ledger/ledgertest"
 )
 
+// payment spends a coin of a test key whole.
+func payment(t testing.TB, c ledger.Client, coin ledger.Coin, from string, sum amount.Amount) *ledger.Tx {
+	t.Helper()
+	status, err := c.Status(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx := ledger.NewTransfer([]ledger.OutPoint{coin.OutPoint}, []ledger.Output{{Amount: sum, Lock: ledger.PayTo(ledgertest.Key("2").Address())}})
+	if err := ledger.Sign(tx, status.Network, coin.Lock, ledgertest.Key(from)); err != nil {
+		t.Fatal(err)
+	}
+	return tx
+}
+
 func TestProblems(t *testing.T) {
-	s := openServer(t, testConfig(t, t.TempDir(), newClock()))
-	server := httptest.NewServer(Handler(s.Client()))
+	server := httptest.NewServer(Handler(ledgertest.New()))
 	t.Cleanup(server.Close)
 	for _, tc := range []struct {
 		method, path, body string
@@ -30,10 +43,14 @@ func TestProblems(t *testing.T) {
 		{"POST", pathSubmit, strings.Repeat("x", ledger.MaxTxBytes+1), 413, ledger.CodeOversized},
 		{"GET", pathSubmit + "/zz", "", 400, codeBadQuery},
 		{"GET", pathSubmit + "/" + strings.Repeat("0", 64), "", 404, codeNotFound},
+		{"GET", pathSubmit + "/zz/proof", "", 400, codeBadQuery},
+		{"GET", pathSubmit + "/" + strings.Repeat("0", 64) + "/proof", "", 404, codeNotFound},
+		{"GET", pathSubmit + "/" + strings.Repeat("0", 64) + "/proof?from=x", "", 400, codeBadQuery},
+		{"GET", pathHead + "?from=-1", "", 400, codeBadQuery},
 		{"GET", pathOutput + "zz", "", 400, codeBadQuery},
 		{"GET", pathUnspent + "T1/unspent", "", 400, codeBadQuery},
-		{"GET", pathUnspent + key(1).Address().String() + "/unspent?after=x", "", 400, codeBadQuery},
-		{"GET", pathUnspent + key(1).Address().String() + "/unspent?limit=x", "", 400, codeBadQuery},
+		{"GET", pathUnspent + ledgertest.Key("1").Address().String() + "/unspent?after=x", "", 400, codeBadQuery},
+		{"GET", pathUnspent + ledgertest.Key("1").Address().String() + "/unspent?limit=x", "", 400, codeBadQuery},
 		{"POST", pathWatch, `{"addresses":["x"]}`, 400, codeBadQuery},
 		{"POST", pathWatch, `{"secrets":[]}`, 400, codeBadQuery},
 		{"POST", pathWatch, `{"txids":["` + strings.Repeat("0", MaxFilterBytes) + `"]}`, 400, codeBadQuery},
@@ -95,8 +112,8 @@ func TestDialMeetsAnotherService(t *testing.T) {
 // TestWatchReconnects cuts the stream again and again; no event is missed or
 // comes twice.
 func TestWatchReconnects(t *testing.T) {
-	s := openServer(t, testConfig(t, t.TempDir(), newClock()))
-	inner := Handler(s.Client())
+	m := ledgertest.New()
+	inner := Handler(m)
 	var streams atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == pathWatch {
@@ -116,7 +133,9 @@ func TestWatchReconnects(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 6 {
-		mustSubmit(t, c, transfer(s.Network(), key(1), coinOf(t, c, key(1).Address(), amount.BTT), ledger.PayTo(key(9).Address()), amount.BTT))
+		if _, err := m.Fund(ledgertest.Key("1").Address(), amount.BTT); err != nil {
+			t.Fatal(err)
+		}
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -157,12 +176,13 @@ func FuzzHTTP(f *testing.F) {
 	f.Add("POST", pathWatch+"?from=1", []byte(`{"addresses":["TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH"]}`))
 	f.Add("GET", pathUnspent+"TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH/unspent?limit=3", []byte{})
 	m := ledgertest.New()
-	coin, err := m.Fund(key(1).Address(), amount.BTT)
+	coin, err := m.Fund(ledgertest.Key("1").Address(), amount.BTT)
 	if err != nil {
 		f.Fatal(err)
 	}
-	status, _ := m.Status(context.Background())
-	f.Add("POST", pathSubmit, transfer(status.Network, key(1), coin, ledger.PayTo(key(2).Address()), 5000).Encode())
+	f.Add("POST", pathSubmit, payment(f, m, coin, "1", amount.BTT).Encode())
+	f.Add("GET", pathSubmit+"/"+coin.OutPoint.TxID.String()+"/proof?from=1", []byte{})
+	f.Add("GET", pathHead+"?from=1", []byte{})
 	h := Handler(m)
 	f.Fuzz(func(t *testing.T, method, path string, body []byte) {
 		ctx, stop := context.WithCancel(t.Context())
