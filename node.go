@@ -213,7 +213,7 @@ func (n *Node) AddMagnet(m *metainfo.Magnet, dir string, peers []netip.AddrPort)
 			peers = append(peers, netip.AddrPortFrom(ip, p.Port))
 		}
 	}
-	return n.session.Add(Add{InfoHash: m.Hash(), Trackers: tiers, Dir: dir, Peers: peers})
+	return n.session.Add(Add{InfoHash: m.Hash(), Trackers: tiers, WebSeeds: m.WebSeeds, Dir: dir, Peers: peers})
 }
 
 // Addr returns where peers reach the node.

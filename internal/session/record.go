@@ -43,6 +43,7 @@ type record struct {
 	Name     string
 	Dir      string
 	Trackers [][]string       `json:",omitempty"` // besides those of its metadata
+	WebSeeds []string         `json:",omitempty"` // likewise
 	Peers    []netip.AddrPort `json:",omitempty"`
 	// Size, Left and Have are as of the last stop.
 	Size, Left int64

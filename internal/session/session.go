@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ import (
 	"github.com/bttnet/btt/internal/ratelimit"
 	"github.com/bttnet/btt/internal/resume"
 	"github.com/bttnet/btt/internal/swarm"
+	"github.com/bttnet/btt/internal/webseed"
 )
 
 // Errors of a session.
@@ -87,6 +89,7 @@ type Session struct {
 	pool      *disk.Pool
 	announcer *announce.Announcer
 	dht       *dht.Node
+	web       *http.Client // asks web seeds
 	up, down  *ratelimit.Limiter
 	resume    *resume.Folder
 	listener  net.Listener
@@ -164,6 +167,7 @@ func Open(cfg Config) (*Session, error) {
 		s.unlock()
 		return nil, errors.Join(err, announcer.Close())
 	}
+	s.web = webseed.NewClient()
 	s.pool = disk.NewPool(disk.PoolConfig{Budget: cfg.WriteBudget})
 	s.up, s.down = ratelimit.New(cfg.UploadRate), ratelimit.New(cfg.DownloadRate)
 	if s.shelf != nil {
@@ -234,6 +238,7 @@ func (s *Session) Close() {
 	if err := s.announcer.Close(); err != nil {
 		s.cfg.Log.Warn("close announcer", "err", err)
 	}
+	s.web.CloseIdleConnections()
 	s.pool.Close()
 	s.unlock()
 }

@@ -25,6 +25,7 @@ type Add struct {
 	InfoHash [20]byte          // of a magnet link
 	Name     string            // what a magnet link calls it
 	Trackers [][]string        // besides the torrent's own
+	WebSeeds []string          // likewise (BEP 19)
 	Dir      string
 	Peers    []netip.AddrPort
 	// InPlace shares files that lie in Dir under the torrent's own names, also
@@ -56,7 +57,7 @@ func (s *Session) Add(a Add) (*Torrent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("add torrent: %w", err)
 	}
-	t := s.newTorrent(a.InfoHash, record{Name: a.Name, Dir: dir, Trackers: a.Trackers, InPlace: a.InPlace, Plain: a.Plain,
+	t := s.newTorrent(a.InfoHash, record{Name: a.Name, Dir: dir, Trackers: a.Trackers, WebSeeds: a.WebSeeds, InPlace: a.InPlace, Plain: a.Plain,
 		Peers: a.Peers[:min(len(a.Peers), maxRecordPeers)], Stopped: a.Stopped, Priorities: a.Priorities, Sequential: a.Sequential,
 		Labels: a.Labels, Up: max(a.UpLimit, 0), Down: max(a.DownLimit, 0), Added: time.Now()})
 	t.choose = a.Choose

@@ -69,6 +69,7 @@ func (s *Swarm) adopt(info *metainfo.Info) error {
 		return fmt.Errorf("choose files of %q: %w", info.Name, err)
 	}
 	s.market.SetLayout(market.Layout{Name: info.Name, TotalLength: info.TotalLength, PieceLength: info.PieceLength, Pieces: info.NumPieces()})
+	s.openWebSeeds()
 	s.check(s.cfg.Recheck)
 	return nil
 }
@@ -141,6 +142,7 @@ func (s *Swarm) checked(err error) {
 	for _, m := range s.peers { // of a magnet link
 		s.meet(m)
 	}
+	s.feedWeb()
 	s.connect()
 }
 
@@ -200,6 +202,7 @@ func (s *Swarm) tick() {
 	s.market.Tick()
 	s.fetchMetadata()
 	s.unstick()
+	s.tickWeb()
 	s.tickPEX()
 	s.connect()
 	s.dirty = s.market.Changed() || s.dirty

@@ -23,6 +23,7 @@ type Status struct {
 	Totals       Totals
 	Availability float64 // distributed copies (R1.12)
 	Peers        []PeerStatus
+	WebSeeds     []WebSeedStatus
 	// Bid is what we bid now, Reserve what we ask at least; µBTT per GiB.
 	Bid, Reserve amount.Price
 	Paid, Earned amount.Amount
@@ -77,6 +78,10 @@ func (s *Swarm) status() Status {
 		st.Down += m.rateDown
 		st.Up += m.rateUp
 		st.Peers = append(st.Peers, p)
+	}
+	st.WebSeeds = s.webStatus()
+	for _, w := range st.WebSeeds {
+		st.Down += w.Down
 	}
 	s.marketStatus(&st)
 	return st

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -60,6 +61,7 @@ type Config struct {
 	InfoHash [20]byte
 	Torrent  *metainfo.Torrent // nil for a magnet link: the info is fetched
 	Tiers    [][]string        // trackers (BEP 12)
+	WebSeeds []string          // besides the torrent's own (BEP 19)
 	Dir      string            // where its files go
 	InPlace  bool              // the files are there under the torrent's own names
 	Resume   *resume.Folder    // nil = state is not kept
@@ -83,6 +85,7 @@ type Config struct {
 	Announcer *announce.Announcer
 	Dialer    Dialer
 	DHT       DHT          // nil = none
+	Web       *http.Client // asks web seeds; nil = they are not used
 	Market    *market.Node // nil = plain BitTorrent
 	// FreeSlot asks the session to look for work for its free slots; it must
 	// not block.
@@ -163,6 +166,7 @@ type Swarm struct {
 	peers    map[uint32]*member
 	known    map[netip.AddrPort]*address
 	banned   map[netip.Addr]time.Time
+	web      []*webSeed
 	halfOpen int
 	nextID   uint32
 	tracker  *announce.Handle
@@ -214,7 +218,7 @@ func (s *Swarm) rearm(t *time.Timer) {
 // busy says whether there is something to do every second.
 func (s *Swarm) busy() bool {
 	return len(s.peers) > 0 || s.halfOpen > 0 || s.dirty && s.store != nil ||
-		s.cfg.Market != nil && s.failure == nil && s.state == Downloading
+		(s.cfg.Market != nil || len(s.web) > 0) && s.failure == nil && s.state == Downloading
 }
 
 // Totals are the payload bytes of the torrent's life.
