@@ -103,9 +103,7 @@ func (t *Torrent) carry(ctx context.Context, m *mover) error {
 		}
 		return errors.Join(fmt.Errorf("move torrent %s to %s: %w", t, m.to, err), back, t.save())
 	}
-	t.mu.Lock()
-	t.rec.MovedFrom = m.from
-	t.mu.Unlock()
+	m.step()
 	if t.s.resume != nil {
 		if st, err := t.s.resume.Load(t.hash); err == nil {
 			st.Dir = m.to
@@ -117,9 +115,11 @@ func (t *Torrent) carry(ctx context.Context, m *mover) error {
 		}
 	}
 	t.moved(m.to, m.from)
+	m.step()
 	if err := t.save(); err != nil { // from here on they are in the new folder
 		return err
 	}
+	m.step()
 	return t.tidy(m)
 }
 
@@ -135,6 +135,7 @@ func (t *Torrent) tidy(m *mover) error {
 	if err := m.tidy(); err != nil {
 		return fmt.Errorf("delete files of %s that were copied: %w", t, err)
 	}
+	m.step()
 	t.mu.Lock()
 	t.rec.MovedFrom = ""
 	t.mu.Unlock()
@@ -157,16 +158,27 @@ func (t *Torrent) removeData(ctx context.Context) error {
 	return nil
 }
 
+// faults are what tests do to a move.
+type faults struct {
+	rename func(from, to string) error
+	step   func()
+}
+
 // mover moves the files of one torrent.
 type mover struct {
 	from, to string
 	files    []disk.File
 	renamed  []string // paths moved so far, or the whole top folder
 	copied   []string
+	rename   func(from, to string) error
+	step     func() // before anything changes; tests let the process die there
 }
 
 func (t *Torrent) mover(from, to string) (*mover, error) {
-	m := &mover{from: from, to: to}
+	m := &mover{from: from, to: to, rename: os.Rename, step: func() {}}
+	if t.s.faults != nil {
+		m.rename, m.step = t.s.faults.rename, t.s.faults.step
+	}
 	if meta := t.Metainfo(); meta != nil {
 		t.mu.Lock()
 		inPlace := t.rec.InPlace
@@ -204,7 +216,8 @@ func (m *mover) all(ctx context.Context) error {
 		return err
 	}
 	if top := m.top(); top != "" {
-		switch err := os.Rename(filepath.Join(m.from, top), filepath.Join(m.to, top)); {
+		m.step()
+		switch err := m.rename(filepath.Join(m.from, top), filepath.Join(m.to, top)); {
 		case err == nil:
 			m.renamed = append(m.renamed, top)
 			return m.sync()
@@ -291,7 +304,8 @@ func (m *mover) one(ctx context.Context, root *os.Root, path string) error {
 			return err
 		}
 	}
-	err = os.Rename(from, to)
+	m.step()
+	err = m.rename(from, to)
 	if err == nil {
 		m.renamed = append(m.renamed, path)
 		return nil
@@ -299,15 +313,15 @@ func (m *mover) one(ctx context.Context, root *os.Root, path string) error {
 	if !otherDevice(err) {
 		return err
 	}
-	if err := copyFile(ctx, root, from, path, st); err != nil {
+	if err := m.copy(ctx, root, from, path, st); err != nil {
 		return err
 	}
 	m.copied = append(m.copied, path)
 	return nil
 }
 
-// copyFile makes a durable copy; its name appears when it is whole.
-func copyFile(ctx context.Context, root *os.Root, from, path string, st fs.FileInfo) error {
+// copy makes a durable copy; its name appears when it is whole.
+func (m *mover) copy(ctx context.Context, root *os.Root, from, path string, st fs.FileInfo) error {
 	src, err := os.Open(from)
 	if err != nil {
 		return err
@@ -325,6 +339,7 @@ func copyFile(ctx context.Context, root *os.Root, from, path string, st fs.FileI
 		err = root.Chtimes(path+copySuffix, st.ModTime(), st.ModTime())
 	}
 	if err == nil {
+		m.step()
 		err = root.Rename(path+copySuffix, path)
 	}
 	if err != nil {

@@ -109,6 +109,7 @@ type Session struct {
 	unsaved backlog
 	queue   queue
 	filter  atomic.Pointer[ipfilter.List]
+	faults  *faults // of tests
 
 	mu       sync.Mutex // leaf lock over the table
 	torrents map[[20]byte]*Torrent

@@ -1,0 +1,402 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bttnet/btt/internal/ipfilter"
+	"github.com/bttnet/btt/internal/swarm"
+	"github.com/bttnet/btt/metainfo"
+)
+
+// until waits for something that must come.
+func until(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(60 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("waited in vain for " + what)
+		}
+	}
+}
+
+func add(t *testing.T, s *Session, a Add) *Torrent {
+	t.Helper()
+	x, err := s.Add(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// again opens a kept session anew and returns its only torrent.
+func again(t *testing.T, state string) (*Session, *Torrent) {
+	t.Helper()
+	s := open(t, Config{StateDir: state, Keep: true})
+	list := s.Torrents()
+	if len(list) != 1 {
+		t.Fatalf("%d torrents came back", len(list))
+	}
+	return s, list[0]
+}
+
+func TestKeepsWhatWasSet(t *testing.T) {
+	dir, torrent := content(t, manyFiles, 64<<10)
+	state := t.TempDir()
+	s := open(t, Config{StateDir: state, Keep: true})
+	x := add(t, s, Add{Torrent: torrent, Dir: dir, Labels: []string{"films", "b"}, Trackers: [][]string{{"http://127.0.0.1:1/announce"}}})
+	await(t, x)
+	must(t, x.SetLimits(1<<20, 2<<20))
+	must(t, x.SetSequential(true))
+	must(t, x.SetLabels("z", "a", "z"))
+	must(t, x.SetForced(true))
+	must(t, x.SetSpeed(false))
+	must(t, x.SetPriorities([]uint8{0, 7}))
+	must(t, x.Stop())
+	want := x.Status()
+	if want.State != swarm.Stopped || want.Have == 0 || want.Left != 0 {
+		t.Fatalf("after Stop: %+v", want)
+	}
+	s.Close()
+
+	s, x = again(t, state)
+	if got := x.Status(); got.State != swarm.Stopped || got.Have != want.Have || got.Left != want.Left || got.Size != want.Size ||
+		got.UpLimit != 1<<20 || got.DownLimit != 2<<20 || !got.Sequential || !got.Forced || !got.Plain || got.Name != "stuff" ||
+		!slices.Equal(got.Labels, []string{"a", "z"}) || !got.Added.Equal(want.Added) || !got.Completed.Equal(want.Completed) {
+		t.Errorf("came back as %+v, was %+v", got, want)
+	}
+	if f := x.Files(); len(f) != len(torrent.Info.Files) || f[0].Priority != 0 || f[1].Priority != 7 || f[2].Priority != 4 {
+		t.Errorf("files came back as %+v", f)
+	}
+	if name, size, ok := x.Info(); !ok || name != "stuff" || size != 64<<10 {
+		t.Errorf("info is %q, %d, %v", name, size, ok)
+	}
+	must(t, x.Start())
+	await(t, x)
+	s.Close()
+
+	_, x = again(t, state)
+	await(t, x) // running torrents run again, by themselves
+}
+
+func TestSecondSessionIsRefused(t *testing.T) {
+	state := t.TempDir()
+	open(t, Config{StateDir: state, Keep: true})
+	if _, err := Open(Config{StateDir: state, Keep: true, Listen: "off"}); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Fatalf("a second session opened: %v", err)
+	}
+}
+
+// TestMagnetComesBack restarts between the metadata and the end.
+func TestMagnetComesBack(t *testing.T) {
+	dir, torrent := content(t, manyFiles, 64<<10)
+	seed := open(t, Config{UploadRate: 1 << 20})
+	await(t, add(t, seed, Add{Torrent: torrent, Dir: dir}))
+	state, to := t.TempDir(), t.TempDir()
+	s := open(t, Config{StateDir: state, Keep: true})
+	x := add(t, s, Add{InfoHash: torrent.InfoHash, Name: "soon", Dir: to, Peers: []netip.AddrPort{seed.Addr()}})
+	until(t, "pieces", func() bool { return x.Status().Have > 3 })
+	s.Close()
+	_, x = again(t, state)
+	if name, _, ok := x.Info(); !ok || name != "stuff" {
+		t.Fatal("the metadata did not come back")
+	}
+	seed.SetLimits(0, 0)
+	await(t, x) // the peer's address was kept, too
+	sameFiles(t, dir, to, manyFiles)
+}
+
+func TestRemove(t *testing.T) {
+	for _, data := range []bool{false, true} {
+		dir, torrent := content(t, manyFiles, 64<<10)
+		must(t, os.WriteFile(filepath.Join(dir, "stuff", "mine.txt"), nil, 0o600))
+		state := t.TempDir()
+		s := open(t, Config{StateDir: state, Keep: true})
+		x := add(t, s, Add{Torrent: torrent, Dir: dir})
+		await(t, x)
+		must(t, x.Remove(context.Background(), data))
+		if s.Get(torrent.InfoHash) != nil || len(s.Torrents()) != 0 {
+			t.Error("it is there still")
+		}
+		if err := x.Remove(context.Background(), data); !errors.Is(err, ErrNotFound) {
+			t.Errorf("removed twice: %v", err)
+		}
+		if err := x.Start(); !errors.Is(err, ErrNotFound) {
+			t.Errorf("started after its removal: %v", err)
+		}
+		for name := range manyFiles {
+			if _, err := os.Stat(filepath.Join(dir, "stuff", name)); errors.Is(err, fs.ErrNotExist) != data {
+				t.Errorf("data %v: %s: %v", data, name, err)
+			}
+		}
+		if _, err := os.Stat(filepath.Join(dir, "stuff", "sub")); errors.Is(err, fs.ErrNotExist) != data {
+			t.Errorf("data %v: folder: %v", data, err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "stuff", "mine.txt")); err != nil {
+			t.Error("a file of the user's is gone")
+		}
+		s.Close()
+		if s := open(t, Config{StateDir: state, Keep: true}); len(s.Torrents()) != 0 {
+			t.Error("it came back")
+		}
+	}
+}
+
+// TestRecheck finds damage that size and time do not show.
+func TestRecheck(t *testing.T) {
+	dir, torrent := content(t, manyFiles, 64<<10)
+	seed := open(t, Config{})
+	good := t.TempDir()
+	must(t, os.CopyFS(good, os.DirFS(dir)))
+	await(t, add(t, seed, Add{Torrent: torrent, Dir: good}))
+	s := open(t, Config{StateDir: t.TempDir(), Keep: true})
+	x := add(t, s, Add{Torrent: torrent, Dir: dir})
+	await(t, x)
+	must(t, x.Stop())
+	path := filepath.Join(dir, "stuff", "a.bin")
+	st, err := os.Stat(path)
+	must(t, err)
+	b, err := os.ReadFile(path)
+	must(t, err)
+	b[100_000] ^= 1
+	must(t, os.WriteFile(path, b, 0o600))
+	must(t, os.Chtimes(path, st.ModTime(), st.ModTime()))
+	must(t, x.Start())
+	await(t, x) // nobody can see it
+	must(t, x.Recheck())
+	until(t, "the damage to be found", func() bool { return x.Status().State == swarm.Downloading })
+	if st := x.Status(); st.Have != st.Pieces-1 {
+		t.Errorf("%d of %d pieces are good, want all but one", st.Have, st.Pieces)
+	}
+	x.AddPeers(seed.Addr())
+	await(t, x)
+	sameFiles(t, good, dir, manyFiles)
+}
+
+// TestSelection fetches one file, then another.
+func TestSelection(t *testing.T) {
+	files := map[string]int{"a": 1 << 20, "b": 2 << 20, "c": 1 << 20}
+	dir, torrent := content(t, files, 64<<10)
+	seed := open(t, Config{})
+	await(t, add(t, seed, Add{Torrent: torrent, Dir: dir}))
+	s, to := open(t, Config{StateDir: t.TempDir(), Keep: true}), t.TempDir()
+	var asked int
+	x := add(t, s, Add{InfoHash: torrent.InfoHash, Dir: to, Peers: []netip.AddrPort{seed.Addr()}, Choose: func(in *metainfo.Info) ([]uint8, error) {
+		asked++
+		return []uint8{0, 4, 0}, nil
+	}})
+	await(t, x)
+	st := x.Status()
+	if asked != 1 || st.Size != 2<<20 || st.Have != 32 {
+		t.Errorf("asked %d times, got %d of %d pieces for %d bytes", asked, st.Have, st.Pieces, st.Size)
+	}
+	if _, err := os.Stat(filepath.Join(to, "stuff", "a")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that nobody wants is there: %v", err)
+	}
+	for i, f := range x.Files() {
+		if want := []int64{0, 2 << 20, 0}[i]; f.Done != want {
+			t.Errorf("%s: %d bytes are there, want %d", f.Path, f.Done, want)
+		}
+	}
+	must(t, x.SetPriorities([]uint8{1}))
+	if st := x.Status().State; st != swarm.Downloading && st != swarm.Seeding {
+		t.Errorf("after more was wanted: %s", st)
+	}
+	x.AddPeers(seed.Addr())
+	until(t, "the rest", func() bool { st := x.Status(); return st.State == swarm.Seeding && st.Have == st.Pieces })
+	sameFiles(t, dir, to, files)
+
+	if err := x.SetPriorities(make([]uint8, 4)); err == nil {
+		t.Error("more priorities than files were taken")
+	}
+	bad := open(t, Config{})
+	x = add(t, bad, Add{Torrent: torrent, Dir: t.TempDir(), Choose: func(*metainfo.Info) ([]uint8, error) { return nil, errors.New("no such file") }})
+	until(t, "the refusal", func() bool { return x.Status().State == swarm.Failed })
+	if err := x.Status().Err; err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("failed with %v", err)
+	}
+}
+
+func TestSequentialOrder(t *testing.T) {
+	dir, torrent := content(t, map[string]int{"big": 6 << 20}, 64<<10)
+	seed := open(t, Config{UploadRate: 2 << 20})
+	await(t, add(t, seed, Add{Torrent: torrent, Dir: dir}))
+	to := t.TempDir()
+	x := add(t, open(t, Config{}), Add{Torrent: torrent, Dir: to, Sequential: true, Peers: []netip.AddrPort{seed.Addr()}})
+	until(t, "half of it", func() bool { return x.Status().Have >= 40 })
+	must(t, x.Stop())
+	want, err := os.ReadFile(filepath.Join(dir, "stuff", "big"))
+	must(t, err)
+	got, err := os.ReadFile(filepath.Join(to, "stuff", "big"))
+	must(t, err)
+	if n := 20 * 64 << 10; !bytes.Equal(got[:n], want[:n]) { // the pipeline may be ahead of the first piece, not far
+		t.Error("the beginning is not there first")
+	}
+}
+
+// TestLimits checks that a torrent's own limit binds beside a free session, in
+// both directions, and that the session's binds all torrents.
+func TestLimits(t *testing.T) {
+	const size, limit = 1 << 20, 512 << 10
+	dir, torrent := content(t, map[string]int{"x": size}, 64<<10)
+	for name, set := range map[string]func(up, down *Session, a, b *Torrent) error{
+		"torrent up":   func(_, _ *Session, a, _ *Torrent) error { return a.SetLimits(limit, 0) },
+		"torrent down": func(_, _ *Session, _, b *Torrent) error { return b.SetLimits(0, limit) },
+		"session up":   func(s, _ *Session, _, _ *Torrent) error { s.SetLimits(limit, 0); return nil },
+		"session down": func(_, s *Session, _, _ *Torrent) error { s.SetLimits(0, limit); return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			seed, leech := open(t, Config{}), open(t, Config{})
+			a := add(t, seed, Add{Torrent: torrent, Dir: dir})
+			await(t, a)
+			b := add(t, leech, Add{Torrent: torrent, Dir: t.TempDir(), Stopped: true, Peers: []netip.AddrPort{seed.Addr()}})
+			must(t, set(seed, leech, a, b))
+			began := time.Now()
+			must(t, b.Start())
+			await(t, b)
+			// A burst passes at once; slower than the limit is the machine's affair.
+			if took, least := time.Since(began), time.Second; took < least {
+				t.Errorf("%d bytes at %d/s took %v", size, limit, took)
+			}
+		})
+	}
+}
+
+func TestFilter(t *testing.T) {
+	dir, torrent := content(t, map[string]int{"x": 100_000}, 32<<10)
+	list, err := ipfilter.Parse(strings.NewReader("127.0.0.0/8"))
+	must(t, err)
+	seed, leech := open(t, Config{}), open(t, Config{Filter: list})
+	await(t, add(t, seed, Add{Torrent: torrent, Dir: dir}))
+	x := add(t, leech, Add{Torrent: torrent, Dir: t.TempDir(), Peers: []netip.AddrPort{seed.Addr()}})
+	time.Sleep(300 * time.Millisecond)
+	if n := len(x.Status().Peers); n != 0 {
+		t.Errorf("%d peers out of the filter", n)
+	}
+	leech.SetFilter(nil)
+	seed.SetFilter(list)
+	x.AddPeers(seed.Addr()) // calls, and is not let in
+	time.Sleep(300 * time.Millisecond)
+	if x.Status().Have != 0 {
+		t.Error("a filtered peer was served")
+	}
+	seed.SetFilter(nil)
+	until(t, "the end of the filter", func() bool { x.AddPeers(seed.Addr()); return x.Status().State == swarm.Seeding })
+}
+
+// TestQueue runs as many as may run, in their order.
+func TestQueue(t *testing.T) {
+	s := open(t, Config{StateDir: t.TempDir(), Keep: true, MaxDownloads: 1, MaxSeeds: 1})
+	var all []*Torrent
+	var sources []*Session
+	for i := range 3 {
+		dir, torrent := content(t, map[string]int{"x": 200_000 + i}, 32<<10)
+		seed := open(t, Config{})
+		await(t, add(t, seed, Add{Torrent: torrent, Dir: dir}))
+		sources = append(sources, seed)
+		all = append(all, add(t, s, Add{Torrent: torrent, Dir: t.TempDir()}))
+	}
+	states := func(want ...swarm.State) {
+		t.Helper()
+		until(t, "the queue's order", func() bool {
+			for i, x := range all {
+				if x.Status().State != want[i] {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	states(swarm.Downloading, swarm.Queued, swarm.Queued)
+	must(t, all[2].SetPosition(0))
+	if got := []int{all[0].Status().Position, all[1].Status().Position, all[2].Status().Position}; !slices.Equal(got, []int{1, 2, 0}) {
+		t.Errorf("positions %v", got)
+	}
+	states(swarm.Queued, swarm.Queued, swarm.Downloading)
+	must(t, all[1].SetForced(true))
+	states(swarm.Queued, swarm.Downloading, swarm.Downloading)
+	must(t, all[2].Stop())
+	states(swarm.Downloading, swarm.Downloading, swarm.Stopped)
+	must(t, all[1].SetForced(false))
+	must(t, all[2].Start())
+	states(swarm.Queued, swarm.Queued, swarm.Downloading)
+	for i := range all { // each one's end lets the next begin; one seeds
+		all[i].AddPeers(sources[i].Addr())
+	}
+	states(swarm.Queued, swarm.Queued, swarm.Seeding)
+	s.SetActive(0, 0)
+	states(swarm.Seeding, swarm.Seeding, swarm.Seeding)
+}
+
+func TestOutOfTheMarket(t *testing.T) {
+	s := open(t, Config{StateDir: t.TempDir(), Keep: true})
+	dir, torrent := content(t, map[string]int{"x": 1000}, 32<<10)
+	x := add(t, s, Add{Torrent: torrent, Dir: dir, Plain: true})
+	await(t, x)
+	if !x.Status().Plain {
+		t.Error("it is in the market")
+	}
+	must(t, x.SetSpeed(true))
+	if x.Status().Plain {
+		t.Error("it is not in the market")
+	}
+}
+
+// TestDamagedRecord leaves one torrent out and brings back the others.
+func TestDamagedRecord(t *testing.T) {
+	state := t.TempDir()
+	s := open(t, Config{StateDir: state, Keep: true})
+	dir, torrent := content(t, map[string]int{"x": 1000}, 32<<10)
+	await(t, add(t, s, Add{Torrent: torrent, Dir: dir}))
+	s.Close()
+	for name, text := range map[string]string{strings.Repeat("a", 40) + ".json": "{", strings.Repeat("b", 40) + ".json": `{"Version":9}`, "x.json": "{}"} {
+		must(t, os.WriteFile(filepath.Join(state, name), []byte(text), 0o600))
+	}
+	_, x := again(t, state)
+	await(t, x)
+	must(t, x.Stop())
+	must(t, os.WriteFile(filepath.Join(state, x.String()+".torrent"), []byte("d4:info"), 0o600))
+	must(t, x.Start())
+	if st := x.Status(); st.State != swarm.Failed || st.Err == nil {
+		t.Errorf("with damaged metadata: %s, %v", st.State, st.Err)
+	}
+}
+
+func FuzzRecord(f *testing.F) {
+	r := record{Dir: "/d", Name: "n", Size: 10, Left: 3, Pieces: 2, Have: 1, Labels: []string{"a"}, Priorities: []uint8{0, 4}, Added: time.Unix(1, 0)}
+	b, err := r.encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add([]byte(`{"Version":1,"Dir":"/","Position":-1}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := decodeRecord(b)
+		if err != nil {
+			return
+		}
+		out, err := r.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := decodeRecord(out); err != nil {
+			t.Fatalf("%q became %q: %v", b, out, err)
+		}
+	})
+}
