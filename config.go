@@ -21,6 +21,15 @@ type Config struct {
 	Home string
 	// NoResume keeps no resume data, even with a Home.
 	NoResume bool
+	// Keep remembers the torrents in Home and brings them back, as they were
+	// left, when a node is opened there again. One node at a time can do so; it
+	// needs a Home.
+	Keep bool
+	// MaxDownloads and MaxSeeds are how many torrents run at once, in the order
+	// of the queue; 0 = all.
+	MaxDownloads, MaxSeeds int
+	// IPFilter holds the addresses that are never talked to; nil = none.
+	IPFilter *IPFilter
 	// Listen is host:port to accept peers on: "" any free port, "off" none.
 	Listen string
 	// Encryption says which connections to peers are encrypted (MSE).
@@ -28,7 +37,8 @@ type Config struct {
 	// Choker decides the upload slots, every ChokeEvery (15 s, R10.2).
 	Choker     choker.Config
 	ChokeEvery time.Duration
-	// UploadRate and DownloadRate are bytes per second; 0 = unlimited.
+	// UploadRate and DownloadRate are bytes per second of all torrents together;
+	// 0 = unlimited.
 	UploadRate, DownloadRate int64
 	Announce                 announce.Config
 	// DHT finds peers without trackers and serves others (BEP 5); nil = off.

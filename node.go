@@ -21,14 +21,15 @@ import (
 	"github.com/bttnet/btt/internal/purse"
 	"github.com/bttnet/btt/internal/receipts"
 	"github.com/bttnet/btt/internal/session"
-	"github.com/bttnet/btt/internal/swarm"
-	"github.com/bttnet/btt/metainfo"
 	"github.com/bttnet/btt/speed/autobid"
 	"github.com/bttnet/btt/speed/reserve"
 )
 
 // ErrNoHome says that a wallet was asked for without a place to keep it.
 var ErrNoHome = errors.New("a wallet needs a home folder")
+
+// ErrKeep says that torrents were to be kept without a place for them.
+var ErrKeep = errors.New("torrents can only be kept with a home folder and resume data")
 
 // ErrReserve says that a reserve price was to be fixed and to grow.
 var ErrReserve = errors.New("a reserve price is fixed or grows, not both")
@@ -61,6 +62,9 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if cfg.Choker.Slots == 0 {
 		cfg.Choker = choker.Default(DefaultSlots)
 	}
+	if cfg.Keep && (cfg.Home == "" || cfg.NoResume) {
+		return nil, ErrKeep
+	}
 	n := &Node{cfg: cfg, refresh: make(chan struct{}, 1), ended: make(chan payments.Event, maxEnded)}
 	if cfg.Speed != nil {
 		if err := n.openMoney(ctx); err != nil {
@@ -68,7 +72,8 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		}
 	}
 	s, err := session.Open(session.Config{
-		Listen: cfg.Listen, StateDir: n.stateDir(), Client: "btt " + Version, Encryption: cfg.Encryption, Choker: cfg.Choker, ChokeEvery: cfg.ChokeEvery,
+		Listen: cfg.Listen, StateDir: n.stateDir(), Keep: cfg.Keep, MaxDownloads: cfg.MaxDownloads, MaxSeeds: cfg.MaxSeeds, Filter: cfg.IPFilter,
+		Client: "btt " + Version, Encryption: cfg.Encryption, Choker: cfg.Choker, ChokeEvery: cfg.ChokeEvery,
 		UploadRate: cfg.UploadRate, DownloadRate: cfg.DownloadRate, Announce: cfg.Announce, DHT: cfg.DHT, Market: n.market,
 		Notify: n.onSwarm, Observe: n.onPayment, Log: cfg.Log,
 	})
@@ -181,41 +186,6 @@ func (n *Node) updateBalance(ctx context.Context) {
 	n.balance.Store(int64(b.Free + b.Locked))
 }
 
-// Add describes a torrent to add.
-type Add = session.Add
-
-// Torrent is a torrent of a node.
-type Torrent = session.Torrent
-
-// Status is a torrent's snapshot.
-type Status = session.Status
-
-// States of a torrent.
-const (
-	FetchingMetadata = swarm.FetchingMetadata
-	Checking         = swarm.Checking
-	Downloading      = swarm.Downloading
-	Seeding          = swarm.Seeding
-	Failed           = swarm.Failed
-)
-
-// Add starts a torrent.
-func (n *Node) Add(a Add) (*Torrent, error) { return n.session.Add(a) }
-
-// AddMagnet starts the torrent of a magnet link.
-func (n *Node) AddMagnet(m *metainfo.Magnet, dir string, peers []netip.AddrPort) (*Torrent, error) {
-	var tiers [][]string
-	for _, t := range m.Trackers {
-		tiers = append(tiers, []string{t})
-	}
-	for _, p := range m.Peers {
-		if ip, err := netip.ParseAddr(p.Host); err == nil {
-			peers = append(peers, netip.AddrPortFrom(ip, p.Port))
-		}
-	}
-	return n.session.Add(Add{InfoHash: m.Hash(), Trackers: tiers, WebSeeds: m.WebSeeds, Dir: dir, Peers: peers})
-}
-
 // Addr returns where peers reach the node.
 func (n *Node) Addr() netip.AddrPort { return n.session.Addr() }
 
@@ -228,9 +198,6 @@ func (n *Node) DHT() (st dht.Status, ok bool) {
 	}
 	return d.Status(), true
 }
-
-// Torrents returns all torrents of the node.
-func (n *Node) Torrents() []*Torrent { return n.session.Torrents() }
 
 // Purse returns the node's wallet, or nil.
 func (n *Node) Purse() *purse.Purse { return n.purse }
