@@ -83,11 +83,25 @@ func (k KDF) check() error {
 	return nil
 }
 
+// sealed is a kind of encrypted record: keystores and backups differ in their
+// magic and in how much they hold.
+type sealed struct {
+	magic string
+	max   int // bytes of the secret
+	none  error
+}
+
+var keystores = sealed{magic: keystoreMagic, max: MaxSecretBytes, none: ErrKeystore}
+
 // Seal encrypts secret (1..MaxSecretBytes) under key: a password or the content
 // of a key file, by mode. entropy gives salt and nonce.
 func Seal(secret, key []byte, mode Mode, kdf KDF, entropy io.Reader) ([]byte, error) {
-	if len(secret) == 0 || len(secret) > MaxSecretBytes {
-		return nil, fmt.Errorf("wallet: seal keystore: secret of %d bytes, want 1 to %d", len(secret), MaxSecretBytes)
+	return keystores.seal(secret, key, mode, kdf, entropy)
+}
+
+func (f sealed) seal(secret, key []byte, mode Mode, kdf KDF, entropy io.Reader) ([]byte, error) {
+	if len(secret) == 0 || len(secret) > f.max {
+		return nil, fmt.Errorf("wallet: seal keystore: secret of %d bytes, want 1 to %d", len(secret), f.max)
 	}
 	if mode != ByPassword && mode != ByKeyFile {
 		return nil, fmt.Errorf("wallet: seal keystore: unknown mode %d", mode)
@@ -96,7 +110,7 @@ func Seal(secret, key []byte, mode Mode, kdf KDF, entropy io.Reader) ([]byte, er
 		return nil, err
 	}
 	out := make([]byte, 0, keystoreHeader+len(secret)+chacha20poly1305.Overhead)
-	out = append(out, keystoreMagic...)
+	out = append(out, f.magic...)
 	out = append(out, keystoreVersion, byte(mode))
 	out = binary.BigEndian.AppendUint32(out, kdf.Time)
 	out = binary.BigEndian.AppendUint32(out, kdf.MemoryKiB)
@@ -114,8 +128,10 @@ func Seal(secret, key []byte, mode Mode, kdf KDF, entropy io.Reader) ([]byte, er
 }
 
 // Unseal decrypts a keystore. Errors: ErrKeystore, ErrKeystoreLimit, ErrPassword.
-func Unseal(keystore, key []byte) ([]byte, error) {
-	if _, err := KeystoreMode(keystore); err != nil {
+func Unseal(keystore, key []byte) ([]byte, error) { return keystores.unseal(keystore, key) }
+
+func (f sealed) unseal(keystore, key []byte) ([]byte, error) {
+	if _, err := f.mode(keystore); err != nil {
 		return nil, err
 	}
 	if err := headerKDF(keystore).check(); err != nil {
@@ -133,14 +149,16 @@ func Unseal(keystore, key []byte) ([]byte, error) {
 }
 
 // KeystoreMode reads what opens a keystore, without opening it. Error: ErrKeystore.
-func KeystoreMode(keystore []byte) (Mode, error) {
-	if len(keystore) <= keystoreHeader+chacha20poly1305.Overhead || len(keystore) > MaxKeystoreBytes ||
-		!bytes.HasPrefix(keystore, []byte(keystoreMagic)) || keystore[8] != keystoreVersion {
-		return 0, ErrKeystore
+func KeystoreMode(keystore []byte) (Mode, error) { return keystores.mode(keystore) }
+
+func (f sealed) mode(keystore []byte) (Mode, error) {
+	if len(keystore) <= keystoreHeader+chacha20poly1305.Overhead || len(keystore) > keystoreHeader+f.max+chacha20poly1305.Overhead ||
+		!bytes.HasPrefix(keystore, []byte(f.magic)) || keystore[8] != keystoreVersion {
+		return 0, f.none
 	}
 	mode := Mode(keystore[9])
 	if mode != ByPassword && mode != ByKeyFile {
-		return 0, ErrKeystore
+		return 0, f.none
 	}
 	return mode, nil
 }

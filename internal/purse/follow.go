@@ -45,53 +45,87 @@ func (p *Purse) Follow(ctx context.Context) error {
 	return errors.New("purse: follow ledger: the stream ended; call again")
 }
 
+// Await waits for the next payment from somebody else and returns it, without
+// writing it down: the node that owns the wallet does. It runs beside that node.
+func (p *Purse) Await(ctx context.Context) (Entry, error) {
+	status, err := p.cfg.Ledger.Status(ctx)
+	if err != nil {
+		return Entry{}, fmt.Errorf("purse: wait for a payment: %w", err)
+	}
+	events, err := p.cfg.Ledger.Watch(ctx, ledger.Filter{Addresses: []ledger.Address{p.Address()}}, status.Cursor)
+	if err != nil {
+		return Entry{}, fmt.Errorf("purse: wait for a payment: %w", err)
+	}
+	for e := range events {
+		if e.Kind != ledger.EventCommitted {
+			continue
+		}
+		in, err := p.incoming(ctx, e.TxID)
+		if err != nil || in.Amount > 0 {
+			return in, err
+		}
+	}
+	if ctx.Err() != nil {
+		return Entry{}, fmt.Errorf("purse: wait for a payment: %w", context.Cause(ctx))
+	}
+	return Entry{}, errors.New("purse: wait for a payment: the ledger's stream ended; call again")
+}
+
 // received journals what a transaction brought in, once.
 func (p *Purse) received(ctx context.Context, txid ledger.TxID) error {
-	id := "receive:" + txid.String()
 	p.mu.Lock()
-	known := p.known[id]
+	known := p.known[receiveID(txid)]
 	p.mu.Unlock()
 	if known {
 		return nil
 	}
+	e, err := p.incoming(ctx, txid)
+	if err != nil || e.Amount == 0 {
+		return err
+	}
+	return p.Record(e)
+}
+
+func receiveID(txid ledger.TxID) string { return "receive:" + txid.String() }
+
+// incoming reads what a transaction brought in from somebody else; the amount
+// is 0 if nothing.
+func (p *Purse) incoming(ctx context.Context, txid ledger.TxID) (Entry, error) {
 	record, err := p.cfg.Ledger.Transaction(ctx, txid)
 	if errors.Is(err, ledger.ErrNotFound) {
 		// A share of the genesis: the ledger knows no transaction for it.
-		return nil
+		return Entry{}, nil
 	}
 	if err != nil {
-		return fmt.Errorf("purse: read payment: %w", err)
+		return Entry{}, fmt.Errorf("purse: read payment: %w", err)
 	}
 	tx, err := ledger.DecodeTx(record.Raw)
 	if err != nil {
-		return fmt.Errorf("purse: read payment %s: %w", txid, err)
+		return Entry{}, fmt.Errorf("purse: read payment %s: %w", txid, err)
 	}
-	from, foreign := p.sender(tx)
+	from, foreign := senderOf(tx, p.Account())
 	if !foreign {
-		return nil
+		return Entry{}, nil
 	}
 	var sum amount.Amount
 	for _, out := range tx.Outputs {
 		if out.Lock == ledger.PayTo(p.Address()) {
 			if sum, err = sum.Add(out.Amount); err != nil {
-				return fmt.Errorf("purse: read payment %s: %w", txid, err)
+				return Entry{}, fmt.Errorf("purse: read payment %s: %w", txid, err)
 			}
 		}
 	}
-	if sum == 0 {
-		return nil
-	}
-	return p.Record(Entry{Kind: Receive, Amount: sum, Counterparty: from, Transaction: txid.String(), ID: id, Reason: "received"})
+	return Entry{Kind: Receive, Amount: sum, Counterparty: from, Transaction: txid.String(), ID: receiveID(txid), Reason: "received from " + from}, nil
 }
 
-// sender names who paid; false when it was this wallet or a channel.
-func (p *Purse) sender(tx *ledger.Tx) (string, bool) {
+// senderOf names who paid; false when it was the account itself or a channel.
+func senderOf(tx *ledger.Tx, account ledger.PublicKey) (string, bool) {
 	if tx.Kind == ledger.Mint {
 		return "deposit from TRON", true
 	}
 	for i := range tx.Witnesses {
 		keys := tx.Witnesses[i].Keys
-		if len(keys) == 0 || keys[0] == p.Account() {
+		if len(keys) == 0 || keys[0] == account {
 			return "", false
 		}
 	}

@@ -315,12 +315,17 @@ func choose(free []ledger.Coin, value, smallest amount.Amount) ([]ledger.Coin, a
 	return nil, 0
 }
 
-// list reads the own coins, at most maxPages pages.
+// list reads the own coins.
 func (p *Purse) list(ctx context.Context) ([]ledger.Coin, error) {
+	return listCoins(ctx, p.cfg.Ledger, p.Address())
+}
+
+// listCoins reads the coins of an address, at most maxPages pages.
+func listCoins(ctx context.Context, client ledger.Client, address ledger.Address) ([]ledger.Coin, error) {
 	var all []ledger.Coin
 	var after ledger.OutPoint
 	for range maxPages {
-		page, err := p.cfg.Ledger.Unspent(ctx, p.Address(), after, ledger.MaxUnspentPage)
+		page, err := client.Unspent(ctx, address, after, ledger.MaxUnspentPage)
 		if err != nil {
 			return nil, fmt.Errorf("purse: list coins: %w", err)
 		}

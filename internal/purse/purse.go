@@ -329,6 +329,7 @@ type Balance struct {
 	Free     amount.Amount // at the own address, not reserved
 	Reserved amount.Amount // set aside for channels being opened
 	Locked   amount.Amount // in open channels, as Config.Locked says
+	Coins    int           // at the own address
 }
 
 // Balance asks the ledger for the own coins.
@@ -340,6 +341,7 @@ func (p *Purse) Balance(ctx context.Context) (Balance, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	b.Coins = len(coins)
 	for _, c := range coins {
 		sum := &b.Free
 		if _, held := p.coins.held[c.OutPoint]; held {

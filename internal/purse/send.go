@@ -196,7 +196,7 @@ func (p *Purse) tidy(ctx context.Context, coins []ledger.Coin, parts int, status
 	if err := p.sign(tx, status.Network); err != nil {
 		return err
 	}
-	err := p.Record(Entry{Kind: Tidy, Amount: sum, Transaction: tx.ID(status.Network).String(), Reason: fmt.Sprintf("%d coins into %d", len(coins), parts)})
+	err := p.Record(Entry{Kind: Tidy, Amount: sum, Transaction: tx.ID(status.Network).String(), Reason: tidyReason(len(coins), parts)})
 	if err != nil {
 		return err
 	}
@@ -204,4 +204,12 @@ func (p *Purse) tidy(ctx context.Context, coins []ledger.Coin, parts int, status
 		return fmt.Errorf("purse: tidy coins: %w", err)
 	}
 	return nil
+}
+
+// tidyReason says in plain words what became of own coins.
+func tidyReason(coins, parts int) string {
+	if parts == 1 {
+		return fmt.Sprintf("%d small coins joined into one", coins)
+	}
+	return fmt.Sprintf("own coins split into %d, so that channels can open side by side", parts)
 }

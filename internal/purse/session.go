@@ -169,6 +169,13 @@ func StartSession(dir, password string, d time.Duration, now time.Time, entropy 
 	return until, s.write(sessionFile, sealed)
 }
 
+// InSession reports whether a session seems to hold for the wallet in dir;
+// opening the wallet tells for sure.
+func InSession(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, sessionFile))
+	return err == nil
+}
+
 // EndSession ends the session of the wallet in dir; it is no error without one.
 func EndSession(dir string) error { return store{dir: dir}.endSession() }
 
