@@ -15,11 +15,45 @@ const keepPays = 4
 // recover reads the journal, keeps one snapshot for each channel, and writes
 // a compact journal. It returns the live channels.
 func (b *Book) recover() ([]*channel.Snapshot, error) {
+	list, rest, err := readChannels(filepath.Join(b.cfg.Dir, journalName))
+	if err != nil {
+		return nil, fmt.Errorf("open payments: %w", err)
+	}
+	var live []*channel.Snapshot
+	var records []channel.Record
+	if drop := len(list) - MaxHistory; drop > 0 {
+		list = dropFinal(list, drop)
+	}
+	for _, s := range list {
+		b.statements.put(SummaryOf(s))
+		if s.Stage.Final() {
+			s.T1, s.Lanes = nil, nil
+		} else {
+			live = append(live, s)
+		}
+		records = append(records, channel.Record{Snapshot: s})
+	}
+	b.journal, err = newJournal(b.cfg.Dir, records, rest)
+	return live, err
+}
+
+// SummaryOf is the statement of a channel as its records tell it.
+func SummaryOf(s *channel.Snapshot) Summary {
+	paid := s.Best.Amount
+	if s.Stage == channel.Settled {
+		paid = s.Contract.Payout(paid) // statements say what the ledger moved
+	}
+	return Summary{Channel: s.Contract.ID(), Role: s.Role, Account: s.Account(), Deposit: s.Contract.Deposit,
+		Paid: paid, Stage: s.Stage, LockTime: s.Contract.LockTime, Funding: s.Contract.Funding}
+}
+
+// readChannels reads a journal and returns the newest state of each channel, in
+// order of opening. rest is set when something behind the last whole record
+// could not be read.
+func readChannels(path string) (list []*channel.Snapshot, rest bool, err error) {
 	byID := make(map[channel.ID]*channel.Snapshot)
 	pays := make(map[channel.ID][]channel.Record)
-	var order []channel.ID
-	path := filepath.Join(b.cfg.Dir, journalName)
-	rest, err := readJournal(path, func(r channel.Record) error {
+	rest, err = readJournal(path, func(r channel.Record) error {
 		id := r.ID()
 		s := byID[id]
 		switch {
@@ -31,7 +65,7 @@ func (b *Book) recover() ([]*channel.Snapshot, error) {
 			}
 		case r.Snapshot != nil && s == nil:
 			byID[id] = r.Snapshot
-			order = append(order, id)
+			list = append(list, r.Snapshot)
 		case r.Snapshot != nil:
 			best := s.Best
 			*s = *r.Snapshot
@@ -44,42 +78,27 @@ func (b *Book) recover() ([]*channel.Snapshot, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open payments: %w", err)
+		return nil, false, err
 	}
-	var live []*channel.Snapshot
-	var records []channel.Record
-	if drop := len(order) - MaxHistory; drop > 0 {
-		order = dropFinal(order, byID, drop)
-	}
-	for _, id := range order {
-		s := byID[id]
-		for list := pays[id]; len(list) > 0; list = list[:len(list)-1] {
-			if s.Apply(list[len(list)-1]) == nil {
+	for _, s := range list {
+		for p := pays[s.Contract.ID()]; len(p) > 0; p = p[:len(p)-1] {
+			if s.Apply(p[len(p)-1]) == nil {
 				break // the newest that verifies
 			}
 		}
-		b.statements.put(Summary{Channel: id, Role: s.Role, Account: s.Account(), Deposit: s.Contract.Deposit,
-			Paid: s.Best.Amount, Stage: s.Stage, LockTime: s.Contract.LockTime, Funding: s.Contract.Funding})
-		if s.Stage.Final() {
-			s.T1, s.Lanes = nil, nil
-		} else {
-			live = append(live, s)
-		}
-		records = append(records, channel.Record{Snapshot: s})
 	}
-	b.journal, err = newJournal(b.cfg.Dir, records, rest)
-	return live, err
+	return list, rest, nil
 }
 
 // dropFinal forgets the oldest ended channels beyond the limit.
-func dropFinal(order []channel.ID, byID map[channel.ID]*channel.Snapshot, drop int) []channel.ID {
-	kept := order[:0]
-	for _, id := range order {
-		if drop > 0 && byID[id].Stage.Final() {
+func dropFinal(list []*channel.Snapshot, drop int) []*channel.Snapshot {
+	kept := list[:0]
+	for _, s := range list {
+		if drop > 0 && s.Stage.Final() {
 			drop--
 			continue
 		}
-		kept = append(kept, id)
+		kept = append(kept, s)
 	}
 	return kept
 }
