@@ -41,7 +41,8 @@ func (n *Node) recordEnded(which func(payments.Summary) bool) {
 	}
 }
 
-// entriesOf are the movements of a channel that ended.
+// entriesOf are the movements of a channel that ended, in plain sentences. The
+// purse adds which torrents a payment was for.
 func entriesOf(c *payments.Summary) []purse.Entry {
 	id := c.Channel.String()
 	e := purse.Entry{Counterparty: c.Account.Address().String(), Channel: id}
@@ -49,16 +50,16 @@ func entriesOf(c *payments.Summary) []purse.Entry {
 		if c.Stage != channel.Settled {
 			return nil
 		}
-		e.Kind, e.ID, e.Amount, e.Reason = purse.Earn, "earn:"+id, c.Paid, "earned by serving data"
+		e.Kind, e.ID, e.Amount, e.Reason = purse.Earn, "earn:"+id, c.Paid, "earned by serving verified data"
 		return []purse.Entry{e}
 	}
 	back := e
-	back.Kind, back.ID, back.Amount, back.Reason = purse.Unlock, "unlock:"+id, c.Deposit, "deposit of a channel that moved nothing"
+	back.Kind, back.ID, back.Amount, back.Reason = purse.Unlock, "unlock:"+id, c.Deposit, "deposit came back: nothing was paid from it"
 	if c.Stage != channel.Settled {
 		return []purse.Entry{back}
 	}
-	back.Amount, back.Reason = c.Deposit-c.Paid, fmt.Sprintf("rest of a deposit of %s", c.Deposit)
-	e.Kind, e.ID, e.Amount, e.Reason = purse.Pay, "pay:"+id, c.Paid, "paid for verified data"
+	back.Amount, back.Reason = c.Deposit-c.Paid, fmt.Sprintf("what was left of a deposit of %s came back", c.Deposit)
+	e.Kind, e.ID, e.Amount, e.Reason = purse.Pay, "pay:"+id, c.Paid, "paid a provider for data that was verified"
 	return []purse.Entry{e, back}
 }
 

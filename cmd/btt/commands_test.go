@@ -44,6 +44,8 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"reseal":  cmdReseal,
 	"scrape":  cmdScrape,
 	"last":    cmdLast,
+	"clock":   cmdClock,
+	"elapse":  cmdElapse,
 }
 
 // check ends the script for a wrong use of a command.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/bttnet/btt/internal/terminal"
@@ -33,12 +34,26 @@ func run(ctx context.Context, args []string) int {
 	code := exitCode(err)
 	if asJSON(cmd) || slices.Contains(args, "--json") { // the latter of a line that was not understood
 
-		terminal.New(terminal.JSON, os.Stderr).Event("error", "", terminal.Fields{"code": code, "error": err.Error()})
+		terminal.New(terminal.JSON, os.Stderr).Event("error", "", terminal.Fields{"code": code, "error": plain(err)})
 	} else {
-		fmt.Fprintln(os.Stderr, "btt:", err)
+		fmt.Fprintln(os.Stderr, "btt:", plain(err))
 		if hint := hintFor(err); hint != "" {
 			fmt.Fprintln(os.Stderr, "    ", hint)
 		}
 	}
 	return code
+}
+
+// plain is an error without the names of the packages it came through first.
+func plain(err error) string {
+	text := err.Error()
+	for cut := true; cut; {
+		cut = false
+		for _, prefix := range []string{"purse: ", "wallet: ", "amount: "} {
+			if rest, ok := strings.CutPrefix(text, prefix); ok {
+				text, cut = rest, true
+			}
+		}
+	}
+	return text
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/purse"
 	"github.com/bttnet/btt/internal/terminal"
 	"github.com/bttnet/btt/ledger"
@@ -29,6 +30,7 @@ const (
 	exitLocked      = 12
 	exitNoFunds     = 13
 	exitLimit       = 14
+	exitInUse       = 16
 	exitInterrupted = 130
 )
 
@@ -50,13 +52,18 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case errors.Is(err, wallet.ErrPassword), errors.Is(err, purse.ErrPasswordNeeded):
+	case errors.Is(err, wallet.ErrPassword), errors.Is(err, purse.ErrPasswordNeeded), errors.Is(err, purse.ErrLocked):
 		return exitLocked
+	case errors.Is(err, purse.ErrInUse):
+		return exitInUse
+	case errors.Is(err, errPartly):
+		return exitPartly
 	case errors.Is(err, purse.ErrFunds):
 		return exitNoFunds
 	case errors.As(err, &limit):
 		return exitLimit
-	case errors.Is(err, ledger.ErrNotFound), errors.Is(err, errNoReceipt), errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, ledger.ErrNotFound), errors.Is(err, errNoReceipt), errors.Is(err, os.ErrNotExist),
+		errors.Is(err, payments.ErrNoChannel):
 		return exitNotFound
 	}
 	return exitFailed
@@ -68,7 +75,13 @@ func hintFor(err error) string {
 	case exitCode(err) == exitUsage:
 		return "see: btt help"
 	case exitCode(err) == exitLocked:
-		return "give the wallet's password in the environment variable BTT_WALLET_PASSWORD"
+		return "give the wallet's password on a terminal, with --password-file or in the environment variable BTT_WALLET_PASSWORD"
+	case errors.Is(err, purse.ErrInUse):
+		return "stop the node that uses it (Ctrl-C in its window) and try again; looking works meanwhile: btt wallet balance"
+	case exitCode(err) == exitPartly:
+		return "see what is open: btt channel list"
+	case exitCode(err) == exitLimit:
+		return "see and raise the limits: btt wallet limits"
 	case errors.Is(err, purse.ErrFunds):
 		return "see what the wallet holds: btt wallet balance"
 	}
@@ -105,7 +118,8 @@ Start with:   btt demo     a whole economy on this machine, in under a minute
 	f.BoolVar(&g.json, "json", false, "write JSON lines")
 	f.BoolVar(&g.verbose, "verbose", false, "log what happens to stderr")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
-	cmd.AddCommand(newDemo(&g), newGet(&g), newSeed(&g), newCreate(&g), newTracker(&g), newLedger(&g), newWallet(&g), newReceipts(&g), newVersion(&g))
+	cmd.AddCommand(newDemo(&g), newGet(&g), newSeed(&g), newCreate(&g), newTracker(&g), newLedger(&g),
+		newWallet(&g), newChannel(&g), newReceipts(&g), newVersion(&g))
 	return cmd
 }
 

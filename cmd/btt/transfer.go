@@ -106,12 +106,15 @@ func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 	if !t.speed {
 		return cfg, nil
 	}
-	cfg.Speed, err = t.speedConfig(ctx)
+	if cfg.Speed, err = t.speedConfig(ctx); err != nil {
+		return cfg, err
+	}
+	cfg.Speed.Password, err = walletPassword(cfg.Home, "")
 	return cfg, err
 }
 
 func (t *transfer) speedConfig(ctx context.Context) (*btt.SpeedConfig, error) {
-	c := &btt.SpeedConfig{EarnOnly: t.earnOnly, NoTrackerBids: t.noBids, Password: os.Getenv("BTT_WALLET_PASSWORD")}
+	c := &btt.SpeedConfig{EarnOnly: t.earnOnly, NoTrackerBids: t.noBids}
 	if t.ledger == "" {
 		return nil, usage("--speed needs --ledger: the URL of the ledger that holds the BTT")
 	}
