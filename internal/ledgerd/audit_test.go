@@ -67,7 +67,7 @@ func TestAuditAgreesWithServer(t *testing.T) {
 		r.Operator != s.Operator() || r.Head != s.writer.previous || r.Tree != s.prover.tree.Head() || r.Unfinished != 0 {
 		t.Errorf("report %+v, status %+v", r, status)
 	}
-	if r.Unspent != amount.Supply-4*amount.BTT || r.Parked != 0 || r.Transactions != 7 || r.Coins != len(s.index.coins) {
+	if r.Unspent != amount.Supply-4*amount.BTT || r.Parked != 0 || r.Transactions != 7 || r.Coins != int(s.db.Position().Coins) {
 		t.Errorf("report %+v", r)
 	}
 }
@@ -183,7 +183,8 @@ func repair(log []byte) bool {
 	return true
 }
 
-// TestDamagedLogIsRefused opens a server on logs with one altered byte.
+// TestDamagedLogIsRefused opens a server on logs with one altered byte, with the
+// database that belongs to the log and without.
 func TestDamagedLogIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	s, status := varied(t, dir)
@@ -194,7 +195,15 @@ func TestDamagedLogIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := Config{Dir: dir, OperatorKey: key(200), Heartbeat: -1}
+	forget := func() {
+		if err := os.RemoveAll(filepath.Join(dir, cacheDir)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for i := 0; i < len(whole); i += 37 {
+		if i > len(whole)/2 {
+			forget()
+		}
 		bad := bytes.Clone(whole)
 		bad[i] ^= 1 << (i % 8)
 		if err := os.WriteFile(path, bad, 0o600); err != nil {
@@ -208,7 +217,7 @@ func TestDamagedLogIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			if s, err := Open(cfg); err == nil {
-				t.Fatalf("byte %d forged: opened at height %d", i, s.index.head().Height)
+				t.Fatalf("byte %d forged: opened at height %d", i, s.head().Height)
 			}
 		}
 	}
@@ -227,8 +236,9 @@ func TestDamagedLogIsRefused(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "tree.mark")); err != nil {
 		t.Fatal(err)
 	}
+	forget()
 	s = openServer(t, cfg)
-	if h := s.index.head().Height; h != status.Height-1 {
+	if h := s.head().Height; h != status.Height-1 {
 		t.Errorf("height %d after a torn record, want %d", h, status.Height-1)
 	}
 	if info, err := os.Stat(path); err != nil || info.Size() != s.writer.size {

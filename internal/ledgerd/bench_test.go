@@ -92,7 +92,7 @@ func BenchmarkDurableTransfers(b *testing.B) {
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tx/s")
 	b.ReportMetric(float64((cpuTime()-cpu).Microseconds())/float64(b.N), "cpu-µs/tx")
-	b.ReportMetric(float64(b.N)/float64(s.index.head().Height), "tx/block")
+	b.ReportMetric(float64(b.N)/float64(s.head().Height), "tx/block")
 }
 
 // BenchmarkOpenLoop submits 1,000 transfers a second, on time whatever the
@@ -144,8 +144,8 @@ func BenchmarkReplay(b *testing.B) {
 	s = openServer(b, cfg)
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tx/s")
-	if s.index.head().Cursor != uint64(2*b.N) {
-		b.Fatalf("replayed %d events", s.index.head().Cursor)
+	if s.head().Cursor != uint64(2*b.N) {
+		b.Fatalf("replayed %d events", s.head().Cursor)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bttnet/btt/internal/ledgerdb"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/ledger/books"
 )
@@ -30,7 +31,6 @@ type reply struct {
 // sealed is a batch that was executed: the writer makes it durable and answers.
 type sealed struct {
 	delta    *ledger.Delta // nil when no transaction was accepted
-	status   ledger.Status // after delta
 	accepted []*request    // in block order
 	refused  []*request
 	why      []*ledger.Rejection // of refused
@@ -163,7 +163,7 @@ func (e *executor) run(batch []*request, now uint64, forced bool) (*sealed, erro
 	if err := e.state.Commit(delta); err != nil {
 		return nil, err
 	}
-	out.delta, out.status = delta, e.state.Status()
+	out.delta = delta
 	return out, nil
 }
 
@@ -203,6 +203,10 @@ func (s *Server) write() {
 	s.drain()
 	if err := s.prover.tree.Close(); err != nil {
 		s.fail(fmt.Errorf("close tree: %w", err))
+	}
+	s.audits.Wait()
+	if err := s.db.Close(); err != nil {
+		s.fail(err)
 	}
 	if err := s.log.Close(); err != nil {
 		s.fail(fmt.Errorf("close block log: %w", err))
@@ -262,40 +266,43 @@ func (s *Server) persist(out *sealed) error {
 		w.offsets[i] += w.size
 		w.sizes = append(w.sizes, uint32(len(raw)))
 	}
-	w.size += int64(len(w.buf))
-	w.previous = b.Header.Hash(s.network)
-	s.index.publish(out.delta, out.status, w.offsets, w.sizes)
-	return nil
+	place := ledgerdb.Place{Start: w.size, End: w.size + int64(len(w.buf)), Hash: b.Header.Hash(s.network)}
+	w.size, w.previous = place.End, place.Hash
+	return s.db.Publish(ledgerdb.Block{Delta: out.delta, Place: place, Offsets: w.offsets, Sizes: w.sizes})
 }
 
 // reply answers a batch whose effects are durable. A refusal is answered only
 // now, since it may rest on a block that was not durable when it was found; the
-// index knows by now whether the refused bytes are in fact already in.
+// database knows by now whether the refused bytes are in fact already in.
 func (s *Server) reply(out *sealed) {
 	for i, r := range out.accepted {
-		receipt, ok := s.index.receipt(r.id)
+		receipt, ok, err := s.db.Receipt(r.id)
 		if !ok { // displaced in its own block
-			receipt = ledger.Receipt{TxID: r.id, State: ledger.Displaced, Height: out.status.Height, Index: uint32(i)}
+			receipt = ledger.Receipt{TxID: r.id, State: ledger.Displaced, Height: out.delta.Head.Height, Index: uint32(i)}
 		}
-		r.reply <- reply{receipt: receipt}
+		r.reply <- reply{receipt, err}
 	}
 	for i, r := range out.refused {
-		if receipt, ok := s.index.receipt(r.id); ok {
-			r.reply <- reply{receipt: receipt}
-			continue
+		receipt, ok, err := s.db.Receipt(r.id)
+		if !ok && err == nil {
+			err = s.explain(r.tx, out.why[i])
 		}
-		r.reply <- reply{err: s.explain(r.tx, out.why[i])}
+		r.reply <- reply{receipt, err}
 	}
 	answer(out.waiting, nil)
 }
 
 // explain turns "missing input" into "conflict" when the spender is known.
-func (s *Server) explain(tx *ledger.Tx, why *ledger.Rejection) *ledger.Rejection {
+func (s *Server) explain(tx *ledger.Tx, why *ledger.Rejection) error {
 	if why.Code != ledger.CodeMissing {
 		return why
 	}
 	for _, in := range tx.Inputs {
-		if o := s.index.outpoint(in); o.Status == ledger.OutpointSpent {
+		o, err := s.db.Outpoint(in)
+		if err != nil {
+			return err
+		}
+		if o.Status == ledger.OutpointSpent {
 			return &ledger.Rejection{Code: ledger.CodeConflict, Reason: fmt.Sprintf("input %s is spent", in), By: o.By}
 		}
 	}

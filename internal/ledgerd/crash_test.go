@@ -115,8 +115,8 @@ func TestKill(t *testing.T) {
 		}
 		for i, p := range payers {
 			for _, id := range p.done[checked[i]:] {
-				if _, ok := s.index.receipt(id); !ok {
-					t.Errorf("round %d: acknowledged transaction %s is lost", round, id)
+				if _, ok, err := s.db.Receipt(id); !ok {
+					t.Errorf("round %d: acknowledged transaction %s is lost (%v)", round, id, err)
 				}
 			}
 			checked[i] = len(p.done)

@@ -14,6 +14,7 @@ const (
 	genesisFile = "genesis.json" // the network's first state; its hash names the network
 	blocksFile  = "blocks.log"   // every block since; the truth
 	lockFile    = "lock"         // held while a server runs
+	cacheDir    = "cache"        // internal/ledgerdb's; may be deleted
 )
 
 // logFile is what the block log needs of a file: the seam where tests inject

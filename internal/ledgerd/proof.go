@@ -207,7 +207,10 @@ func (l local) Proof(ctx context.Context, id ledger.TxID, from uint64) (books.Pr
 	if ctx.Err() != nil {
 		return books.Proof{}, context.Cause(ctx)
 	}
-	at, ok := l.s.index.place(id)
+	row, ok, err := l.s.db.Row(id)
+	if err != nil {
+		return books.Proof{}, l.s.late(err)
+	}
 	if !ok {
 		return books.Proof{}, ledger.ErrNotFound
 	}
@@ -215,7 +218,7 @@ func (l local) Proof(ctx context.Context, id ledger.TxID, from uint64) (books.Pr
 	if err != nil {
 		return books.Proof{}, err
 	}
-	height, err := l.s.prover.tree.Find(at)
+	height, err := l.s.prover.tree.Find(row.Offset)
 	if err != nil {
 		return books.Proof{}, fmt.Errorf("find transaction %s: %w", id, err)
 	}
@@ -225,10 +228,4 @@ func (l local) Proof(ctx context.Context, id ledger.TxID, from uint64) (books.Pr
 	}
 	p := books.Proof{Extension: x, TxID: id, Leaf: b.leaf, Index: uint32(max(slices.Index(b.ids, id), 0)), Count: uint32(len(b.ids))}
 	return p, p.ProveInclusion(head, height, &b.tree, l.s.prover.tree)
-}
-
-// place returns where the bytes of a transaction are in the log.
-func (x *index) place(id ledger.TxID) (offset int64, ok bool) {
-	r, ok := x.lookup(id)
-	return r.offset, ok
 }

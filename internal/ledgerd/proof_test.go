@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/bttnet/btt/amount"
@@ -44,16 +45,33 @@ func prove(t testing.TB, s *Server, f *books.Follower, id ledger.TxID) ledger.He
 	return h
 }
 
+// transactions lists all that a server has taken, in order.
+func transactions(t *testing.T, s *Server) (ids []ledger.TxID) {
+	t.Helper()
+	for from := uint64(0); ; {
+		list, _, err := s.since(from, watchBatch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list) == 0 {
+			return ids
+		}
+		for _, e := range list {
+			if !slices.Contains(ids, e.TxID) {
+				ids = append(ids, e.TxID)
+			}
+			from = e.Cursor
+		}
+	}
+}
+
 // TestProofs proves every sort of transaction at once and later, also one that
 // was parked, displaced or matured.
 func TestProofs(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := varied(t, dir)
 	f, late := follower(t, s), follower(t, s)
-	var ids []ledger.TxID
-	for _, r := range s.index.rows[1:] {
-		ids = append(ids, r.id)
-	}
+	ids := transactions(t, s)
 	for _, id := range ids {
 		prove(t, s, f, id)
 	}
@@ -80,7 +98,7 @@ func TestTreeSurvives(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := varied(t, dir)
 	f := follower(t, s)
-	first := s.index.rows[1].id
+	first := transactions(t, s)[0]
 	prove(t, s, f, first)
 	cfg := Config{Dir: dir, OperatorKey: key(200), Heartbeat: -1}
 	tree := []string{"tree.hashes", "tree.offsets", "tree.mark"}
@@ -167,9 +185,9 @@ func TestOperatorThatForks(t *testing.T) {
 	cfg.Dir = twin
 	b := openServer(t, cfg)
 	f, g := follower(t, a), follower(t, a)
-	prove(t, a, f, a.index.rows[1].id)
-	prove(t, b, f, a.index.rows[1].id) // still one history
-	prove(t, b, g, a.index.rows[1].id)
+	prove(t, a, f, transactions(t, a)[0])
+	prove(t, b, f, transactions(t, a)[0]) // still one history
+	prove(t, b, g, transactions(t, a)[0])
 
 	// One coin is spent twice, each time before other witnesses.
 	coin := coinOf(t, a.Client(), key(1).Address(), amount.BTT)

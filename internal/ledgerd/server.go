@@ -20,13 +20,17 @@
 // should end the process. The next Open replays the log, cuts an unfinished last
 // record and refuses to start on anything else that is damaged.
 //
+// The state itself, and all that clients ask for, is in internal/ledgerdb: a
+// cache that is behind the log, never ahead of it, and may be deleted.
+//
 // # Files
 //
 // The directory holds genesis.json, blocks.log, tree.* (built from the log when
-// they are missing), operator.key (unless the key is given) and lock; all are
-// readable by their owner alone.
+// they are missing), operator.key (unless the key is given), lock and the directory
+// cache; all are readable by their owner alone.
 //
-// Open starts the two goroutines of a Server; Close ends them.
+// Open starts the two goroutines of a Server, and one that audits a long history;
+// Close ends them.
 package ledgerd
 
 import (
@@ -43,6 +47,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/internal/durable"
+	"github.com/bttnet/btt/internal/ledgerdb"
 	"github.com/bttnet/btt/ledger"
 )
 
@@ -82,7 +87,8 @@ type Config struct {
 	// a failure. A program should log the error and exit.
 	Fatal func(error)
 
-	openLog func(dir string) (logFile, error) // tests inject failures here
+	openLog  func(dir string) (logFile, error) // tests inject failures here
+	database func(*ledgerdb.Config)            // and here
 }
 
 // Anchor is a block known from outside the directory, such as a signed header a
@@ -97,7 +103,7 @@ type Server struct {
 	cfg     Config
 	lock    *durable.Lock
 	log     logFile
-	index   *index
+	db      *ledgerdb.DB
 	network ledger.Network
 	params  ledger.Params
 
@@ -106,6 +112,9 @@ type Server struct {
 	stopped  chan struct{} // closed when both goroutines have ended
 	closing  sync.Once
 	failed   atomic.Pointer[error]
+	serving  atomic.Bool        // Open has succeeded
+	behind   *ledgerdb.Position // audited while the server runs
+	audits   sync.WaitGroup
 	executor executor
 	writer   writer
 	prover   prover
@@ -141,6 +150,13 @@ func Open(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("open ledger %s: %w", cfg.Dir, err)
 	}
 	s.lock = lock
+	if at := s.behind; at != nil {
+		s.audits.Go(func() { // ends with the history, or Close
+			if err := s.auditHistory(*at, s.quit); err != nil {
+				s.fail(err)
+			}
+		})
+	}
 	go s.execute()
 	go s.write()
 	return s, nil
@@ -158,32 +174,84 @@ func open(cfg Config) (*Server, error) {
 		}
 	}
 	cfg.OperatorKey = &serialSigner{Signer: cfg.OperatorKey}
-	state, err := ledger.NewState(g)
-	if err != nil {
-		return nil, err
-	}
 	log, err := cfg.openLog(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, log: log, network: state.Network(), params: state.Params(),
-		index: newIndex(g, state.Status(), cfg.EventsKept),
+		cfg: cfg, log: log, network: g.Hash(), params: g.Params,
 		queue: make(chan *request, queueLength),
 		quit:  make(chan struct{}), stopped: make(chan struct{}),
 	}
-	state.SetVerifier(parallelVerifier(cfg.Entropy))
-	s.executor = executor{state: state, sealed: make(chan *sealed, 1)}
-	s.writer = writer{previous: s.network}
-	err = s.replay()
-	if err == nil {
-		err = s.openTree(s.index.head().Height, s.writer.size)
-	}
-	if err != nil {
-		log.Close()
-		return nil, err
+	if err := s.load(g); err != nil {
+		return nil, errors.Join(err, log.Close())
 	}
 	return s, nil
+}
+
+// load opens the database, audits what lies behind it and replays what it lacks.
+func (s *Server) load(g ledger.Genesis) error {
+	config := ledgerdb.Config{
+		Dir: filepath.Join(s.cfg.Dir, cacheDir), Genesis: g, EventsKept: uint64(max(s.cfg.EventsKept, 0)),
+		Fatal: func(err error) {
+			if s.serving.Load() { // else Open looks for it
+				s.fail(err)
+			}
+		},
+	}
+	if s.cfg.database != nil {
+		s.cfg.database(&config)
+	}
+	var err error
+	if s.db, err = ledgerdb.Open(config); err != nil {
+		return err
+	}
+	err = s.restore(g)
+	if err == nil {
+		err = s.openTree(s.head().Height, s.writer.size)
+	}
+	s.serving.Store(err == nil)
+	if err == nil {
+		err = s.db.Err()
+	}
+	if err != nil {
+		s.db.Abandon()
+	}
+	return err
+}
+
+// restore makes the state machine go on where the log ends.
+func (s *Server) restore(g ledger.Genesis) error {
+	at := s.db.Position()
+	end, err := s.log.Size()
+	if err != nil {
+		return fmt.Errorf("read block log: %w", err)
+	}
+	if err := s.attach(at, end); err != nil {
+		return err
+	}
+	whole, err := s.walk(pointOf(at), end, nil)
+	if errors.Is(err, errTorn) {
+		err = s.cut(whole.offset)
+	}
+	if err != nil {
+		return err
+	}
+	state, err := ledger.Resume(g, s.db.Ahead(), s.db.Meta())
+	if err != nil {
+		return err
+	}
+	state.SetVerifier(parallelVerifier(s.cfg.Entropy))
+	s.executor = executor{state: state, sealed: make(chan *sealed, 1)}
+	s.writer = writer{previous: at.Hash, size: at.End}
+	if at.End <= auditInline {
+		if err := s.auditHistory(at, nil); err != nil {
+			return err
+		}
+	} else {
+		s.behind = &at
+	}
+	return s.replay(whole.offset)
 }
 
 // operatorKeyFile holds the block signing key of a server that was given none.

@@ -482,10 +482,10 @@ func TestHeartbeat(t *testing.T) {
 	cfg := testConfig(t, t.TempDir(), newClock())
 	cfg.Heartbeat = time.Millisecond
 	s := openServer(t, cfg)
-	for s.index.head().Height < 3 {
+	for s.head().Height < 3 {
 		time.Sleep(time.Millisecond)
 	}
-	head := s.index.head()
+	head := s.head()
 	if g := cfg.Genesis; head.AppHash != func() [32]byte { h := ledger.GenesisHead(g); return h.AppHash() }() {
 		t.Error("empty blocks change the application hash")
 	}

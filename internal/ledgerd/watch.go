@@ -4,55 +4,21 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/bttnet/btt/internal/ledgerdb"
 	"github.com/bttnet/btt/ledger"
 )
 
 // DefaultEventsKept is how many of the newest events a server keeps for watchers
 // that come back.
-const DefaultEventsKept = 1 << 18
+const DefaultEventsKept = ledgerdb.DefaultEventsKept
 
 // watchBatch is how many events a watcher looks at under one lock.
 const watchBatch = 256
 
-// eventRing holds the newest events. Cursors grow by one (ledger.Event), so the
-// place of an event follows from its cursor.
-type eventRing struct {
-	list []ledger.Event // list[cursor % cap]
-	keep uint64
-	last uint64 // newest cursor
-}
-
-func newEventRing(keep int) eventRing {
-	if keep <= 0 {
-		keep = DefaultEventsKept
-	}
-	return eventRing{keep: uint64(keep)}
-}
-
-func (r *eventRing) append(events []ledger.Event) {
-	for _, e := range events {
-		if uint64(len(r.list)) < r.keep {
-			r.list = append(r.list, e)
-		} else {
-			r.list[(e.Cursor-1)%r.keep] = e
-		}
-		r.last = e.Cursor
-	}
-}
-
-func (r *eventRing) since(from uint64, limit int) ([]ledger.Event, error) {
-	if from >= r.last {
-		return nil, nil
-	}
-	if r.last-from > uint64(len(r.list)) {
-		return nil, ledger.ErrCursorGone
-	}
-	n := min(r.last-from, uint64(limit))
-	out := make([]ledger.Event, 0, n)
-	for c := from; c < from+n; c++ {
-		out = append(out, r.list[c%r.keep])
-	}
-	return out, nil
+// since returns events above a cursor (see ledgerdb.DB.Events).
+func (s *Server) since(from uint64, limit int) ([]ledger.Event, <-chan struct{}, error) {
+	list, changed, err := s.db.Events(from, limit)
+	return list, changed, s.late(err)
 }
 
 // matcher is a ledger.Filter with sets in place of lists.
@@ -89,7 +55,7 @@ func (m *matcher) match(e *ledger.Event) bool {
 	return false
 }
 
-// watch implements ledger.Client's Watch. A watcher reads from the index at its
+// watch implements ledger.Client's Watch. A watcher reads from the database at its
 // own pace and so never holds up a commit. Its goroutine ends, and the channel
 // closes, when ctx ends, the server closes, or the watcher falls so far behind
 // that its events are gone.
@@ -97,7 +63,7 @@ func (s *Server) watch(ctx context.Context, f ledger.Filter, from uint64) (<-cha
 	if f.Size() > ledger.MaxFilter {
 		return nil, fmt.Errorf("%w: %d, at most %d", ledger.ErrFilter, f.Size(), ledger.MaxFilter)
 	}
-	if _, _, err := s.index.since(from, 1); err != nil {
+	if _, _, err := s.since(from, 1); err != nil {
 		return nil, err
 	}
 	m := newMatcher(&f)
@@ -105,7 +71,7 @@ func (s *Server) watch(ctx context.Context, f ledger.Filter, from uint64) (<-cha
 	go func() {
 		defer close(out)
 		for {
-			list, changed, err := s.index.since(from, watchBatch)
+			list, changed, err := s.since(from, watchBatch)
 			if err != nil {
 				return
 			}
