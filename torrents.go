@@ -51,7 +51,7 @@ func (n *Node) Add(a Add) (*Torrent, error) { return n.session.Add(a) }
 // trackers, the peers given as IP addresses (x.pe), and the files it selects
 // (so, BEP 53).
 func FromMagnet(m *metainfo.Magnet) Add {
-	a := Add{InfoHash: m.Hash(), Name: m.Name, WebSeeds: m.WebSeeds}
+	a := Add{InfoHash: m.Hash(), InfoHashV2: m.InfoHashV2, Name: m.Name, WebSeeds: m.WebSeeds}
 	for _, t := range m.Trackers {
 		a.Trackers = append(a.Trackers, []string{t})
 	}

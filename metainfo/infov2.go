@@ -243,7 +243,14 @@ func (t *Torrent) parsePieceLayers(v bencode.Value) error {
 	}
 	for i := range in.Files {
 		f := &in.Files[i]
-		if in.needsLayer(f) && len(layers[*f.PiecesRoot]) != in.layerSize(f) {
+		if !in.needsLayer(f) {
+			continue
+		}
+		have := layers[*f.PiecesRoot]
+		if have == nil && in.HasV1() {
+			continue // its pieces have other hashes; peers may have the layer
+		}
+		if len(have) != in.layerSize(f) {
 			return fmt.Errorf("%w: file %d has none, or one of another length", ErrPieceLayers, i)
 		}
 	}

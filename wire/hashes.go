@@ -31,22 +31,22 @@ type HashRange struct {
 
 // Uncles is the number of siblings that belong to an answer.
 func (r *HashRange) Uncles() int {
-	return max(int(r.Proofs)-max(r.height()-1, 0), 0)
+	return max(int(r.Proofs)-max(r.Height()-1, 0), 0)
 }
 
-// height is the number of layers that follow from the hashes themselves.
-func (r *HashRange) height() int {
+// Height is the number of layers that follow from the hashes themselves.
+func (r *HashRange) Height() int {
 	if r.Length <= 1 {
 		return 0
 	}
 	return bits.Len32(r.Length - 1)
 }
 
-// Sane says whether the range could be one of some file: a length up to
+// Sane says whether the range could be one of some file: a length from 2 to
 // [MaxHashes] (a power of two, but where a layer ends), an index that is a
 // multiple of it, and no more layers than a tree may have.
 func (r *HashRange) Sane() bool {
-	return r.Length > 0 && r.Length <= MaxHashes && r.Index&(1<<r.height()-1) == 0 &&
+	return r.Length >= 2 && r.Length <= MaxHashes && r.Index&(1<<r.Height()-1) == 0 &&
 		r.Base < MaxUncles && r.Proofs < MaxUncles && r.Base+r.Proofs < MaxUncles
 }
 

@@ -29,6 +29,16 @@ func (l *layout) dataOf(piece uint32) (file int, data int64) {
 	return file, min(l.pieceLength, l.starts[file]+l.files[file].Length-off)
 }
 
+// FileOf returns the file that a version 2 piece belongs to, and the bytes of it
+// in the piece.
+func (s *Store) FileOf(piece uint32) (file int, data int64, err error) {
+	if int64(piece) >= int64(s.pieces) || !s.v2 {
+		return 0, 0, fmt.Errorf("find file of piece %d: %w", piece, ErrBlock)
+	}
+	file, data = s.dataOf(piece)
+	return file, data, nil
+}
+
 // leaves is the number of block hashes of a version 2 piece.
 func (l *layout) leaves(piece uint32) int {
 	_, data := l.dataOf(piece)

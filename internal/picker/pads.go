@@ -2,6 +2,9 @@ package picker
 
 import "sort"
 
+// Content is the bytes of a piece that are no padding.
+func (p *Picker) Content(piece uint32) int64 { return p.content(int(piece)) }
+
 // content is the bytes of a piece that are no padding.
 func (p *Picker) content(piece int) int64 {
 	size := p.pieceSize(piece)

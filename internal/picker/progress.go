@@ -358,6 +358,27 @@ next:
 	return dst
 }
 
+// Authors appends who sent each block of a piece in progress; 0 where that is
+// not known or nobody did.
+func (p *Picker) Authors(dst []uint32, piece uint32) []uint32 {
+	if int(piece) >= p.pieces {
+		return dst
+	}
+	s := p.slotOf(int(piece))
+	if s < 0 {
+		return dst
+	}
+	owner := p.ownersOf(s)
+	for b, st := range p.states(s) {
+		id := uint32(0)
+		if st == blockReceived {
+			id = owner[b].id[0]
+		}
+		dst = append(dst, id)
+	}
+	return dst
+}
+
 // OthersWaiting appends the peers that still owe a block after its Received:
 // in end game these get a cancel.
 func (p *Picker) OthersWaiting(dst []uint32, piece, block uint32) []uint32 {

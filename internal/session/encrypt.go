@@ -111,7 +111,7 @@ func shake(nc net.Conn, ours wire.Handshake, encrypted bool, policy mse.Policy) 
 		return nil, err
 	}
 	theirs, err := peer.ReadHandshake(nc)
-	if err == nil && theirs.InfoHash != ours.InfoHash {
+	if err == nil && !ours.Accepts(theirs.InfoHash) {
 		err = fmt.Errorf("handshake with %s: %w", nc.RemoteAddr(), peer.ErrOtherTorrent)
 	}
 	return &swarm.Incoming{Net: nc, Handshake: theirs}, err
@@ -139,8 +139,7 @@ func (s *Session) receive(nc net.Conn) (*swarm.Swarm, *swarm.Incoming, error) {
 		return nil, nil, fmt.Errorf("call for %x: %w", theirs.InfoHash, ErrNotFound)
 	}
 	conn := mse.Bare(got.Conn)
-	ours := wire.Handshake{Reserved: sw.Reserved(), InfoHash: theirs.InfoHash, PeerID: s.peerID}
-	if err := peer.Answer(conn, ours); err != nil {
+	if err := peer.Answer(conn, sw.Answer(theirs)); err != nil {
 		return nil, nil, err
 	}
 	return sw, &swarm.Incoming{Net: conn, Handshake: theirs, Addr: remote(nc), Encrypted: got.Encrypted}, nil

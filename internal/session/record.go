@@ -39,12 +39,14 @@ var ErrRecord = errors.New("record of the torrent is damaged")
 // record is what a session remembers of a torrent besides its metadata and
 // its resume state: one JSON file, replaced as a whole.
 type record struct {
-	Version  int
-	Name     string
-	Dir      string
-	Trackers [][]string       `json:",omitempty"` // besides those of its metadata
-	WebSeeds []string         `json:",omitempty"` // likewise
-	Peers    []netip.AddrPort `json:",omitempty"`
+	Version int
+	Name    string
+	Dir     string
+	// InfoHashV2 is a magnet link's, for the time before the metadata.
+	InfoHashV2 metainfo.InfoHashV2 `json:",omitzero"`
+	Trackers   [][]string          `json:",omitempty"` // besides those of its metadata
+	WebSeeds   []string            `json:",omitempty"` // likewise
+	Peers      []netip.AddrPort    `json:",omitempty"`
 	// Size, Left and Have are as of the last stop.
 	Size, Left int64
 	Pieces     int
@@ -167,7 +169,7 @@ func (f *shelf) torrent(hash [20]byte) (*metainfo.Torrent, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.InfoHash != hash {
+	if !slices.Contains(t.Swarms(), metainfo.InfoHash(hash)) {
 		return nil, fmt.Errorf("%w: metadata of another torrent", ErrRecord)
 	}
 	return t, nil

@@ -116,8 +116,10 @@ type Session struct {
 	order    []*Torrent // by position
 	// requests are the torrents by what encrypted calls name.
 	requests map[[20]byte][20]byte
-	next     uint32
-	closed   bool
+	// aliases are the other hashes of hybrids.
+	aliases map[[20]byte][20]byte
+	next    uint32
+	closed  bool
 }
 
 // Open starts a session.
@@ -134,7 +136,7 @@ func Open(cfg Config) (*Session, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Session{cfg: cfg, ctx: ctx, cancel: cancel, free: make(chan struct{}, 1), torrents: map[[20]byte]*Torrent{},
-		requests: map[[20]byte][20]byte{}, gate: make(chan struct{}, openers), unsaved: backlog{signal: make(chan struct{}, 1)},
+		requests: map[[20]byte][20]byte{}, aliases: map[[20]byte][20]byte{}, gate: make(chan struct{}, openers), unsaved: backlog{signal: make(chan struct{}, 1)},
 		queue: queue{signal: make(chan struct{}, 1)}}
 	copy(s.peerID[:], "-BT0100-")
 	if _, err := rand.Read(s.peerID[8:]); err != nil {

@@ -23,11 +23,13 @@ import (
 type Add struct {
 	Torrent  *metainfo.Torrent // or
 	InfoHash [20]byte          // of a magnet link
-	Name     string            // what a magnet link calls it
-	Trackers [][]string        // besides the torrent's own
-	WebSeeds []string          // likewise (BEP 19)
-	Dir      string
-	Peers    []netip.AddrPort
+	// InfoHashV2 is the whole version 2 hash of a magnet link; zero = none.
+	InfoHashV2 [32]byte
+	Name       string     // what a magnet link calls it
+	Trackers   [][]string // besides the torrent's own
+	WebSeeds   []string   // likewise (BEP 19)
+	Dir        string
+	Peers      []netip.AddrPort
 	// InPlace shares files that lie in Dir under the torrent's own names, also
 	// those that a download would have changed to be safe everywhere.
 	InPlace bool
@@ -57,13 +59,13 @@ func (s *Session) Add(a Add) (*Torrent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("add torrent: %w", err)
 	}
-	t := s.newTorrent(a.InfoHash, record{Name: a.Name, Dir: dir, Trackers: a.Trackers, WebSeeds: a.WebSeeds, InPlace: a.InPlace, Plain: a.Plain,
+	t := s.newTorrent(a.InfoHash, record{Name: a.Name, InfoHashV2: a.InfoHashV2, Dir: dir, Trackers: a.Trackers, WebSeeds: a.WebSeeds, InPlace: a.InPlace, Plain: a.Plain,
 		Peers: a.Peers[:min(len(a.Peers), maxRecordPeers)], Stopped: a.Stopped, Priorities: a.Priorities, Sequential: a.Sequential,
 		Labels: a.Labels, Up: max(a.UpLimit, 0), Down: max(a.DownLimit, 0), Added: time.Now()})
 	t.choose = a.Choose
 	if a.Torrent != nil {
 		t.hash, t.torrent, t.newMeta = a.Torrent.InfoHash, a.Torrent, true
-		t.rec.Name, t.rec.Size, t.rec.Left = a.Torrent.Info.Name, a.Torrent.Info.TotalLength, a.Torrent.Info.TotalLength
+		t.rec.Name, t.rec.Size, t.rec.Left = a.Torrent.Info.Name, a.Torrent.Info.ContentLength(), a.Torrent.Info.ContentLength()
 		t.rec.Pieces = a.Torrent.Info.NumPieces()
 	}
 	if err := s.enter(t); err != nil {
@@ -94,7 +96,7 @@ func (s *Session) enter(t *Torrent) error {
 	switch {
 	case s.closed:
 		return ErrClosed
-	case s.torrents[t.hash] != nil:
+	case s.torrents[t.hash] != nil, s.aliases[t.hash] != [20]byte{}, s.hasOther(t.torrent):
 		return fmt.Errorf("add torrent %s: %w", t, ErrExists)
 	case len(s.torrents) >= MaxTorrents:
 		return fmt.Errorf("add torrent %s: session holds %d torrents, its limit", t, MaxTorrents)
@@ -121,6 +123,12 @@ func (s *Session) leave(t *Torrent) {
 	}
 	delete(s.torrents, t.hash)
 	delete(s.requests, mse.Request(t.hash))
+	for hash, of := range s.aliases {
+		if of == t.hash {
+			delete(s.aliases, hash)
+			delete(s.requests, mse.Request(hash))
+		}
+	}
 	if i := slices.Index(s.order, t); i >= 0 {
 		s.order = slices.Delete(s.order, i, i+1)
 	}
@@ -171,11 +179,40 @@ func (s *Session) remove(ctx context.Context, t *Torrent, data bool) error {
 	return nil
 }
 
-// Get returns a torrent, or nil.
+// Get returns a torrent, or nil. A hybrid is known by both its hashes, once its
+// metadata is here.
 func (s *Session) Get(hash [20]byte) *Torrent {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.torrents[hash]
+	if t := s.torrents[hash]; t != nil {
+		return t
+	}
+	return s.torrents[s.aliases[hash]]
+}
+
+// alias takes another hash by which peers call a torrent, unless it is that of
+// one that is here.
+func (t *Torrent) alias(hash [20]byte) {
+	s := t.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.torrents[t.hash] == t && s.torrents[hash] == nil && s.aliases[hash] == [20]byte{} {
+		s.aliases[hash] = t.hash
+		s.requests[mse.Request(hash)] = hash
+	}
+}
+
+// hasOther says whether a hybrid is here by its other hash; s.mu is held.
+func (s *Session) hasOther(t *metainfo.Torrent) bool {
+	if t == nil {
+		return false
+	}
+	for _, hash := range t.Swarms() {
+		if s.torrents[hash] != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // Torrents returns all torrents in the order of the queue.

@@ -221,7 +221,8 @@ func (t *Torrent) config() swarm.Config {
 	s.next++
 	index := s.next
 	s.mu.Unlock()
-	cfg := swarm.Config{Index: index, InfoHash: t.hash, Torrent: t.torrent, Tiers: tiers, WebSeeds: r.WebSeeds, Dir: r.Dir, InPlace: r.InPlace,
+	cfg := swarm.Config{Index: index, InfoHash: t.hash, InfoHashV2: r.InfoHashV2, Alias: t.alias, Torrent: t.torrent, Tiers: tiers,
+		WebSeeds: r.WebSeeds, Dir: r.Dir, InPlace: r.InPlace,
 		Resume: s.resume, Priorities: slices.Clone(r.Priorities), Sequential: r.Sequential, Recheck: r.Recheck, Gate: s.gate,
 		Blocked: s.Blocked, PeerID: s.peerID, Port: s.port, Client: s.cfg.Client, Pool: s.pool,
 		Up: []*ratelimit.Limiter{t.up, s.up}, Down: []*ratelimit.Limiter{t.down, s.down},
@@ -297,6 +298,16 @@ func (t *Torrent) note(st *swarm.Status) {
 	}
 }
 
+// withLayers is a torrent with the piece layers that came since.
+func withLayers(t, with *metainfo.Torrent) *metainfo.Torrent {
+	if t == nil {
+		return with
+	}
+	c := *t
+	c.PieceLayers = with.PieceLayers
+	return &c
+}
+
 // onEvent runs on the swarm's goroutine.
 func (t *Torrent) onEvent(e swarm.Event) {
 	t.mu.Lock()
@@ -304,9 +315,12 @@ func (t *Torrent) onEvent(e swarm.Event) {
 	case swarm.GotMetadata:
 		t.rec.Name = e.Info.Name
 		if t.torrent == nil {
-			t.torrent = metainfo.NewTorrent(e.Info, &metainfo.Magnet{InfoHash: t.hash})
+			t.torrent = e.Torrent
 		}
 		t.newMeta = true
+		t.touch()
+	case swarm.GotLayers:
+		t.torrent, t.newMeta = withLayers(t.torrent, e.Torrent), true
 		t.touch()
 	case swarm.Checked:
 		if t.rec.Recheck {

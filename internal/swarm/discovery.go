@@ -3,6 +3,7 @@ package swarm
 import (
 	"context"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/bttnet/btt/internal/announce"
@@ -18,9 +19,15 @@ func (s *Swarm) startAnnouncing() {
 	if s.tracker != nil || s.cfg.Announcer == nil || len(s.cfg.Tiers) == 0 {
 		return
 	}
-	// The announcer outlives s.ctx: stopAnnouncing ends it with a goodbye.
-	s.tracker = s.cfg.Announcer.Start(context.WithoutCancel(s.ctx), announce.Torrent{
-		InfoHash: s.cfg.InfoHash, Tiers: s.cfg.Tiers, Stats: s.trackerStats,
+	s.tracker = s.startAnnounce(s.cfg.InfoHash)
+	s.announceOther()
+}
+
+// startAnnounce announces to one of the torrent's swarms. The announcer outlives
+// s.ctx: stopAnnouncing ends it with a goodbye.
+func (s *Swarm) startAnnounce(hash [20]byte) *announce.Handle {
+	return s.cfg.Announcer.Start(context.WithoutCancel(s.ctx), announce.Torrent{
+		InfoHash: hash, Tiers: s.cfg.Tiers, Stats: s.trackerStats,
 		Notify: func(r announce.Result) {
 			select {
 			case s.results <- r:
@@ -80,5 +87,9 @@ func (s *Swarm) stopAnnouncing() {
 	close(s.ending)
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
-	s.tracker.Stop(ctx)
+	var stops sync.WaitGroup
+	for _, h := range s.announcing() {
+		stops.Go(func() { h.Stop(ctx) }) // ends with ctx
+	}
+	stops.Wait()
 }

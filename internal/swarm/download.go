@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/bttnet/btt/internal/disk"
@@ -19,11 +20,11 @@ func (s *Swarm) begin() {
 			return
 		}
 		defer s.leaveGate()
-		if err := s.adopt(s.cfg.Torrent.Info); err != nil {
-			s.fail(err)
-		}
+		s.identify(*s.id.Load())
+		s.start(s.cfg.Torrent)
 		return // announced once it is known what we have
 	}
+	s.identify(*s.id.Load())
 	s.startAnnouncing()
 	s.startDHT()
 }
@@ -48,6 +49,25 @@ func (s *Swarm) leaveGate() {
 	}
 }
 
+// start begins a torrent whose info is known. Without all its piece layers a
+// torrent of version 2 alone waits for them.
+func (s *Swarm) start(t *metainfo.Torrent) {
+	own := *t // layers may be added
+	own.PieceLayers = maps.Clone(t.PieceLayers)
+	s.torrent, s.layers = &own, newLayerFetch(&own)
+	s.askLayers()
+	if s.layers != nil && !t.Info.HasV1() {
+		return
+	}
+	if s.cfg.Torrent == nil {
+		s.info = t.Info
+		s.notify(GotMetadata, nil)
+	}
+	if err := s.adopt(t.Info); err != nil {
+		s.fail(err)
+	}
+}
+
 // adopt makes the torrent ready once its info is known: files, picker and a
 // check of what is on disk already.
 func (s *Swarm) adopt(info *metainfo.Info) error {
@@ -63,7 +83,7 @@ func (s *Swarm) adopt(info *metainfo.Info) error {
 	}
 	s.store = store
 	s.picker = picker.New(picker.Config{PieceLength: info.PieceLength, TotalLength: info.TotalLength,
-		Seed: s.entropy()})
+		Pads: pads(info), Seed: s.entropy()})
 	s.pieces = peer.NewPieces(info.NumPieces())
 	if err := s.choose(); err != nil {
 		return fmt.Errorf("choose files of %q: %w", info.Name, err)
@@ -72,6 +92,14 @@ func (s *Swarm) adopt(info *metainfo.Info) error {
 	s.openWebSeeds()
 	s.check(s.cfg.Recheck)
 	return nil
+}
+
+func pads(info *metainfo.Info) []picker.Span {
+	var spans []picker.Span
+	for _, p := range info.Pads() {
+		spans = append(spans, picker.Span(p))
+	}
+	return spans
 }
 
 func (s *Swarm) diskEvent(e disk.Event) {
@@ -180,8 +208,10 @@ func (s *Swarm) complete() {
 	s.state, s.seedAt = Seeding, s.now
 	s.market.Completed(false)
 	s.save()
-	if s.tracker != nil && s.whole() {
-		s.tracker.Completed()
+	if s.whole() {
+		for _, h := range s.announcing() {
+			h.Completed()
+		}
 	}
 	for _, m := range s.peers {
 		if m.wanted {
@@ -201,6 +231,8 @@ func (s *Swarm) tick() {
 	}
 	s.market.Tick()
 	s.fetchMetadata()
+	s.askLayers()
+	s.tickCases()
 	s.unstick()
 	s.tickWeb()
 	s.tickPEX()

@@ -41,6 +41,8 @@ func (s *Swarm) handle(c *peer.Conn) {
 			s.onPort(m, e)
 		case peer.Extended:
 			s.onExtended(m, e.Sub, e.Data)
+		case peer.Hash:
+			s.onHash(m, e)
 		}
 	}
 	m.trade.Pay()
@@ -262,28 +264,6 @@ func (s *Swarm) feedAll() {
 			s.feed(m)
 		}
 	}
-}
-
-// onBadPiece handles a piece that failed its hash: all its blocks are fetched
-// again and those who sent them answer for it.
-func (s *Swarm) onBadPiece(piece uint32) {
-	s.ids = s.picker.Contributors(s.ids[:0], piece)
-	s.picker.Reset(piece)
-	alone := len(s.ids) == 1
-	for _, id := range s.ids {
-		m := s.peers[id]
-		if m == nil {
-			continue
-		}
-		m.trade.Uncredit(piece)
-		m.bad++
-		if alone || m.bad >= maxBadPieces {
-			s.ban(m.addr.Addr(), errBadData)
-			s.kick(m, errBadData)
-		}
-	}
-	s.cfg.Log.Warn("piece failed its hash", "piece", piece, "peers", len(s.ids))
-	s.feedAll()
 }
 
 // onVerified runs when a piece's hash was right; it is not on disk yet.

@@ -1,7 +1,6 @@
 package swarm
 
 import (
-	"crypto/sha1"
 	"errors"
 	"slices"
 	"time"
@@ -61,7 +60,7 @@ func (s *Swarm) metadataOf(size int) *metadataFetch {
 
 // fetchMetadata asks for missing metadata pieces.
 func (s *Swarm) fetchMetadata() {
-	if s.info != nil || s.failure != nil {
+	if s.torrent != nil || s.failure != nil {
 		return
 	}
 	for _, m := range s.peers {
@@ -105,7 +104,7 @@ func (s *Swarm) onMetadata(m *member, msg *wire.MetadataMessage) {
 	case wire.MetadataData:
 		s.gotMetadata(m, msg)
 	case wire.MetadataReject:
-		if s.info != nil || m.ext.Metadata == 0 || m.ext.MetadataSize == 0 {
+		if s.torrent != nil || m.ext.Metadata == 0 || m.ext.MetadataSize == 0 {
 			return
 		}
 		if f := s.metadataOf(m.ext.MetadataSize); msg.Piece < len(f.pieces) {
@@ -120,18 +119,18 @@ func (s *Swarm) serveMetadata(m *member, piece int) {
 	if m.ext.Metadata == 0 {
 		return
 	}
-	if s.info == nil || piece*wire.MetadataPiece >= len(s.info.Raw) {
+	if s.torrent == nil || piece*wire.MetadataPiece >= len(s.torrent.Info.Raw) {
 		s.sendMetadata(m, &wire.MetadataMessage{Kind: wire.MetadataReject, Piece: piece})
 		return
 	}
-	raw := s.info.Raw
+	raw := s.torrent.Info.Raw
 	begin := piece * wire.MetadataPiece
 	s.sendMetadata(m, &wire.MetadataMessage{Kind: wire.MetadataData, Piece: piece, Size: len(raw),
 		Data: raw[begin:min(len(raw), begin+wire.MetadataPiece)]})
 }
 
 func (s *Swarm) gotMetadata(m *member, msg *wire.MetadataMessage) {
-	if s.info != nil || m.ext.MetadataSize == 0 {
+	if s.torrent != nil || m.ext.MetadataSize == 0 {
 		return
 	}
 	f := s.metadataOf(m.ext.MetadataSize)
@@ -159,7 +158,7 @@ func (s *Swarm) finishMetadata(f *metadataFetch) {
 	for _, p := range f.pieces {
 		raw = append(raw, p.data...)
 	}
-	if sha1.Sum(raw) != s.cfg.InfoHash {
+	if !s.isInfo(raw) {
 		s.metadata = slices.DeleteFunc(s.metadata, func(x *metadataFetch) bool { return x == f })
 		for _, p := range f.pieces {
 			if m := s.peers[p.from]; m != nil && m.ext.Metadata != 0 {
@@ -176,9 +175,7 @@ func (s *Swarm) finishMetadata(f *metadataFetch) {
 		s.fail(err)
 		return
 	}
-	s.metadata, s.info = nil, info
-	s.notify(GotMetadata, nil)
-	if err := s.adopt(info); err != nil {
-		s.fail(err)
-	}
+	s.metadata = nil
+	s.identify(identityOf(info))
+	s.start(metainfo.NewTorrent(info, nil))
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/bttnet/btt/internal/disk"
 	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/peer"
 	"github.com/bttnet/btt/wire"
@@ -59,6 +60,8 @@ type member struct {
 	sentAt                   time.Time
 	joined                   time.Time
 	bad                      int // failed pieces it shared in
+
+	hashMember
 
 	trade *market.Trade
 }
@@ -152,10 +155,6 @@ func (s *Swarm) dial(a netip.AddrPort) {
 	})
 }
 
-func (s *Swarm) handshake() wire.Handshake {
-	return wire.Handshake{Reserved: s.Reserved(), InfoHash: s.cfg.InfoHash, PeerID: s.cfg.PeerID}
-}
-
 // admit takes a connection in or closes it.
 func (s *Swarm) admit(in *Incoming) {
 	if err := s.refusal(in); err != nil {
@@ -168,6 +167,7 @@ func (s *Swarm) admit(in *Incoming) {
 	c := peer.New(peer.Config{ID: s.nextID, Net: in.Net, Handshake: in.Handshake, Outgoing: in.Outgoing, Addr: in.Addr,
 		Owner: s, Up: s.cfg.Up, Down: s.cfg.Down})
 	m := &member{conn: c, addr: in.Addr, encrypted: in.Encrypted, choked: true, joined: s.now, sentAt: s.now, waiting: s.now}
+	m.v2 = s.speaksV2(in)
 	m.trade = market.NewTrade(trader{s, m})
 	if in.Outgoing {
 		m.listen = in.Addr
@@ -269,6 +269,9 @@ func (s *Swarm) drop(m *member, err error) {
 		k.failures = maxRetryShift
 	}
 	s.market.Leave(m.trade)
+	if errors.Is(err, disk.ErrInconsistent) {
+		s.fail(err)
+	}
 	if errors.Is(err, peer.ErrHostile) {
 		s.ban(m.addr.Addr(), err)
 	}

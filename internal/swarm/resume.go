@@ -61,7 +61,15 @@ func (s *Swarm) load() *resume.State {
 	return st
 }
 
-func (s *Swarm) files() []disk.File { return DiskFiles(s.info, s.cfg.Dir, s.cfg.InPlace) }
+func (s *Swarm) files() []disk.File {
+	list := DiskFiles(s.info, s.cfg.Dir, s.cfg.InPlace)
+	for i := range list {
+		if root := list[i].Root; root != nil {
+			list[i].Layer = s.torrent.PieceLayers[*root]
+		}
+	}
+	return list
+}
 
 // DiskFiles are the files of a torrent below dir, in its order. In place, those
 // that are there under the torrent's own names have these.
@@ -69,7 +77,7 @@ func DiskFiles(info *metainfo.Info, dir string, inPlace bool) []disk.File {
 	files := info.DiskFiles()
 	list := make([]disk.File, len(files))
 	for i, f := range files {
-		list[i] = disk.File{Path: f.Path, Length: f.Length, Pad: f.Pad}
+		list[i] = disk.File{Path: f.Path, Length: f.Length, Pad: f.Pad, Root: info.Files[i].PiecesRoot}
 		if !inPlace {
 			continue
 		}

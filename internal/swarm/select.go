@@ -38,7 +38,7 @@ func (s *Swarm) prioritise(prios []uint8) error {
 	if len(prios) > len(files) {
 		return fmt.Errorf("%d priorities for %d files", len(prios), len(files))
 	}
-	s.wanted = s.info.TotalLength
+	s.wanted = s.info.ContentLength()
 	if len(prios) == 0 && s.cfg.Priorities == nil {
 		return nil
 	}
@@ -58,7 +58,7 @@ func (s *Swarm) prioritise(prios []uint8) error {
 	for i, p := range picker.FilePriorities(s.info.PieceLength, lengths, s.cfg.Priorities) {
 		s.picker.SetPriority(uint32(i), p)
 		if p > 0 {
-			s.wanted += s.info.PieceSize(i)
+			s.wanted += s.picker.Content(uint32(i))
 		}
 	}
 	return nil
@@ -166,10 +166,11 @@ func (s *Swarm) whole() bool { return s.pieces.Count() == s.info.NumPieces() }
 
 // absent is the bytes of the torrent that we do not have.
 func (s *Swarm) absent() int64 {
-	n := s.info.NumPieces()
-	missing := int64(n-s.pieces.Count()) * s.info.PieceLength
-	if n > 0 && !s.pieces.Has(uint32(n-1)) {
-		missing -= s.info.PieceLength - s.info.PieceSize(n-1)
+	missing := int64(0)
+	for i := range uint32(s.info.NumPieces()) {
+		if !s.pieces.Has(i) {
+			missing += s.picker.Content(i)
+		}
 	}
 	return missing
 }

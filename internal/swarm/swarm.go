@@ -59,12 +59,17 @@ type Dialer interface {
 type Config struct {
 	Index    uint32 // the session's number for it
 	InfoHash [20]byte
-	Torrent  *metainfo.Torrent // nil for a magnet link: the info is fetched
-	Tiers    [][]string        // trackers (BEP 12)
-	WebSeeds []string          // besides the torrent's own (BEP 19)
-	Dir      string            // where its files go
-	InPlace  bool              // the files are there under the torrent's own names
-	Resume   *resume.Folder    // nil = state is not kept
+	// InfoHashV2 is the whole version 2 hash of a magnet link; zero = unknown.
+	InfoHashV2 [32]byte
+	Torrent    *metainfo.Torrent // nil for a magnet link: the info is fetched
+	// Alias is told of another hash by which peers may call; it must not wait
+	// for the swarm.
+	Alias    func(hash [20]byte)
+	Tiers    [][]string     // trackers (BEP 12)
+	WebSeeds []string       // besides the torrent's own (BEP 19)
+	Dir      string         // where its files go
+	InPlace  bool           // the files are there under the torrent's own names
+	Resume   *resume.Folder // nil = state is not kept
 	// Priorities of the files, 0 to picker.MaxPriority; a shorter list leaves
 	// the rest at the default. Choose, if set, makes them of the torrent's
 	// contents before anything is fetched.
@@ -124,6 +129,9 @@ type Event struct {
 	Err      error
 	InfoHash [20]byte
 	Info     *metainfo.Info // with GotMetadata
+	// Torrent is around Info, with the piece layers that are known; with
+	// GotMetadata and GotLayers.
+	Torrent *metainfo.Torrent
 }
 
 // EventKind is an event's kind.
@@ -136,6 +144,7 @@ const (
 	Completed             // the last wanted piece is verified and on disk
 	Broken                // the torrent stopped because of Err
 	Reopened              // more files are wanted than those that were complete
+	GotLayers             // of a hybrid from a magnet link: its version 2 hashes are complete
 )
 
 // Swarm is one torrent.
@@ -154,10 +163,16 @@ type Swarm struct {
 	disk    chan disk.Event
 	results chan announce.Result
 	found   chan []netip.AddrPort // in the DHT
+	id      atomic.Pointer[identity]
 
 	// Owned by run.
 	info     *metainfo.Info
-	metadata []*metadataFetch // of a magnet link, by size
+	torrent  *metainfo.Torrent // around info
+	metadata []*metadataFetch  // of a magnet link, by size
+	layers   *layerFetch       // of a magnet link; nil = none is missing
+	hashes   hashServer
+	starts   []int64 // offsets of the files; nil until hashes are asked for
+	cases    map[wire.HashRange]*badCase
 	store    *disk.Store
 	picker   *picker.Picker
 	pieces   *peer.Pieces
@@ -170,7 +185,8 @@ type Swarm struct {
 	halfOpen int
 	nextID   uint32
 	tracker  *announce.Handle
-	search   Search // in the DHT
+	search   Search           // in the DHT
+	other    *announce.Handle // a hybrid's other swarm
 	events   []peer.Event
 	leases   []picker.Lease
 	ids      []uint32
@@ -238,6 +254,8 @@ func New(cfg Config) *Swarm {
 	if cfg.Announcer != nil {
 		s.reportBid = cfg.Announcer.ReportBid
 	}
+	id := firstIdentity(&cfg)
+	s.id.Store(&id)
 	s.openMarket()
 	go s.run()
 	return s
@@ -349,6 +367,10 @@ func (s *Swarm) fail(err error) {
 
 func (s *Swarm) notify(k EventKind, err error) {
 	if s.cfg.Notify != nil {
-		s.cfg.Notify(Event{Swarm: s, Kind: k, Err: err, InfoHash: s.cfg.InfoHash, Info: s.info})
+		e := Event{Swarm: s, Kind: k, Err: err, InfoHash: s.cfg.InfoHash, Info: s.info}
+		if k == GotMetadata || k == GotLayers {
+			e.Torrent = s.ownTorrent()
+		}
+		s.cfg.Notify(e)
 	}
 }

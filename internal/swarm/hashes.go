@@ -1,0 +1,227 @@
+package swarm
+
+import (
+	"errors"
+	"time"
+
+	"github.com/bttnet/btt/internal/disk"
+	"github.com/bttnet/btt/metainfo"
+	"github.com/bttnet/btt/wire"
+)
+
+// Named limits of the hashes served (BEP 52).
+const (
+	// maxHashJobs is the number of hash requests that wait, maxHashWaiting those
+	// of one peer; what comes beyond is rejected.
+	maxHashJobs    = 256
+	maxHashWaiting = 16
+	// maxTreeBytes bounds the memory of trees kept to answer further requests.
+	maxTreeBytes = 64 << 20
+	// leafBurst is how many bytes of pieces are read and hashed for a peer that
+	// asks for hashes of blocks, leafRate how many more a second.
+	leafBurst = 256 << 20
+	leafRate  = 8 << 20
+)
+
+// errNoHashes says that hashes were asked for that we have not.
+var errNoHashes = errors.New("no such hashes")
+
+// hashServer answers hash requests, one at a time beside the swarm's goroutine.
+type hashServer struct {
+	files map[[32]byte]int // by root; nil until the first request
+	trees map[[32]byte]*metainfo.Tree
+	bytes int // of trees
+	jobs  []hashJob
+	busy  bool
+}
+
+type hashJob struct {
+	m *member
+	r wire.HashRange
+}
+
+// serveHashes answers a hash request, now or soon.
+func (s *Swarm) serveHashes(m *member, r wire.HashRange) {
+	waiting := 0
+	for _, j := range s.hashes.jobs {
+		if j.m == m {
+			waiting++
+		}
+	}
+	if !s.canHash(m, &r) || waiting >= maxHashWaiting || len(s.hashes.jobs) >= maxHashJobs {
+		m.conn.Send(wire.AppendHashRange(nil, wire.HashReject, &r))
+		return
+	}
+	s.hashes.jobs = append(s.hashes.jobs, hashJob{m, r})
+	s.nextHashes()
+}
+
+// canHash says whether we have what a request asks for, and whether the work may
+// be done for this peer now.
+func (s *Swarm) canHash(m *member, r *wire.HashRange) bool {
+	if s.info == nil || !s.info.HasV2() || !r.Sane() {
+		return false
+	}
+	q, ok := s.hashPlan(r)
+	if !ok || q.layer && s.torrent.PieceLayers[r.Root] == nil {
+		return false
+	}
+	if q.piece < 0 {
+		return true
+	}
+	if !s.pieces.Has(uint32(q.piece)) {
+		return false
+	}
+	if m.leafAt.IsZero() {
+		m.leafLeft = leafBurst
+	}
+	m.leafLeft = min(leafBurst, m.leafLeft+int64(s.now.Sub(m.leafAt)*leafRate/time.Second))
+	m.leafAt = s.now
+	if m.leafLeft < s.info.PieceLength {
+		return false
+	}
+	m.leafLeft -= s.info.PieceLength
+	return true
+}
+
+// hashPlan says what an answer is made of: the blocks of a piece (-1 = none), and
+// the file's piece layer.
+type hashPlan struct {
+	piece, first int // piece of the torrent; its index in the file
+	level, top   int // of pieces, of the root
+	small        bool
+	layer        bool
+}
+
+// hashPlan checks a request against the file's tree. Hashes below the piece
+// layer are answered within one piece.
+func (s *Swarm) hashPlan(r *wire.HashRange) (q hashPlan, ok bool) {
+	i, ok := s.fileOf(r.Root)
+	if !ok {
+		return q, false
+	}
+	f := &s.info.Files[i]
+	q.level, q.piece = metainfo.PieceLevel(s.info.PieceLength), -1
+	q.top = metainfo.ProofLength(int((f.Length+wire.BlockSize-1)/wire.BlockSize), 1)
+	q.small = f.Length <= s.info.PieceLength
+	base, length := int(r.Base), int(r.Length)
+	up := r.Height()
+	if base >= max(q.top, 1) || base+up+r.Uncles() > q.top || int64(r.Index)+int64(length) > 1<<(q.top-base) {
+		return q, false
+	}
+	if base < q.level {
+		shift := q.level - base
+		q.first = int(r.Index) >> shift
+		if last := (int(r.Index) + length - 1) >> shift; last != q.first && !q.small {
+			return q, false
+		}
+		q.piece = int(s.starts[i]/s.info.PieceLength) + q.first
+		if int64(q.first)*s.info.PieceLength >= f.Length {
+			return q, false // beyond the file's end
+		}
+	}
+	q.layer = !q.small && base+up+r.Uncles() > q.level || !q.small && base >= q.level
+	return q, true
+}
+
+// fileOf finds a file by its root.
+func (s *Swarm) fileOf(root [32]byte) (int, bool) {
+	if s.hashes.files == nil {
+		s.hashes.files = make(map[[32]byte]int)
+		s.starts = make([]int64, len(s.info.Files))
+		at := int64(0)
+		for i := range s.info.Files {
+			f := &s.info.Files[i]
+			s.starts[i] = at
+			at += f.Length
+			if f.PiecesRoot != nil {
+				s.hashes.files[*f.PiecesRoot] = i
+			}
+		}
+	}
+	i, ok := s.hashes.files[root]
+	return i, ok
+}
+
+// nextHashes starts the next answer.
+func (s *Swarm) nextHashes() {
+	if s.hashes.busy || len(s.hashes.jobs) == 0 {
+		return
+	}
+	job := s.hashes.jobs[0]
+	s.hashes.jobs = s.hashes.jobs[1:]
+	q, ok := s.hashPlan(&job.r)
+	if !ok {
+		return
+	}
+	s.hashes.busy = true
+	tree, layer, store := s.hashes.trees[job.r.Root], s.torrent.PieceLayers[job.r.Root], s.store
+	go func() { // ends with the answer, or when the swarm is closed
+		made := tree
+		if q.layer && made == nil {
+			made = metainfo.NewTree(layer, q.level)
+		}
+		msg, err := answerHashes(store, &job.r, &q, made)
+		s.post(func() {
+			s.hashes.busy = false
+			if err != nil {
+				s.cfg.Log.Debug("no hashes for peer", "addr", job.m.addr, "err", err)
+				msg = wire.AppendHashRange(nil, wire.HashReject, &job.r)
+			}
+			if s.peers[job.m.conn.ID] == job.m {
+				job.m.conn.Send(msg)
+			}
+			if tree == nil && made != nil {
+				s.hashes.keep(job.r.Root, made)
+			}
+			s.nextHashes()
+		})
+	}()
+}
+
+// keep remembers a tree for further requests.
+func (h *hashServer) keep(root [32]byte, t *metainfo.Tree) {
+	if h.trees == nil || h.bytes+t.Bytes() > maxTreeBytes {
+		h.trees, h.bytes = make(map[[32]byte]*metainfo.Tree), 0
+	}
+	h.trees[root] = t
+	h.bytes += t.Bytes()
+}
+
+// answerHashes makes the answer to a request that was checked.
+func answerHashes(store *disk.Store, r *wire.HashRange, q *hashPlan, layer *metainfo.Tree) ([]byte, error) {
+	low := layer // holds what was asked for
+	index := int(r.Index)
+	if q.piece >= 0 {
+		leaves, err := store.Leaves(uint32(q.piece))
+		if err != nil {
+			return nil, err
+		}
+		if !q.small { // the missing leaves of a last piece count
+			leaves = append(leaves, make([]byte, wire.HashLen<<q.level-len(leaves))...)
+			index -= q.first << (q.level - int(r.Base))
+		}
+		low = metainfo.NewTree(leaves, 0)
+	}
+	if low == nil {
+		return nil, errNoHashes
+	}
+	hashes, err := low.AppendNodes(nil, int(r.Base), index, int(r.Length))
+	if err != nil {
+		return nil, err
+	}
+	level, at, uncles := int(r.Base)+r.Height(), index>>r.Height(), r.Uncles()
+	lower := min(uncles, max(low.Top()-level, 0))
+	siblings, err := low.AppendUncles(nil, level, at, lower)
+	if err == nil && lower < uncles {
+		if layer == nil {
+			return nil, errNoHashes
+		}
+		level += lower
+		siblings, err = layer.AppendUncles(siblings, level, int(r.Index)>>(level-int(r.Base)), uncles-lower)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return wire.AppendHashes(nil, r, hashes, siblings), nil
+}
