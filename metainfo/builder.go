@@ -20,6 +20,20 @@ const (
 	Hybrid                // both
 )
 
+var versionNames = [...]string{V1: "v1", V2: "v2", Hybrid: "hybrid"}
+
+// String is "v1", "v2" or "hybrid".
+func (v Version) String() string { return versionNames[v] }
+
+// ParseVersion reads what String writes. It fails with ErrVersion.
+func ParseVersion(s string) (Version, error) {
+	i := slices.Index(versionNames[:], s)
+	if i < 0 {
+		return 0, fmt.Errorf("%w: %q is not v1, v2 or hybrid", ErrVersion, s)
+	}
+	return Version(i), nil
+}
+
 // Builder describes a torrent to create. Fill it, ask Layout what to hash, hash it, and
 // call Build. The zero values of the optional fields leave them out.
 type Builder struct {

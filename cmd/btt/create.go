@@ -8,11 +8,12 @@ import (
 
 	"github.com/bttnet/btt/internal/create"
 	"github.com/bttnet/btt/internal/terminal"
+	"github.com/bttnet/btt/metainfo"
 )
 
 func newCreate(g *global) *cobra.Command {
 	var o create.Options
-	var out, pieceSize string
+	var out, pieceSize, format string
 	var trackers []string
 	cmd := &cobra.Command{
 		Use:     "create PATH",
@@ -25,6 +26,9 @@ func newCreate(g *global) *cobra.Command {
 				return err
 			}
 			o.PieceLength = size
+			if o.Version, err = metainfo.ParseVersion(format); err != nil {
+				return usage("--format: %v", err)
+			}
 			for _, t := range trackers {
 				o.Trackers = append(o.Trackers, []string{t})
 			}
@@ -38,8 +42,12 @@ func newCreate(g *global) *cobra.Command {
 			r := g.reporter(cmd.OutOrStdout())
 			defer r.Close()
 			magnet := t.Magnet().String()
-			r.Event("created", fmt.Sprintf("%s\n%s", out, magnet), terminal.Fields{"path": out, "magnet": magnet,
-				"infohash": hex.EncodeToString(t.InfoHash[:]), "bytes": t.Info.TotalLength, "pieces": t.Info.NumPieces()})
+			fields := terminal.Fields{"path": out, "magnet": magnet, "format": o.Version.String(),
+				"infohash": hex.EncodeToString(t.InfoHash[:]), "bytes": t.Info.ContentLength(), "pieces": t.Info.NumPieces()}
+			if t.Info.HasV2() {
+				fields["infohash_v2"] = t.InfoHashV2.String()
+			}
+			r.Event("created", fmt.Sprintf("%s\n%s", out, magnet), fields)
 			return nil
 		},
 	}
@@ -47,6 +55,7 @@ func newCreate(g *global) *cobra.Command {
 	f.StringVarP(&out, "output", "o", "", "torrent file to write (default PATH.torrent)")
 	f.StringArrayVar(&trackers, "tracker", nil, "tracker's announce URL (may be repeated)")
 	f.StringVar(&pieceSize, "piece-size", "", "piece size, a power of two such as 256KiB (default by total size)")
+	f.StringVar(&format, "format", metainfo.V1.String(), "v1 (every client reads it), v2 (BEP 52) or hybrid (both)")
 	f.BoolVar(&o.Private, "private", false, "peers only from the trackers (BEP 27)")
 	f.StringVar(&o.Comment, "comment", "", "comment to put into the torrent")
 	return cmd

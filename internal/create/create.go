@@ -1,5 +1,5 @@
 // Package create makes a torrent of a file or folder: it walks the files,
-// hashes them with internal/disk and writes the .torrent file (BEP 3).
+// hashes them with internal/disk and writes the .torrent file (BEP 3, BEP 52).
 //
 // cmd/btt calls it. It starts no goroutine of its own; internal/disk's hash
 // workers end with the call.
@@ -27,8 +27,9 @@ const workers = 2
 
 // Options of a torrent.
 type Options struct {
-	Trackers    [][]string // tiers of announce URLs
-	PieceLength int64      // bytes; 0 = chosen by the total size
+	Trackers    [][]string       // tiers of announce URLs
+	PieceLength int64            // bytes; 0 = chosen by the total size
+	Version     metainfo.Version // V1, V2 or Hybrid
 	Private     bool
 	Comment     string
 }
@@ -62,7 +63,7 @@ func Torrent(ctx context.Context, path string, o Options) (*metainfo.Torrent, er
 	if err != nil {
 		return nil, fmt.Errorf("find %s: %w", path, err)
 	}
-	b := metainfo.Builder{Name: filepath.Base(path), PieceLength: o.PieceLength, Private: o.Private,
+	b := metainfo.Builder{Name: filepath.Base(path), PieceLength: o.PieceLength, Version: o.Version, Private: o.Private,
 		AnnounceList: o.Trackers, Comment: o.Comment, CreatedBy: "btt", CreationDate: time.Now()}
 	dir, err := list(&b, path)
 	if err != nil {
@@ -76,7 +77,7 @@ func Torrent(ctx context.Context, path string, o Options) (*metainfo.Torrent, er
 	for i, f := range layout.Files {
 		files[i] = disk.File{Path: strings.Join(f.Path, "/"), Length: f.Length, Pad: f.Pad}
 	}
-	hashes, err := disk.HashFiles(ctx, dir, files, layout.PieceLength, workers, true, false)
+	hashes, err := disk.HashFiles(ctx, dir, files, layout.PieceLength, workers, o.Version != metainfo.V2, o.Version != metainfo.V1)
 	if err != nil {
 		return nil, fmt.Errorf("make torrent of %s: %w", path, err)
 	}
