@@ -33,22 +33,30 @@ func (s *Swarm) usesDHT() bool { return s.cfg.DHT != nil && !s.forbidsPEX() && s
 // startDHT begins the announces. A magnet link is looked up before it is known
 // whether the torrent is private; [Swarm.adopt] ends it if so.
 func (s *Swarm) startDHT() {
-	if s.search != nil || !s.usesDHT() {
+	if !s.usesDHT() {
 		return
 	}
-	s.search = s.cfg.DHT.Start(dht.Torrent{InfoHash: s.cfg.InfoHash, Port: s.cfg.Port, Found: func(list []netip.AddrPort) {
-		select {
-		case s.found <- list:
-		default:
+	for _, hash := range s.Hashes() { // a hybrid is in two swarms
+		if s.searches[hash] != nil {
+			continue
 		}
-	}})
+		if s.searches == nil {
+			s.searches = make(map[[20]byte]Search)
+		}
+		s.searches[hash] = s.cfg.DHT.Start(dht.Torrent{InfoHash: hash, Port: s.cfg.Port, Found: func(list []netip.AddrPort) {
+			select {
+			case s.found <- list:
+			default:
+			}
+		}})
+	}
 }
 
 func (s *Swarm) stopDHT() {
-	if s.search != nil {
-		s.search.Stop()
-		s.search = nil
+	for _, search := range s.searches {
+		search.Stop()
 	}
+	s.searches = nil
 }
 
 // onFound takes addresses from the DHT.

@@ -63,6 +63,9 @@ func (s *Swarm) identify(id identity) {
 		}
 	}
 	s.announceOther()
+	if len(s.searches) > 0 {
+		s.startDHT()
+	}
 }
 
 // Hashes are the hashes by which peers know the torrent: a hybrid's are two. It

@@ -185,8 +185,8 @@ type Swarm struct {
 	halfOpen int
 	nextID   uint32
 	tracker  *announce.Handle
-	search   Search           // in the DHT
-	other    *announce.Handle // a hybrid's other swarm
+	searches map[[20]byte]Search // in the DHT, by hash
+	other    *announce.Handle    // a hybrid's other swarm
 	events   []peer.Event
 	leases   []picker.Lease
 	ids      []uint32
