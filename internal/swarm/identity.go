@@ -18,7 +18,7 @@ func (id identity) hybrid() bool { return id.v1 != [20]byte{} && id.v2 != [20]by
 
 // firstIdentity is what is known at the start.
 func firstIdentity(cfg *Config) identity {
-	if t := cfg.Torrent; t != nil {
+	if t := cfg.Torrent; t != nil && t.Info.HasV2() {
 		return identityOf(t.Info)
 	}
 	v2 := metainfo.InfoHashV2(cfg.InfoHashV2)
