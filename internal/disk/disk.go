@@ -257,6 +257,11 @@ func (s *Store) Written(dst []byte) []byte {
 // the last Sync. It must not be called by Notify.
 func (s *Store) Flush() { s.pool.drain(s) }
 
+// Rest gives back the descriptor of the Store's folder until it is used again,
+// so that there may be more idle torrents than descriptors. No other call may
+// run at the same time.
+func (s *Store) Rest() { s.tree.rest() }
+
 func (s *Store) setDone(piece uint32, ok bool) {
 	if ok {
 		s.done[piece/64] |= 1 << (piece % 64)

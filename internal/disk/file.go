@@ -64,6 +64,16 @@ func (t *tree) handle(create bool) (*os.Root, error) {
 	return root, nil
 }
 
+// rest closes the root until it is needed again.
+func (t *tree) rest() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.root != nil && len(t.fresh) == 0 {
+		t.root.Close() // opened again by handle
+		t.root = nil
+	}
+}
+
 // note remembers that path is a new entry of its folder; t.mu is held.
 func (t *tree) note(path string) {
 	if t.fresh == nil {

@@ -162,6 +162,8 @@ func (s *Swarm) checked(err error) {
 		s.market.Completed(true)
 		if s.kept == nil {
 			s.save()
+		} else if len(s.peers) == 0 {
+			s.store.Rest()
 		}
 		s.notify(Completed, nil)
 	}

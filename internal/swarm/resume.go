@@ -138,6 +138,9 @@ func (s *Swarm) save() {
 			s.saving = false
 			if s.kept = nil; st.Clean && !s.dirty {
 				s.kept = &Totals{Downloaded: st.Downloaded, Uploaded: st.Uploaded}
+				if len(s.peers) == 0 {
+					s.store.Rest()
+				}
 			}
 			if err != nil {
 				s.fail(fmt.Errorf("save state of the torrent: %w", err))

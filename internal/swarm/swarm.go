@@ -245,8 +245,8 @@ func New(cfg Config) *Swarm {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Swarm{
 		cfg: cfg, ctx: ctx, cancel: cancel, done: make(chan struct{}), ending: make(chan struct{}),
-		ready: make(chan *peer.Conn, MaxPeers+maxHalfOpen), calls: make(chan func(), 64),
-		disk: make(chan disk.Event, 256), results: make(chan announce.Result, 16), found: make(chan []netip.AddrPort, maxFoundBatches),
+		ready: make(chan *peer.Conn, 64), calls: make(chan func(), 64),
+		disk: make(chan disk.Event, 64), results: make(chan announce.Result, 4), found: make(chan []netip.AddrPort, maxFoundBatches),
 		peers: map[uint32]*member{}, known: map[netip.AddrPort]*address{}, banned: map[netip.Addr]time.Time{},
 		now: time.Now(),
 	}
