@@ -77,7 +77,7 @@ func (g *Gate[K]) charge(k K, n int, now time.Time) {
 	g.full[k] = from.Add(g.span(n))
 }
 
-// forget makes room for one key.
+// forget makes room: for many keys at once, since it looks at all of them.
 func (g *Gate[K]) forget(now time.Time) {
 	for k, full := range g.full {
 		if !full.After(now) {
@@ -85,7 +85,7 @@ func (g *Gate[K]) forget(now time.Time) {
 		}
 	}
 	for k := range g.full {
-		if len(g.full) < GateEntries {
+		if len(g.full) <= GateEntries*3/4 {
 			return
 		}
 		delete(g.full, k)

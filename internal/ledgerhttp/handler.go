@@ -49,8 +49,16 @@ func Handler(c ledger.Client) http.Handler { return LimitedHandler(c, DefaultLim
 
 // LimitedHandler is Handler with limits and a clock of the caller's.
 func LimitedHandler(c ledger.Client, l Limits, now func() time.Time) http.Handler {
+	return newHandler(c, l, now).routes()
+}
+
+func newHandler(c ledger.Client, l Limits, now func() time.Time) *handler {
 	h := &handler{ledger: c, gates: newGates(l, now), writeTimeout: l.WriteTimeout}
 	h.books, _ = c.(books.Source)
+	return h
+}
+
+func (h *handler) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+pathStatus, h.reading(1, h.status))
 	mux.HandleFunc("POST "+pathSubmit, h.submit)
