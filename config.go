@@ -8,8 +8,10 @@ import (
 	"github.com/bttnet/btt/internal/announce"
 	"github.com/bttnet/btt/internal/choker"
 	"github.com/bttnet/btt/internal/dht"
+	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/mse"
 	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/speed/reserve"
 	"github.com/bttnet/btt/wallet"
 )
 
@@ -66,12 +68,20 @@ type SpeedConfig struct {
 	TorrentBudget amount.Amount
 	// Budget bounds what channels may lock; nil = the wallet's own.
 	Budget *wallet.Budget
-	// Reserve is the least price for paid slots of torrents we seed (R7.19).
+	// Reserve is the least price for paid slots of torrents we seed (R7.19),
+	// unless they have one of their own ([Add]).
 	Reserve amount.Price
 	// ReserveGrowth lets that price begin at 0 instead and grow by so much a
 	// day, up to ReserveCap (0 = no limit), for as long as no other peer
-	// proves to have the torrent (R7.3-R7.5). It excludes Reserve.
+	// proves to have the torrent (R7.3-R7.5). It excludes Reserve. With neither
+	// the price grows by DefaultGrowth up to DefaultGrowthCap; NoReserve keeps
+	// it at 0.
 	ReserveGrowth, ReserveCap amount.Price
+	NoReserve                 bool
+	// Demand has torrents added with WhenPaid rest while nobody pays for them,
+	// and return for bids that trackers tell by bid scrape (R6.5, R6.6); nil =
+	// they run as others do.
+	Demand *Demand
 	// NoTrackerBids keeps bids from trackers and asks none for bids (R6).
 	NoTrackerBids bool
 	// Credit is the greatest number of unpaid bytes that a payer with a
@@ -80,6 +90,35 @@ type SpeedConfig struct {
 	// PaymentTimeout is how long a provider waits for a payment (R12.1); 0 =
 	// the default.
 	PaymentTimeout time.Duration
+}
+
+// Reserve is the reserve price of a torrent.
+type Reserve = market.Reserve
+
+// Demand says how a node watches torrents that it seeds only when they pay.
+type Demand = market.DemandConfig
+
+// DefaultGrowth is how much a reserve price grows in a day by default, and
+// DefaultGrowthCap how high it gets (R7.3): little beside what a download may
+// cost, for a price in tokens means nothing by itself.
+const (
+	DefaultGrowth    = amount.Price(amount.BTT) / 10
+	DefaultGrowthCap = amount.Price(amount.BTT)
+)
+
+func (c *Config) demand() *Demand {
+	if c.Speed == nil {
+		return nil
+	}
+	return c.Speed.Demand
+}
+
+func (c *SpeedConfig) reserve() market.Reserve {
+	r := market.Reserve{Fixed: c.Reserve, Growth: reserve.Growth{Slope: c.ReserveGrowth, Cap: c.ReserveCap}}
+	if c.Reserve == 0 && c.ReserveGrowth == 0 && !c.NoReserve {
+		r.Growth = reserve.Growth{Slope: DefaultGrowth, Cap: DefaultGrowthCap}
+	}
+	return r
 }
 
 // DefaultSlots are the upload slots of a node and how many of them are

@@ -22,7 +22,6 @@ import (
 	"github.com/bttnet/btt/internal/receipts"
 	"github.com/bttnet/btt/internal/session"
 	"github.com/bttnet/btt/speed/autobid"
-	"github.com/bttnet/btt/speed/reserve"
 )
 
 // ErrNoHome says that a wallet was asked for without a place to keep it.
@@ -74,7 +73,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	s, err := session.Open(session.Config{
 		Listen: cfg.Listen, StateDir: n.stateDir(), Keep: cfg.Keep, MaxDownloads: cfg.MaxDownloads, MaxSeeds: cfg.MaxSeeds, Filter: cfg.IPFilter,
 		Client: "btt " + Version, Encryption: cfg.Encryption, Choker: cfg.Choker, ChokeEvery: cfg.ChokeEvery,
-		UploadRate: cfg.UploadRate, DownloadRate: cfg.DownloadRate, Announce: cfg.Announce, DHT: cfg.DHT, Market: n.market,
+		UploadRate: cfg.UploadRate, DownloadRate: cfg.DownloadRate, Announce: cfg.Announce, DHT: cfg.DHT, Market: n.market, Demand: cfg.demand(),
 		Notify: n.onSwarm, Observe: n.onPayment, Log: cfg.Log,
 	})
 	if err != nil {
@@ -136,8 +135,8 @@ func (n *Node) openMoney(ctx context.Context) error {
 	n.market = &market.Node{Book: n.book, Account: n.purse.Address(), Net: st.Network,
 		Balance: func() amount.Amount { return amount.Amount(n.balance.Load()) },
 		Left:    func(infohash [20]byte) amount.Amount { return n.purse.TorrentLeft(hex.EncodeToString(infohash[:])) },
-		Bid:     bid, Buy: !c.EarnOnly, Sell: true, TorrentBudget: c.TorrentBudget, Reserve: reserve.Fixed(c.Reserve),
-		Growth: reserve.Growth{Slope: c.ReserveGrowth, Cap: c.ReserveCap}, TrackerBids: !c.NoTrackerBids, Receipts: n.booked}
+		Bid:     bid, Buy: !c.EarnOnly, Sell: true, TorrentBudget: c.TorrentBudget,
+		Reserve: c.reserve(), TrackerBids: !c.NoTrackerBids, Receipts: n.booked}
 	if err := n.purse.Resume(ctx); err != nil {
 		n.cfg.Log.Warn("finish earlier payments", "err", err)
 	}

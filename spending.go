@@ -11,6 +11,18 @@ import (
 // ErrNoSpeed says that the node takes no part in BitTorrent Speed.
 var ErrNoSpeed = errors.New("node takes no part in BitTorrent Speed")
 
+// SetSpeed takes all torrents out of BitTorrent Speed, or lets in again those
+// that take part (R9.1, R15.4): outside, they neither bid nor pay nor sell, and
+// connections begin anew. What was earned is settled all the same. It lasts
+// until the node is closed; the error is [ErrNoSpeed].
+func (n *Node) SetSpeed(on bool) error {
+	if n.market == nil {
+		return ErrNoSpeed
+	}
+	n.session.SetMarket(on)
+	return nil
+}
+
 // Spending is how a node bids; a user may change it while torrents run.
 type Spending struct {
 	// Rate is the paper's aggressiveness in parts per million, 0 (no bids) to

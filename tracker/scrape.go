@@ -98,6 +98,10 @@ type BidPage struct {
 	MinRequestInterval time.Duration
 }
 
+// NamesBids says whether a tracker can be asked for the bids of named torrents:
+// by HTTP only.
+func NamesBids(tracker string) bool { return checkHTTP(tracker) == nil }
+
 // AppendBidScrapeURL appends the URL of an HTTP bid scrape.
 func AppendBidScrapeURL(b []byte, base string, q *BidQuery) ([]byte, error) {
 	if len(q.Hashes) > 0 {

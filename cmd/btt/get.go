@@ -69,7 +69,7 @@ func get(ctx context.Context, g *global, t *transfer, r *terminal.Reporter, src,
 		}
 	}()
 	if torrent != nil {
-		sw, err = node.Add(btt.Add{Torrent: torrent, Trackers: t.tiers(), Dir: dir, Peers: peers})
+		sw, err = node.Add(btt.Add{Torrent: torrent, Trackers: t.tiers(), Dir: dir, Peers: peers, WhenPaid: t.whenPaid})
 	} else {
 		magnet.Trackers = append(magnet.Trackers, t.trackers...)
 		sw, err = node.AddMagnet(magnet, dir, peers)

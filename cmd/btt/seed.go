@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -65,7 +66,7 @@ func seed(ctx context.Context, g *global, t *transfer, r *terminal.Reporter, pat
 		return err
 	}
 	defer closeNode(node, r)
-	sw, err := node.Add(btt.Add{Torrent: torrent, Trackers: t.tiers(), Dir: filepath.Dir(path), InPlace: true, Peers: peers})
+	sw, err := node.Add(btt.Add{Torrent: torrent, Trackers: t.tiers(), Dir: filepath.Dir(path), InPlace: true, Peers: peers, WhenPaid: t.whenPaid})
 	if err != nil {
 		return err
 	}
@@ -87,10 +88,18 @@ func seedTorrent(ctx context.Context, t *transfer, path, file string) (*metainfo
 
 // serve shows a seed until it is stopped.
 func serve(ctx context.Context, node *btt.Node, sw *btt.Torrent, r *terminal.Reporter, events <-chan btt.Event) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	resting := false
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-tick.C:
+			if now := sw.Status().Resting; now != resting {
+				resting = now
+				reportRest(r, sw, now)
+			}
 		case e := <-events:
 			switch e.Kind {
 			case btt.Checked:
@@ -104,6 +113,16 @@ func serve(ctx context.Context, node *btt.Node, sw *btt.Torrent, r *terminal.Rep
 			}
 		}
 	}
+}
+
+// reportRest shows that a torrent seeded with --when-paid rests, or returned.
+func reportRest(r *terminal.Reporter, sw *btt.Torrent, resting bool) {
+	hash := sw.InfoHash()
+	name, text := "returned", "somebody bids the reserve price: sharing again"
+	if resting {
+		name, text = "resting", "nobody bids the reserve price: the torrent rests until a tracker tells of a bid"
+	}
+	r.Event(name, text, terminal.Fields{"infohash": hex.EncodeToString(hash[:])})
 }
 
 func reportSeeding(r *terminal.Reporter, node *btt.Node, st btt.Status) error {

@@ -17,6 +17,7 @@ import (
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/choker"
 	"github.com/bttnet/btt/internal/ledgerhttp"
+	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/mse"
 	"github.com/bttnet/btt/internal/terminal"
 	"github.com/bttnet/btt/ledger"
@@ -35,6 +36,9 @@ type transfer struct {
 	growth    string
 	resCap    string
 	noBids    bool
+	whenPaid  bool
+	watch     time.Duration
+	stay      time.Duration
 	priceCap  string
 	budget    string
 	credit    string
@@ -57,9 +61,13 @@ func (t *transfer) register(f *pflag.FlagSet) {
 	f.StringArrayVar(&t.peers, "peer", nil, "HOST:PORT of a peer (may be repeated)")
 	f.BoolVar(&t.speed, "speed", false, "take part in BitTorrent Speed: bid, pay and earn BTT")
 	f.StringVar(&t.ledger, "ledger", "", "URL of the ledger, http://HOST:PORT or unix:/PATH (needed with --speed)")
-	f.StringVar(&t.reserve, "reserve", "", "least price of a paid slot while seeding, such as \"2 BTT/GiB\"")
-	f.StringVar(&t.growth, "reserve-growth", "", "let that price begin at 0 and grow while nobody else proves to have the torrent, such as \"1 BTT/GiB/day\"")
+	f.StringVar(&t.reserve, "reserve", "", "least price of a paid slot while seeding, such as \"2 BTT/GiB\"; 0 = none (default: it grows)")
+	f.StringVar(&t.growth, "reserve-growth", "", fmt.Sprintf("let that price begin at 0 and grow while nobody else proves to have the torrent, such as \"1 BTT/GiB/day\" (default %s/day, up to %s)",
+		btt.DefaultGrowth, btt.DefaultGrowthCap))
 	f.StringVar(&t.resCap, "reserve-cap", "", "with --reserve-growth: the highest it gets, such as \"10 BTT/GiB\"")
+	f.BoolVar(&t.whenPaid, "when-paid", false, "with --speed: once complete, seed only while somebody bids the reserve price; trackers are asked for bids")
+	f.DurationVar(&t.watch, "watch-every", market.DefaultWatchEvery, "with --when-paid: time between two questions to the trackers")
+	f.DurationVar(&t.stay, "stay", market.DefaultStay, "with --when-paid: how long to go on without a bid that pays")
 	f.BoolVar(&t.noBids, "no-tracker-bids", false, "with --speed: tell trackers no bids and ask for none")
 	f.StringVar(&t.priceCap, "price-cap", "", "highest price ever bid, such as \"50 BTT/GiB\"")
 	f.StringVar(&t.budget, "budget", "", "most spent on one torrent, such as \"5 BTT\"")
@@ -104,6 +112,9 @@ func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 		return cfg, err
 	}
 	if !t.speed {
+		if t.whenPaid {
+			return cfg, usage("--when-paid needs --speed: nobody pays without it")
+		}
 		return cfg, nil
 	}
 	if cfg.Speed, err = t.speedConfig(ctx); err != nil {
@@ -151,8 +162,17 @@ func (t *transfer) reserves(c *btt.SpeedConfig) (err error) {
 	if c.ReserveGrowth, err = growth("--reserve-growth", t.growth); err != nil {
 		return err
 	}
-	c.ReserveCap, err = price("--reserve-cap", t.resCap)
-	return err
+	if c.ReserveCap, err = price("--reserve-cap", t.resCap); err != nil {
+		return err
+	}
+	c.NoReserve = t.reserve != "" && c.Reserve == 0
+	if t.whenPaid {
+		if c.NoTrackerBids || t.watch <= 0 || t.stay <= 0 {
+			return usage("--when-paid asks trackers for bids: it goes without --no-tracker-bids, and with times above 0")
+		}
+		c.Demand = &btt.Demand{Every: t.watch, Stay: t.stay}
+	}
+	return nil
 }
 
 // growth reads a price with a time, such as "1 BTT/GiB/day", as one a day; a

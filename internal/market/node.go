@@ -12,7 +12,6 @@ import (
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/speed"
 	"github.com/bttnet/btt/speed/autobid"
-	"github.com/bttnet/btt/speed/reserve"
 )
 
 // Node is a node's part in BitTorrent Speed, shared by its swarms: the
@@ -34,11 +33,8 @@ type Node struct {
 	// Left is what the wallet's own limit still allows for a torrent; nil = it
 	// has none.
 	Left func(infohash [20]byte) amount.Amount
-	// Reserve is what paid slots of torrents we seed cost at least (R7.19).
-	// With a Growth.Slope it is of no account: each torrent's price then
-	// begins at 0 and grows while nobody proves to have it too (R7.3-R7.5).
-	Reserve reserve.Policy
-	Growth  reserve.Growth
+	// Reserve is the reserve price of torrents that have none of their own.
+	Reserve Reserve
 	// TrackerBids tells trackers our bids and uses those they tell (R6).
 	TrackerBids bool
 	// Receipts books who was paid, and who paid; nil = nothing is kept.

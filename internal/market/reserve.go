@@ -39,16 +39,38 @@ type reserving struct {
 	store   sentStore
 }
 
-// policy returns a torrent's own reserve policy, nil if it never asks more
-// than 0.
-func (k *Node) policy() reserve.Policy {
-	if k.Growth.Slope > 0 {
-		return &reserve.Linear{Growth: k.Growth}
+// Reserve says what the paid slots of a torrent that we seed cost at least
+// (R7.2, R7.19): Fixed, or with a Growth.Slope a price that begins at 0 and
+// grows while nobody proves to have the torrent too (R7.3-R7.5). The zero value
+// asks nothing.
+type Reserve struct {
+	Fixed  amount.Price
+	Growth reserve.Growth
+}
+
+// Valid says whether the prices are in their range.
+func (r Reserve) Valid() bool {
+	return r.Fixed.Valid() && r.Growth.Slope.Valid() && r.Growth.Cap.Valid() && r.Growth.Step.Valid()
+}
+
+// Ask is what a torrent asks that returns after a rest (R6.6): a price that
+// grows begins anew.
+func (r Reserve) Ask() amount.Price {
+	if r.Growth.Slope > 0 {
+		return 0
 	}
-	if k.Reserve == reserve.Fixed(0) {
-		return nil
+	return r.Fixed
+}
+
+// policy returns a torrent's own policy, nil if it never asks more than 0.
+func (r Reserve) policy() reserve.Policy {
+	switch {
+	case r.Growth.Slope > 0:
+		return &reserve.Linear{Growth: r.Growth}
+	case r.Fixed > 0:
+		return reserve.Fixed(r.Fixed)
 	}
-	return k.Reserve
+	return nil
 }
 
 // openReserve makes the torrent's reserve price once its layout is known.
@@ -56,7 +78,7 @@ func (t *Torrent) openReserve() {
 	if !t.node.Sell {
 		return
 	}
-	policy := t.node.policy()
+	policy := t.cfg.Reserve.policy()
 	if policy == nil {
 		return
 	}

@@ -85,6 +85,8 @@ type Config struct {
 	Node     *Node // nil = no market
 	InfoHash [20]byte
 	Swarm    Swarm
+	// Reserve is the torrent's reserve price.
+	Reserve Reserve
 	// ReportBid books whether a bid that a tracker told was true.
 	ReportBid func(tracker string, honest bool)
 	// Observe sees what the payment side reports; nil = nobody does.

@@ -18,7 +18,6 @@ import (
 	"github.com/bttnet/btt/ledger/ledgertest"
 	"github.com/bttnet/btt/metainfo"
 	"github.com/bttnet/btt/speed/autobid"
-	"github.com/bttnet/btt/speed/reserve"
 	"github.com/bttnet/btt/wallet"
 )
 
@@ -86,7 +85,7 @@ func newTrader(t *testing.T, l *ledgertest.Memory, cfg traderConfig) *trader {
 	bid := autobid.Default()
 	bid.Cap = cfg.cap
 	x.market = &market.Node{Book: x.book, Account: x.purse.Address(), Net: st.Network, Bid: bid,
-		Balance: func() amount.Amount { return cfg.funds }, Buy: cfg.cap > 0, Sell: true, Reserve: reserve.Fixed(cfg.reserve)}
+		Balance: func() amount.Amount { return cfg.funds }, Buy: cfg.cap > 0, Sell: true, Reserve: market.Reserve{Fixed: cfg.reserve}}
 	if cfg.market != nil {
 		cfg.market(x.market)
 	}

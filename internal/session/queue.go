@@ -110,7 +110,8 @@ func (t *Torrent) want(run bool) bool { return t.wanted.Swap(run) != run }
 func (t *Torrent) mayRun() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return !t.rec.Stopped && !t.removed.Load()
+	rests := t.rec.WhenPaid && t.complete.Load() && !t.called.Load() && t.s.cfg.Demand != nil
+	return !t.rec.Stopped && !t.removed.Load() && !rests
 }
 
 func (t *Torrent) forced() bool {

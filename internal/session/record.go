@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/internal/durable"
+	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/metainfo"
 )
 
@@ -54,17 +55,21 @@ type record struct {
 	Uploaded   int64
 	Downloaded int64
 
-	Stopped    bool     `json:",omitempty"`
-	Forced     bool     `json:",omitempty"` // runs whatever the queue says
-	Plain      bool     `json:",omitempty"` // takes no part in the market
-	InPlace    bool     `json:",omitempty"`
-	Sequential bool     `json:",omitempty"`
-	Recheck    bool     `json:",omitempty"` // asked for and not done
-	Removing   bool     `json:",omitempty"` // with its data
-	Labels     []string `json:",omitempty"`
-	Priorities []uint8  `json:",omitempty"` // of the files
-	Up, Down   int64    // limits in bytes per second; 0 = none
-	Position   int64    // in the queue
+	Stopped bool `json:",omitempty"`
+	Forced  bool `json:",omitempty"` // runs whatever the queue says
+	Plain   bool `json:",omitempty"` // takes no part in the market
+	// WhenPaid rests a complete torrent while nobody pays for it. Reserve is
+	// its own reserve price, nil = that of the node.
+	WhenPaid   bool            `json:",omitempty"`
+	Reserve    *market.Reserve `json:",omitempty"`
+	InPlace    bool            `json:",omitempty"`
+	Sequential bool            `json:",omitempty"`
+	Recheck    bool            `json:",omitempty"` // asked for and not done
+	Removing   bool            `json:",omitempty"` // with its data
+	Labels     []string        `json:",omitempty"`
+	Priorities []uint8         `json:",omitempty"` // of the files
+	Up, Down   int64           // limits in bytes per second; 0 = none
+	Position   int64           // in the queue
 	Added      time.Time
 	Completed  time.Time // zero = not yet
 	// MoveTo is the folder that the files are on their way to, MovedFrom the
@@ -84,6 +89,8 @@ func decodeRecord(b []byte) (record, error) {
 	case r.Dir == "" || r.Size < 0 || r.Left < 0 || r.Left > r.Size || r.Have < 0 || r.Have > r.Pieces ||
 		r.Up < 0 || r.Down < 0 || r.Uploaded < 0 || r.Downloaded < 0:
 		return r, fmt.Errorf("%w: a value is out of its range", ErrRecord)
+	case r.Reserve != nil && !r.Reserve.Valid():
+		return r, fmt.Errorf("%w: a reserve price is out of its range", ErrRecord)
 	case len(r.Peers) > maxRecordPeers:
 		return r, fmt.Errorf("%w: too many peers", ErrRecord)
 	}

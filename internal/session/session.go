@@ -68,7 +68,10 @@ type Config struct {
 	Announce announce.Config
 	DHT      *dht.Config  // nil = no DHT; Listen "" = beside the port for peers
 	Market   *market.Node // nil = plain BitTorrent
-	Notify   func(Event)  // must not block
+	// Demand watches, by bid scrape, torrents that run only when they pay; nil
+	// = such torrents run as others do.
+	Demand *market.DemandConfig
+	Notify func(Event) // must not block
 	// Observe sees what the payment side reports.
 	Observe func(*Torrent, netip.AddrPort, payments.LinkEvent)
 	Log     *slog.Logger
@@ -109,7 +112,8 @@ type Session struct {
 	unsaved backlog
 	queue   queue
 	filter  atomic.Pointer[ipfilter.List]
-	faults  *faults // of tests
+	faults  *faults     // of tests
+	plain   atomic.Bool // all torrents are out of the market
 
 	mu       sync.Mutex // leaf lock over the table
 	torrents map[[20]byte]*Torrent
@@ -177,6 +181,9 @@ func Open(cfg Config) (*Session, error) {
 		s.restore()
 	}
 	s.wg.Go(s.run)
+	if cfg.Demand != nil && cfg.Market != nil {
+		s.wg.Go(s.watchDemand)
+	}
 	if s.listener != nil {
 		s.wg.Go(s.accept)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/internal/ipfilter"
+	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/mse"
 	"github.com/bttnet/btt/internal/ratelimit"
 	"github.com/bttnet/btt/metainfo"
@@ -35,6 +36,11 @@ type Add struct {
 	InPlace bool
 	// Plain keeps this torrent out of the market (R9.2).
 	Plain bool
+	// WhenPaid rests the torrent, once it is complete, while nobody bids its
+	// reserve price (R6.6); it needs [Config.Demand]. Reserve is that price, nil
+	// = the market's (R7.19).
+	WhenPaid bool
+	Reserve  *market.Reserve
 	// Stopped adds it without starting it.
 	Stopped bool
 	// Priorities of the files, 0 (not wanted) to 7; a shorter list leaves the
@@ -60,6 +66,7 @@ func (s *Session) Add(a Add) (*Torrent, error) {
 		return nil, fmt.Errorf("add torrent: %w", err)
 	}
 	t := s.newTorrent(a.InfoHash, record{Name: a.Name, InfoHashV2: a.InfoHashV2, Dir: dir, Trackers: a.Trackers, WebSeeds: a.WebSeeds, InPlace: a.InPlace, Plain: a.Plain,
+		WhenPaid: a.WhenPaid, Reserve: a.Reserve,
 		Peers: a.Peers[:min(len(a.Peers), maxRecordPeers)], Stopped: a.Stopped, Priorities: a.Priorities, Sequential: a.Sequential,
 		Labels: a.Labels, Up: max(a.UpLimit, 0), Down: max(a.DownLimit, 0), Added: time.Now()})
 	t.choose = a.Choose

@@ -33,6 +33,7 @@ type Torrent struct {
 	wanted   atomic.Bool
 	complete atomic.Bool // all wanted pieces are there
 	broken   atomic.Bool // its swarm failed
+	called   atomic.Bool // it runs though it rests when nobody pays
 	removed  atomic.Bool
 	position atomic.Int64 // orders the queue
 
@@ -57,6 +58,9 @@ type Status struct {
 	Position int
 	Forced   bool
 	Plain    bool // takes no part in BitTorrent Speed
+	// WhenPaid torrents rest, once complete, while nobody pays; Resting says
+	// that this one does.
+	WhenPaid, Resting bool
 	// Sequential torrents are fetched in the order of their pieces.
 	Sequential bool
 	// UpLimit and DownLimit are bytes per second; 0 = none of its own.
@@ -109,7 +113,8 @@ func (t *Torrent) Status() Status {
 // standing is the status without a swarm; t.mu is held.
 func (t *Torrent) standing() Status {
 	r := &t.rec
-	st := Status{Labels: slices.Clone(r.Labels), Forced: r.Forced, Plain: r.Plain, Sequential: r.Sequential,
+	st := Status{Labels: slices.Clone(r.Labels), Forced: r.Forced, Plain: r.Plain, WhenPaid: r.WhenPaid,
+		Resting: r.WhenPaid && !r.Stopped && t.complete.Load() && !t.called.Load(), Sequential: r.Sequential,
 		UpLimit: r.Up, DownLimit: r.Down, Added: r.Added, Completed: r.Completed}
 	st.Status = swarm.Status{InfoHash: t.hash, Name: r.Name, Dir: r.Dir, Size: r.Size, Left: r.Left, Pieces: r.Pieces, Have: r.Have,
 		Totals: swarm.Totals{Downloaded: r.Downloaded, Uploaded: r.Uploaded}, State: swarm.Stopped, Err: t.failure}
@@ -233,7 +238,8 @@ func (t *Torrent) config() swarm.Config {
 	if s.dht != nil {
 		cfg.DHT = dhtNode{s.dht}
 	}
-	if r.Plain {
+	cfg.Reserve = r.Reserve
+	if r.Plain || s.plain.Load() {
 		cfg.Market = nil
 	}
 	if t.choose != nil {
@@ -328,7 +334,9 @@ func (t *Torrent) onEvent(e swarm.Event) {
 			t.touch()
 		}
 	case swarm.Completed:
-		t.complete.Store(true)
+		if !t.complete.Swap(true) && t.rec.WhenPaid {
+			t.called.Store(true) // it goes on for a time
+		}
 		if t.rec.Completed.IsZero() {
 			t.rec.Completed = time.Now()
 			t.touch()

@@ -278,7 +278,7 @@ const btt = amount.Price(amount.BTT)
 // growing asks 1 BTT/GiB more each day, in a hundred steps, at most 3.
 func growing(w *world) *market.Node {
 	k := w.market()
-	k.Growth = reserve.Growth{Slope: btt, Cap: 3 * btt}
+	k.Reserve.Growth = reserve.Growth{Slope: btt, Cap: 3 * btt}
 	return k
 }
 
@@ -435,7 +435,7 @@ func TestReplayedProof(t *testing.T) {
 func TestBoundReserve(t *testing.T) {
 	bubble(t, 10*testPiece, func(t *testing.T, w *world) {
 		k := growing(w)
-		k.Growth.Slope, k.Growth.Cap = 86_400*btt, 0 // 1 BTT/GiB a second, in steps of 864
+		k.Reserve.Growth.Slope, k.Reserve.Growth.Cap = 86_400*btt, 0 // 1 BTT/GiB a second, in steps of 864
 		s := w.seed(k, nil)
 		after(1000 * time.Second)
 		early := w.visit(s)
@@ -625,7 +625,7 @@ func TestReserveResumes(t *testing.T) {
 func TestFixedReserve(t *testing.T) {
 	bubble(t, 10*testPiece, func(t *testing.T, w *world) {
 		k := w.market()
-		k.Reserve = reserve.Fixed(2 * btt)
+		k.Reserve.Fixed = 2 * btt
 		s := w.seed(k, nil)
 		p := w.visit(s)
 		p.send(w.proof(p.asked()))
@@ -633,14 +633,14 @@ func TestFixedReserve(t *testing.T) {
 		if st := s.Status(); st.Reserve != 2*btt || st.Proofs != 1 || p.asked().Price != 2*btt {
 			t.Errorf("reserve %v, told %v, %d proofs", st.Reserve, p.asked().Price, st.Proofs)
 		}
-		for _, r := range []reserve.Policy{nil, reserve.Fixed(0)} {
-			k := w.market()
-			k.Reserve = r
-			q := w.visit(w.seed(k, nil))
-			after(time.Minute)
-			if len(q.reserves) != 0 || q.gone() {
-				t.Errorf("told %v", q.reserves)
-			}
+		q := w.visit(w.seed(w.market(), nil))
+		after(time.Minute)
+		if len(q.reserves) != 0 || q.gone() {
+			t.Errorf("told %v", q.reserves)
+		}
+		own := w.seed(k, func(c *Config) { c.Reserve = &market.Reserve{Fixed: 7 * btt} })
+		if r := own.Status().Reserve; r != 7*btt { // of the torrent, before that of the node (R7.19)
+			t.Errorf("its own price is %v", r)
 		}
 	})
 }

@@ -92,6 +92,8 @@ type Config struct {
 	DHT       DHT          // nil = none
 	Web       *http.Client // asks web seeds; nil = they are not used
 	Market    *market.Node // nil = plain BitTorrent
+	// Reserve is the torrent's own reserve price; nil = the market's.
+	Reserve *market.Reserve
 	// FreeSlot asks the session to look for work for its free slots; it must
 	// not block.
 	FreeSlot func()

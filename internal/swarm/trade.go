@@ -15,6 +15,12 @@ import (
 func (s *Swarm) openMarket() {
 	cfg := market.Config{Node: s.cfg.Market, InfoHash: s.cfg.InfoHash, Swarm: forMarket{s}, Log: s.cfg.Log,
 		ReportBid: func(tracker string, honest bool) { s.reportBid(tracker, honest) }}
+	if cfg.Node != nil {
+		cfg.Reserve = cfg.Node.Reserve
+	}
+	if s.cfg.Reserve != nil {
+		cfg.Reserve = *s.cfg.Reserve
+	}
 	if s.cfg.Observe != nil {
 		cfg.Observe = func(a netip.AddrPort, e payments.LinkEvent) { s.cfg.Observe(s, a, e) }
 	}

@@ -1,0 +1,154 @@
+package btt_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bttnet/btt"
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/ledger/ledgertest"
+	"github.com/bttnet/btt/metainfo"
+)
+
+// demanding is a node that seeds only for 3 BTT/GiB or more, and looks for bids
+// four times a second.
+func demanding(t *testing.T, l *ledgertest.Memory) *btt.Node {
+	return open(t, &btt.SpeedConfig{Ledger: l, EarnOnly: true, Reserve: 3 * perGiB,
+		Demand: &btt.Demand{Every: 250 * time.Millisecond, Stay: 1500 * time.Millisecond}}, nil)
+}
+
+// retire seeds a torrent until the node lets it rest.
+func retire(t *testing.T, n *btt.Node, torrent *metainfo.Torrent, dir string) *btt.Torrent {
+	t.Helper()
+	s := add(t, n, btt.Add{Torrent: torrent, Dir: dir, WhenPaid: true})
+	eventually(t, "the files to be checked", func() bool { return s.Status().State == btt.Seeding })
+	eventually(t, "a rest", func() bool { return s.Status().Resting && s.Status().State != btt.Seeding })
+	return s
+}
+
+// TestDyingSwarm: no seed is left. A bid under the past completer's reserve
+// price moves nobody; one of that price, told by bid scrape, brings it back:
+// the download ends, is paid for, and the seed rests again (R6.5, R6.6, R17.1).
+func TestDyingSwarm(t *testing.T) {
+	l := ledgertest.New()
+	tr, _, heard := openTracker(t)
+	dir, torrent := film(t, 2<<20, tr)
+	past := demanding(t, l)
+	s := retire(t, past, torrent, dir)
+	bidder := func(most amount.Price) (*btt.Node, *btt.Torrent) {
+		n := open(t, &btt.SpeedConfig{Ledger: l, PriceCap: most}, nil)
+		rich(t, l, n)
+		return n, add(t, n, btt.Add{Torrent: torrent, Dir: t.TempDir()})
+	}
+	poor, g := bidder(1 * perGiB)
+	eventually(t, "a bid on the tracker", func() bool { return heard.of(poor).Get("btt_bid") == "741455" }) // 1 BTT, rounded
+	time.Sleep(time.Second)
+	if st := s.Status(); !st.Resting || g.Status().Left != 2<<20 {
+		t.Fatalf("for a bid under its price it returned: %+v", st)
+	}
+	payer, h := bidder(5 * perGiB)
+	eventually(t, "the return", func() bool { return !s.Status().Resting })
+	eventually(t, "the downloads", func() bool { return h.Status().State == btt.Seeding && g.Status().State == btt.Seeding })
+	if h.Status().Paid == 0 {
+		t.Error("nothing was paid")
+	}
+	eventually(t, "the next rest", func() bool { return s.Status().Resting })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := payer.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := past.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	list := past.Receipts()
+	if len(list) != 1 || list[0].Totals().Earned == 0 || list[0].InfoHash.String() != torrent.InfoHash.String() {
+		t.Errorf("receipts %+v", list)
+	}
+}
+
+// oldTracker answers announces, and bid scrapes by f.
+func oldTracker(t *testing.T, f http.HandlerFunc) (announce string, asked *atomic.Int64) {
+	asked = new(atomic.Int64)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/bidscrape") {
+			asked.Add(1)
+			f(w, r)
+			return
+		}
+		fmt.Fprint(w, "d8:intervali60e5:peers0:e")
+	}))
+	t.Cleanup(srv.Close)
+	return srv.URL + "/announce", asked
+}
+
+// TestLyingBidScrape: a tracker that tells of bids that nobody makes brings the
+// torrent back rarer and rarer; one without bid scrape is asked rarer and does
+// no harm (R6.3).
+func TestLyingBidScrape(t *testing.T) {
+	l := ledgertest.New()
+	lies, asked := oldTracker(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "d5:filesd20:%sd3:bidi1099511627776e7:biddersi9e8:completei0e10:downloadedi0e10:incompletei9eeee",
+			r.URL.Query().Get("info_hash"))
+	})
+	old, oldAsked := oldTracker(t, http.NotFound)
+	dir, torrent := film(t, 1<<20, lies)
+	torrent.AnnounceList = append(torrent.AnnounceList, []string{old})
+	s := retire(t, demanding(t, l), torrent, dir)
+	eventually(t, "a call for nothing", func() bool { return !s.Status().Resting })
+	eventually(t, "a rest", func() bool { return s.Status().Resting })
+	before := asked.Load()
+	time.Sleep(2 * time.Second)
+	if !s.Status().Resting {
+		t.Error("called again at once by the same lie")
+	}
+	if asked.Load() == before {
+		t.Error("the tracker is not asked any more after one lie")
+	}
+	if n := oldAsked.Load(); n == 0 || n > 5 {
+		t.Errorf("a tracker without bid scrape was asked %d times", n)
+	}
+}
+
+// TestSetSpeed: a node leaves the market and comes back while its torrents run
+// (R9.1, R15.4).
+func TestSetSpeed(t *testing.T) {
+	l := ledgertest.New()
+	dir, torrent := film(t, 4<<20)
+	seed := open(t, &btt.SpeedConfig{Ledger: l, Reserve: perGiB}, func(c *btt.Config) { c.UploadRate = 256 << 10 })
+	s := add(t, seed, btt.Add{Torrent: torrent, Dir: dir})
+	eventually(t, "the seed", func() bool { return s.Status().State == btt.Seeding })
+	leech := open(t, &btt.SpeedConfig{Ledger: l, PriceCap: 5 * perGiB}, nil)
+	rich(t, l, leech)
+	g := add(t, leech, btt.Add{Torrent: torrent, Dir: t.TempDir()})
+	bid := func() bool {
+		g.AddPeers(seed.Addr())
+		p := s.Status().Peers
+		return len(p) == 1 && p[0].TheirBid > 0
+	}
+	eventually(t, "a bid", bid)
+	if err := leech.SetSpeed(false); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the same peer without bids", func() bool {
+		g.AddPeers(seed.Addr())
+		p := s.Status().Peers
+		return len(p) == 1 && p[0].TheirBid == 0 && p[0].Account == "" && p[0].Sent > 0
+	})
+	if st := g.Status(); st.Bid != 0 {
+		t.Errorf("outside the market it bids %v", st.Bid)
+	}
+	if err := leech.SetSpeed(true); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a bid again", bid)
+	if err := open(t, nil, nil).SetSpeed(true); err == nil {
+		t.Error("a plain node enters the market")
+	}
+}

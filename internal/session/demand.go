@@ -1,0 +1,202 @@
+package session
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/market"
+	"github.com/bttnet/btt/tracker"
+)
+
+// Limits of one look at the trackers.
+const (
+	// maxPages is the number of pages read of a tracker that cannot be asked
+	// for torrents by name.
+	maxPages = 8
+	// scrapeTime bounds the questions to one tracker.
+	scrapeTime = 30 * time.Second
+)
+
+// SetMarket takes all torrents out of BitTorrent Speed, or lets those in again
+// that take part (R9.1, R15.4): outside, they neither bid nor pay nor sell.
+// Connections begin anew.
+func (s *Session) SetMarket(on bool) {
+	if s.cfg.Market == nil || s.plain.Swap(!on) == !on {
+		return
+	}
+	for _, t := range s.Torrents() {
+		t.mu.Lock()
+		plain := t.rec.Plain
+		t.mu.Unlock()
+		if !plain {
+			t.restart()
+		}
+	}
+}
+
+// SetReserve gives the torrent a reserve price of its own (R7.19); nil = that
+// of the node. Its connections begin anew.
+func (t *Torrent) SetReserve(r *market.Reserve) error {
+	err := t.change(func(rec *record) { rec.Reserve = r })
+	t.restart()
+	return err
+}
+
+// SetWhenPaid rests the torrent, once it is complete, while nobody bids its
+// reserve price, or lets it run as others do.
+func (t *Torrent) SetWhenPaid(on bool) error {
+	return t.change(func(r *record) { r.WhenPaid = on })
+}
+
+// ask is the reserve price of the torrent when it returns.
+func (t *Torrent) ask() amount.Price {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.rec.Reserve != nil {
+		return t.rec.Reserve.Ask()
+	}
+	return t.s.cfg.Market.Reserve.Ask()
+}
+
+// watchDemand brings resting torrents back for bids that trackers tell, and
+// lets them rest when nobody pays any more (R6.5, R6.6). It owns the rules and
+// ends with the session.
+func (s *Session) watchDemand() {
+	d := market.NewDemand(*s.cfg.Demand)
+	tick := time.NewTicker(min(d.Every(), time.Second))
+	defer tick.Stop()
+	var asked time.Time
+	for {
+		s.weigh(d)
+		if now := time.Now(); now.Sub(asked) >= d.Every() {
+			asked = now
+			s.askTrackers(d)
+		}
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// weigh looks at the torrents that run: do they pay?
+func (s *Session) weigh(d *market.Demand) {
+	now := time.Now()
+	for _, hash := range d.Known() {
+		if s.Get(hash) == nil {
+			d.Forget(hash)
+		}
+	}
+	for _, t := range s.Torrents() {
+		if !t.whenPaid() || !t.complete.Load() || !t.called.Load() {
+			continue
+		}
+		d.Runs(t.hash, now)
+		var best amount.Price
+		for _, p := range t.Status().Peers {
+			best = max(best, p.TheirBid)
+		}
+		if d.Seen(t.hash, best, t.ask(), now) {
+			s.cfg.Log.Info("nobody pays: torrent rests", "torrent", t)
+			t.call(false)
+		}
+	}
+}
+
+func (t *Torrent) whenPaid() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.rec.WhenPaid && !t.rec.Stopped && !t.rec.Plain && !t.s.plain.Load()
+}
+
+// call lets the torrent run, or rest.
+func (t *Torrent) call(on bool) {
+	t.called.Store(on)
+	t.s.plan(t)
+}
+
+// askTrackers asks the trackers of resting torrents for bids.
+func (s *Session) askTrackers(d *market.Demand) {
+	now := time.Now()
+	resting := map[string][]*Torrent{} // by tracker
+	for _, t := range s.Torrents() {
+		if !t.whenPaid() || !t.complete.Load() || t.called.Load() {
+			continue
+		}
+		for _, url := range t.trackers() {
+			if d.Asks(url, now) {
+				resting[url] = append(resting[url], t)
+			}
+		}
+	}
+	for url, list := range resting {
+		told, err := s.scrapeBids(url, list)
+		if err != nil {
+			if s.ctx.Err() == nil {
+				s.cfg.Log.Debug("no bids from tracker", "tracker", url, "err", err)
+				d.Silent(url, now)
+			}
+			continue
+		}
+		d.Answered(url)
+		for _, t := range list {
+			if b, ok := told[t.hash]; ok && d.Told(t.hash, url, b.Bid, t.ask(), now) {
+				s.cfg.Log.Info("torrent returns for a bid", "torrent", t, "tracker", url, "bid", b.Bid, "bidders", b.Bidders)
+				t.call(true)
+			}
+		}
+	}
+}
+
+// trackers returns the URLs of the torrent's trackers.
+func (t *Torrent) trackers() []string {
+	var list []string
+	if meta := t.Metainfo(); meta != nil {
+		list = slices.Concat(meta.AnnounceList...)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return append(list, slices.Concat(t.rec.Trackers...)...)
+}
+
+// scrapeBids asks one tracker for the bids of torrents: by name where that is
+// possible, else among those with the best bids.
+func (s *Session) scrapeBids(url string, list []*Torrent) (map[[20]byte]tracker.BidSwarm, error) {
+	ctx, cancel := context.WithTimeout(s.ctx, scrapeTime)
+	defer cancel()
+	told := map[[20]byte]tracker.BidSwarm{}
+	keep := func(p *tracker.BidPage) {
+		for _, b := range p.Torrents {
+			told[b.InfoHash] = b
+		}
+	}
+	if tracker.NamesBids(url) {
+		for part := range slices.Chunk(list, tracker.MaxHTTPScrape) {
+			q := tracker.BidQuery{}
+			for _, t := range part {
+				q.Hashes = append(q.Hashes, t.hash)
+			}
+			page, err := s.announcer.BidScrape(ctx, url, "", &q)
+			if err != nil {
+				return nil, err
+			}
+			keep(page)
+		}
+		return told, nil
+	}
+	q := tracker.BidQuery{Top: tracker.MaxBidScrape}
+	for range maxPages {
+		page, err := s.announcer.BidScrape(ctx, url, "", &q)
+		if err != nil {
+			return nil, err
+		}
+		keep(page)
+		if q.After = page.Next; q.After == 0 {
+			break
+		}
+	}
+	return told, nil
+}
