@@ -1,0 +1,425 @@
+package channel_test
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/ledger"
+)
+
+// vectorMessages are one or two of each type.
+func vectorMessages(s *stage) []vectorMessage {
+	c := s.payee.Contract()
+	id := c.ID()
+	sig := func(n byte) (out ledger.Signature) {
+		for i := range out {
+			out[i] = n
+		}
+		return out
+	}
+	next := s.terms
+	next.K2 = s.pub("other")
+	list := []struct {
+		name string
+		m    channel.Message
+	}{
+		{"open", &channel.Open{Payer: c.Payer, K1: c.K1, K2: c.K2, Funding: c.Funding, Deposit: c.Deposit, LockTime: c.LockTime}},
+		{"refundsig", &channel.RefundSig{ID: id, Signature: sig(1)}},
+		{"fund", &channel.Fund{ID: id, First: sig(2), T1: s.t1.Encode()}},
+		{"confirm", &channel.Confirm{ID: id}},
+		{"confirm with terms of a successor", &channel.Confirm{ID: id, Next: &next}},
+		{"attach", &channel.Attach{ID: id, Lane: 0xaabb0000, Tag: channel.Tag{0xaa, 0xbb}, From: 5 * mib, Bytes: 7 * mib}},
+		{"state", &channel.State{ID: id, Lane: 0xaabb0000, Bytes: 7 * mib, Payment: channel.Payment{Sequence: 9, Amount: 8788, Signature: sig(3)}, Attached: true}},
+		{"state of a stream that is paid for less", &channel.State{ID: id, Lane: 1, Bytes: mib, Payment: channel.Payment{Sequence: 2, Amount: 1953, Signature: sig(4)}}},
+		{"pay", &channel.Pay{ID: id, Lane: 0xaabb0000, Bytes: 8 * mib, Payment: channel.Payment{Sequence: 10, Amount: 11_717, Signature: sig(5)}}},
+		{"close", &channel.Close{ID: id}},
+		{"closed", &channel.Closed{ID: id, Amount: 8788}},
+		{"quote", &channel.Quote{From: 3 * mib, Price: vectorHigher}},
+		{"quote of a free stream", &channel.Quote{}},
+		{"refuse", &channel.Refuse{ID: id, Code: channel.CodeAmount, Reason: "0.001 BTT paid, 0.001953 BTT owed"}},
+		{"refuse with other terms", &channel.Refuse{ID: id, Code: channel.CodeKeyUsed, Terms: &next}},
+		{"largest numbers", &channel.Pay{ID: channel.ID{0xff}, Lane: 1<<32 - 1, Bytes: 1<<63 - 1, Payment: channel.Payment{Sequence: 1<<32 - 1, Amount: amount.Supply}}},
+	}
+	var out []vectorMessage
+	for _, l := range list {
+		out = append(out, vectorMessage{Name: l.name, Type: uint8(l.m.Type()), Fields: fieldsOf(l.m), Hex: hex.EncodeToString(channel.Encode(l.m))})
+	}
+	return out
+}
+
+// vectorsMalformed are bytes that no side may take for a message.
+func vectorsMalformed(s *stage) []vectorMalformed {
+	id := strings.Repeat("11", channel.IDSize)
+	sig := strings.Repeat("00", 65)
+	good := hex.EncodeToString(channel.Encode(&channel.Close{ID: s.payee.ID()}))
+	return []vectorMalformed{
+		{"empty", ""},
+		{"type 0", "00" + id},
+		{"type 12", "0c" + id},
+		{"close, a byte short", good[:len(good)-2]},
+		{"close, a byte more", good + "00"},
+		{"pay of more than the supply", "07" + id + "00000001" + "0000000000000001" + "00000001" + "0dbd2fc137a30001" + sig},
+		{"pay with a negative byte count", "07" + id + "00000001" + "8000000000000000" + "00000001" + "0000000000000001" + sig},
+		{"state with flag 2", "06" + id + "00000001" + "0000000000000001" + "00000001" + "0000000000000001" + sig + "02"},
+		{"confirm with flag 2", "04" + id + "02"},
+		{"quote of a price above the supply", "0a" + "0000000000000000" + "0dbd2fc137a30001"},
+		{"refuse with code 0", "0b" + id + "00" + "0000" + "00"},
+		{"refuse with a reason of 201 bytes", "0b" + id + "01" + "00c9" + strings.Repeat("41", 201) + "00"},
+		{"refuse with a reason that is not UTF-8", "0b" + id + "01" + "0001" + "ff" + "00"},
+		{"fund with 16385 bytes of T1", "03" + id + sig + "4001" + strings.Repeat("00", 16385)},
+	}
+}
+
+// vectorRuns are orders in which T1, T2 and T3 reach a ledger; playRun fills in
+// the verdicts.
+func vectorRuns() []vectorRun {
+	return []vectorRun{
+		{Name: "settled: the newest T3 counts, T2 and older ones come too late", Submits: []vectorVerdict{{Tx: "t1"}, {Tx: "t3-4"}, {Tx: "t3-3"}, {Tx: "t2"}}},
+		{Name: "refunded: the payee vanished", Submits: []vectorVerdict{{Tx: "t1"}, {Tx: "t2", Advance: 4*3600 - 1}, {Advance: 1}, {Tx: "t3-4"}}},
+		{Name: "early close: T2 is parked, the newest T3 displaces it", Submits: []vectorVerdict{{Tx: "t1"}, {Tx: "t2"}, {Tx: "t3-4", Advance: 600}, {Advance: 4 * 3600}}},
+		{Name: "T3 in time at the last second", Submits: []vectorVerdict{{Tx: "t1"}, {Tx: "t3-4", Advance: 4*3600 - 1}}},
+		{Name: "after the lock the first to come wins", Submits: []vectorVerdict{{Tx: "t1"}, {Tx: "t2", Advance: 4 * 3600}, {Tx: "t3-4"}}},
+		{Name: "without a witness nothing moves", Submits: []vectorVerdict{{Tx: "t1"}, {Tx: "t3-4-unsigned"}, {Tx: "t2-unsigned"}, {Tx: "t3-2"}}},
+		{Name: "nothing before T1", Submits: []vectorVerdict{{Tx: "t3-4"}, {Tx: "t2"}, {Tx: "t1"}, {Tx: "t1"}}},
+	}
+}
+
+// playRun submits the transactions of a run to a fresh ledger and notes what it
+// says.
+func playRun(t testing.TB, f *vectorFile, r *vectorRun) {
+	t.Helper()
+	s := newStage(t)
+	for i := range r.Submits {
+		v := &r.Submits[i]
+		s.ledger.Advance(v.Advance)
+		if v.Tx == "" {
+			v.Verdict = "time passes"
+			continue
+		}
+		receipt, err := s.ledger.Submit(context.Background(), rawOf(t, f, v.Tx))
+		if v.Verdict = receipt.State.String(); err != nil {
+			if v.Verdict = string(ledger.CodeOf(err)); v.Verdict == "" {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.ledger.Audit(); err != nil {
+		t.Error(err)
+	}
+	r.Payer, r.Payee = s.holds("payer"), s.holds("payee")
+}
+
+func (s *stage) holds(name string) string {
+	s.Helper()
+	coins, err := s.ledger.Unspent(context.Background(), s.keys[name].Address(), ledger.OutPoint{}, 0)
+	if err != nil {
+		s.Fatal(err)
+	}
+	sum := amount.Amount(0)
+	for _, c := range coins {
+		sum += c.Amount
+	}
+	return sumText(sum)
+}
+
+// rawOf finds a transaction by its name in the file.
+func rawOf(t testing.TB, f *vectorFile, name string) []byte {
+	t.Helper()
+	name, unsigned := strings.CutSuffix(name, "-unsigned")
+	raw := ""
+	switch {
+	case name == "t1":
+		raw = f.Contract.T1
+	case name == "t2":
+		raw = f.Refund.Raw
+	default:
+		for _, p := range f.Payments {
+			if name == "t3-"+strconv.FormatUint(uint64(p.Sequence), 10) {
+				raw = p.Raw
+			}
+		}
+	}
+	b := unhex(t, raw)
+	if !unsigned {
+		return b
+	}
+	tx, err := ledger.DecodeTx(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx.Witnesses[0].Signatures[1] = tx.Witnesses[0].Signatures[0] // K1's twice
+	return tx.Encode()
+}
+
+// vectorRefusals are messages out of order or out of bounds; Given counts the
+// example's messages that came before.
+func vectorRefusals(s *stage) []vectorRefusal {
+	c := s.payee.Contract()
+	id, lane := c.ID(), s.lane
+	open := func(change func(*channel.Open)) channel.Message {
+		m := channel.Open{Payer: c.Payer, K1: c.K1, K2: c.K2, Funding: c.Funding, Deposit: c.Deposit, LockTime: c.LockTime}
+		change(&m)
+		return &m
+	}
+	pay := func(sequence uint32, sum amount.Amount, bytes int64, key string) channel.Message {
+		sig, err := s.keys[key].Sign(c.Settlement(sum, sequence).Digest(s.network, c.Lock()))
+		if err != nil {
+			s.Fatal(err)
+		}
+		return &channel.Pay{ID: id, Lane: lane, Bytes: bytes, Payment: channel.Payment{Sequence: sequence, Amount: sum, Signature: sig}}
+	}
+	state := func(sequence uint32, sum amount.Amount) channel.Message {
+		return &channel.State{ID: id, Lane: lane, Payment: pay(sequence, sum, 0, "K1").(*channel.Pay).Payment, Attached: true}
+	}
+	foreign := ledger.NewTransfer(s.t1.Inputs, s.t1.Outputs[:1])
+	const now = vectorOpened
+	list := []struct {
+		name, side string
+		given      int
+		now        uint64
+		m          channel.Message
+	}{
+		{"another K2 than the one on offer", "payee", 0, now, open(func(m *channel.Open) { m.K2 = s.pub("other") })},
+		{"deposit below what is asked for", "payee", 0, now, open(func(m *channel.Open) { m.Deposit = 9_999 })},
+		{"deposit above what is taken", "payee", 0, now, open(func(m *channel.Open) { m.Deposit = 1_000_001 })},
+		{"lock too short", "payee", 0, now, open(func(m *channel.Open) { m.LockTime = now + 3599 })},
+		{"lock too long", "payee", 0, now, open(func(m *channel.Open) { m.LockTime = now + 7*86400 + 1 })},
+		{"lock over already", "payee", 0, now, open(func(m *channel.Open) { m.LockTime = now - 1 })},
+		{"one key for both sides", "payee", 0, now, open(func(m *channel.Open) { m.K1 = c.K2 })},
+		{"payer's account is no key", "payee", 0, now, open(func(m *channel.Open) { m.Payer = ledger.PublicKey{2} })},
+		{"the same channel with another deposit", "payee", 1, now, open(func(m *channel.Open) { m.Deposit = 60_000 })},
+		{"another channel's message", "payee", 1, now, &channel.Close{ID: channel.ID{1}}},
+		{"a payee's message to a payee", "payee", 1, now, &channel.Confirm{ID: id}},
+		{"payment before T1", "payee", 1, now, pay(2, 1953, mib, "K1")},
+		{"T1 of another id", "payee", 1, now, &channel.Fund{ID: id, T1: foreign.Encode()}},
+		{"T1 that is no transaction", "payee", 1, now, &channel.Fund{ID: id, T1: []byte{1, 2, 3}}},
+		{"first settlement signed by somebody else", "payee", 1, now, &channel.Fund{ID: id, T1: s.t1.Encode(), First: pay(1, 0, 0, "other").(*channel.Pay).Payment.Signature}},
+		{"T1 too near the lock", "payee", 1, vectorLock - 1440, s.decode(s.steps[2].Hex)},
+		{"less than is owed", "payee", 6, now, pay(2, 1952, mib, "K1")},
+		{"more than the deposit covers", "payee", 6, now, pay(2, 49_001, mib, "K1")},
+		{"signed by somebody else", "payee", 6, now, pay(2, 1953, mib, "other")},
+		{"the sum falls", "payee", 7, now, pay(3, 1952, mib, "K1")},
+		{"lane bound to another service", "payee", 6, now, &channel.Attach{ID: id, Lane: lane, Tag: channel.Tag{1}}},
+		{"payment near the lock", "payee", 6, vectorLock - 1440, pay(2, 1953, mib, "K1")},
+		{"payment while it settles", "payee", 11, now, pay(5, 11_717, 5*mib, "K1")},
+		{"refund signed by somebody else", "payer", 1, now, &channel.RefundSig{ID: id, Signature: pay(1, 0, 0, "other").(*channel.Pay).Payment.Signature}},
+		{"a payer's message to a payer", "payer", 1, now, &channel.Attach{ID: id}},
+		{"a payment that was never made", "payer", 7, now, state(9, 20_000)},
+	}
+	var out []vectorRefusal
+	for _, l := range list {
+		out = append(out, vectorRefusal{Name: l.name, Side: l.side, Given: l.given, Now: l.now, Hex: hex.EncodeToString(channel.Encode(l.m))})
+	}
+	return out
+}
+
+// refusal brings a fresh side to the point of the example and returns the code
+// with which it refuses.
+func refusal(t testing.TB, f *vectorFile, r *vectorRefusal) channel.Code {
+	t.Helper()
+	s := newStage(t)
+	m := s.decode(r.Hex)
+	err := s.upTo(f, r, m)
+	var refused *channel.Refusal
+	if !errors.As(err, &refused) {
+		t.Errorf("%s: %v, not refused", r.Name, err)
+		return 0
+	}
+	return refused.Code
+}
+
+func (s *stage) upTo(f *vectorFile, r *vectorRefusal, last channel.Message) error {
+	s.Helper()
+	if r.Side == "payee" && r.Given == 0 {
+		_, err := s.newPayee(last.(*channel.Open), r.Now)
+		return err
+	}
+	for i := range r.Given {
+		s.feed(&f.Example[i], r.Side)
+	}
+	if r.Side == "payer" {
+		s.payer.Tick(r.Now)
+		return s.payer.Step(last)
+	}
+	// Only the time is new: what a Tick would start has not happened yet.
+	if r.Now != vectorOpened {
+		s.payee = channel.RestorePayee(s.payee.Snapshot(), s.keys["K2"], r.Now)
+	}
+	return s.payee.Step(last)
+}
+
+// feed gives one message of the example to the side it is for, and answers what
+// that side asks of the ledger. What the side itself sent before is its own.
+func (s *stage) feed(step *vectorStep, side string) {
+	s.Helper()
+	m := s.decode(step.Hex)
+	switch {
+	case m.Type() == channel.TypeQuote || step.From == side && side == "payee":
+		return
+	case step.From == side:
+		s.repeat(m)
+		return
+	case side == "payer":
+		if err := s.payer.Step(m); err != nil {
+			s.Fatal(err)
+		}
+		s.payer.Ready()
+		return
+	case m.Type() == channel.TypeOpen:
+		s.payee = s.accept(m.(*channel.Open))
+	default:
+		if err := s.payee.Step(m); err != nil {
+			s.Fatal(err)
+		}
+	}
+	for rd := s.payee.Ready(); !rd.Empty(); rd = s.payee.Ready() {
+		for _, e := range rd.Events {
+			if e.Kind == channel.EventAttached {
+				if err := s.payee.Tariff(e.Lane, e.Bytes, e.From, channel.Tariff{{From: 0, Price: vectorPrice}}); err != nil {
+					s.Fatal(err)
+				}
+			}
+		}
+		for _, t := range rd.Tasks {
+			if t.Kind != channel.TaskSettle { // the answer is still awaited
+				s.do(t, s.payee.LookedUp, s.payee.Submitted)
+			}
+		}
+	}
+}
+
+// repeat makes the payer send what it sent in the example.
+func (s *stage) repeat(m channel.Message) {
+	s.Helper()
+	switch m := m.(type) {
+	case *channel.Attach:
+		if _, err := s.payer.Attach(m.Tag, m.From, channel.Tariff{{From: 0, Price: vectorPrice}}); err != nil {
+			s.Fatal(err)
+		}
+	case *channel.Pay:
+		if err := s.payer.Pay(m.Lane, m.Bytes); err != nil {
+			s.Fatal(err)
+		}
+	}
+	s.payer.Ready()
+}
+
+func readVectors(t *testing.T) vectorFile {
+	t.Helper()
+	text, err := os.ReadFile(filepath.FromSlash(vectorPath))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var f vectorFile
+	if err := json.Unmarshal(text, &f); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// TestVectors checks the file as another implementation would: from its texts.
+func TestVectors(t *testing.T) {
+	f := readVectors(t)
+	if len(f.Messages) < 12 || len(f.Malformed) < 10 || len(f.Runs) < 5 || len(f.Refusals) < 20 {
+		t.Fatal("vectors are missing")
+	}
+	types := map[uint8]bool{}
+	for _, v := range f.Messages {
+		types[v.Type] = true
+		m, err := channel.Decode(unhex(t, v.Hex))
+		if err != nil {
+			t.Errorf("%s: %v", v.Name, err)
+			continue
+		}
+		var want, got any
+		if err := errors.Join(json.Unmarshal(v.Fields, &want), json.Unmarshal(fieldsOf(m), &got)); err != nil {
+			t.Fatal(err)
+		}
+		if again := hex.EncodeToString(channel.Encode(m)); again != v.Hex || uint8(m.Type()) != v.Type || !reflect.DeepEqual(want, got) {
+			t.Errorf("%s: type %d, fields %v, again %s", v.Name, m.Type(), got, again)
+		}
+	}
+	if len(types) != 11 {
+		t.Errorf("%d of 11 types have a vector", len(types))
+	}
+	for _, v := range f.Malformed {
+		if m, err := channel.Decode(unhex(t, v.Hex)); !errors.Is(err, channel.ErrMessage) {
+			t.Errorf("%s: read as %+v (%v)", v.Name, m, err)
+		}
+	}
+	for _, r := range f.Runs {
+		want := r
+		want.Submits = append([]vectorVerdict(nil), r.Submits...)
+		playRun(t, &f, &r)
+		if !reflect.DeepEqual(r, want) {
+			t.Errorf("run %q: %+v, want %+v", r.Name, r, want)
+		}
+	}
+	for _, r := range f.Refusals {
+		if code := refusal(t, &f, &r); uint8(code) != r.Code || code.String() != r.Word {
+			t.Errorf("%s: refused with %v, want %s", r.Name, code, r.Word)
+		}
+	}
+}
+
+// TestVectorsSums checks the example's arithmetic and every signature with
+// nothing but the prices, the ledger's rules and the keys.
+func TestVectorsSums(t *testing.T) {
+	f := readVectors(t)
+	keys := map[string]ledger.PublicKey{}
+	for _, k := range f.Keys {
+		keys[k.Name] = k.Public
+	}
+	deposit, _ := strconv.ParseInt(f.Contract.Deposit, 10, 64)
+	sum, at, price := int64(0), int64(0), int64(vectorPrice)
+	last := int64(0)
+	for _, step := range f.Example {
+		switch step.Type {
+		case "quote":
+			sum += price * (step.Position - at) >> 30
+			at = step.Position
+			price, _ = strconv.ParseInt(step.Price, 10, 64)
+		case "pay":
+			owed := sum + price*(step.Position-at)>>30
+			if got := strconv.FormatInt(owed, 10); got != step.Owed {
+				t.Errorf("at byte %d: %s owed, computed %s", step.Position, step.Owed, got)
+			}
+			last = owed
+		}
+	}
+	if last != 8788 {
+		t.Errorf("the example ends at %d, the specification says 8788", last)
+	}
+	for _, p := range f.Payments {
+		tx, err := ledger.DecodeTx(unhex(t, p.Raw))
+		if err != nil {
+			t.Fatal(err)
+		}
+		digest := tx.Digest(f.Network, ledger.Joint(keys["K1"], keys["K2"]))
+		if hex.EncodeToString(digest[:]) != p.Digest || tx.ID(f.Network).String() != p.ID || tx.Sequence != p.Sequence {
+			t.Errorf("T3 number %d: digest %x, id %s", p.Sequence, digest, tx.ID(f.Network))
+		}
+		for who, sig := range map[string]string{"K1": p.K1, "K2": p.K2} {
+			if !ledger.VerifySignature(keys[who], digest, ledger.Signature(unhex(t, sig))) {
+				t.Errorf("T3 number %d: %s's signature does not verify", p.Sequence, who)
+			}
+		}
+		total := int64(0)
+		for _, o := range tx.Outputs {
+			total += int64(o.Amount)
+		}
+		if total != deposit {
+			t.Errorf("T3 number %d pays %d of %d", p.Sequence, total, deposit)
+		}
+	}
+}
