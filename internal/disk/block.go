@@ -12,22 +12,25 @@ import (
 // the bytes of a block belong to the caller that claimed it until it is ready,
 // those before the cursor and not yet queued to the hashing caller.
 type partial struct {
-	piece   uint32
-	size    int64
-	chunks  [][]byte // nil = not there yet, or handed to the writers
-	claimed []uint64 // blocks
-	ready   []uint64
-	cursor  int64     // bytes hashed
-	hash    hash.Hash // nil without version 1
-	sum     [hashSize]byte
-	leaves  []byte // version 2: the hash of each block that is ready
-	scratch []byte
-	hashing bool
-	done    bool // verified or given up: no more blocks
-	failed  bool // hash is wrong
-	err     error
-	busy    int // Block calls inside
-	pending int // chunks queued or being written
+	piece     uint32
+	size      int64
+	chunks    [][]byte // nil = not there yet, or handed to the writers
+	claimed   []uint64 // blocks
+	ready     []uint64
+	cursor    int64     // bytes hashed
+	hash      hash.Hash // nil without version 1
+	sum       [hashSize]byte
+	leaves    []byte   // version 2: the hash of each block that is ready
+	authors   []uint32 // who sent each block that is ready
+	scratch   []byte
+	hashing   bool
+	done      bool // verified or given up: no more blocks
+	failed    bool // hash is wrong, or forgotten
+	forgotten bool // what is queued need not be written
+	lost      bool // a write failed
+	err       error
+	busy      int // Block calls inside
+	pending   int // chunks queued or being written
 }
 
 // spareLimit bounds the partials kept for reuse.
@@ -38,6 +41,12 @@ const spareLimit = 256
 // by more than the Pool's budget. Verified and Failed are returned to the call
 // that completed the hash, which need not be the last one.
 func (s *Store) Block(piece, begin uint32, data []byte) (Result, error) {
+	return s.BlockFrom(0, piece, begin, data)
+}
+
+// BlockFrom is Block with a note of who sent it, which [Store.Blame] returns
+// when the piece fails.
+func (s *Store) BlockFrom(author, piece, begin uint32, data []byte) (Result, error) {
 	if int64(piece) >= int64(s.pieces) || begin%BlockSize != 0 || int64(begin) >= s.pieceSize(piece) ||
 		int64(len(data)) != s.blockSize(piece, begin) {
 		return Failed, fmt.Errorf("store block of %d bytes at %d of piece %d: %w", len(data), begin, piece, ErrBlock)
@@ -67,6 +76,7 @@ func (s *Store) Block(piece, begin uint32, data []byte) (Result, error) {
 	}
 	dst := p.chunks[chunk][int64(begin)-chunk*s.chunk:]
 	p.claimed[block/64] |= 1 << (block % 64)
+	p.authors[block] = author
 	p.busy++
 	s.calls++
 	s.mu.Unlock()
@@ -116,7 +126,7 @@ func (s *Store) Forget(piece uint32) {
 	if p == nil || p.done {
 		return
 	}
-	p.done, p.failed = true, true
+	p.done, p.failed, p.forgotten = true, true, true
 	for p.busy > 0 || p.pending > 0 {
 		s.cond.Wait()
 	}
@@ -134,6 +144,7 @@ func (s *Store) newPartial(piece uint32) *partial {
 			chunks:  make([][]byte, (min(s.pieceLength, s.total)+s.chunk-1)/s.chunk),
 			claimed: make([]uint64, (blocks+63)/64),
 			ready:   make([]uint64, (blocks+63)/64),
+			authors: make([]uint32, blocks),
 		}
 		if s.v1 {
 			p.hash = sha1.New()
@@ -144,6 +155,7 @@ func (s *Store) newPartial(piece uint32) *partial {
 	}
 	clear(p.claimed)
 	clear(p.ready)
+	clear(p.authors)
 	if s.v1 {
 		p.hash.Reset()
 	}
@@ -154,7 +166,7 @@ func (s *Store) newPartial(piece uint32) *partial {
 		})
 	}
 	p.piece, p.size, p.cursor = piece, s.pieceSize(piece), 0
-	p.hashing, p.done, p.failed, p.err = false, false, false, nil
+	p.hashing, p.done, p.failed, p.forgotten, p.lost, p.err = false, false, false, false, false, nil
 	s.active[piece] = p
 	return p
 }
@@ -225,10 +237,10 @@ func (s *Store) advance(p *partial) (Result, error) {
 	ok, err := s.verdict(p.piece, sum, &root)
 	if !ok {
 		p.failed = true
-		s.blame(p)
 		for p.pending > 0 { // a late write must not meet the next attempt
 			s.cond.Wait()
 		}
+		s.blame(p)
 		return Failed, err
 	}
 	s.setDone(p.piece, true)

@@ -172,8 +172,8 @@ type Store struct {
 	failure error    // of Sync, sticky
 	calls   int      // running Block calls
 	closed  bool
-	layers  map[int][]byte    // of files whose layer came late
-	blamed  map[uint32][]byte // block hashes of pieces that failed
+	layers  map[int][]byte     // of files whose layer came late
+	blamed  map[uint32]attempt // block hashes of pieces that failed
 
 	queue writeQueue // under pool.mu
 }

@@ -35,3 +35,63 @@ func TestForget(t *testing.T) {
 	tor.wait(3)
 	tor.onDisk(t.Fatalf)
 }
+
+// TestBlameLargePiece: of a version 1 piece whose beginning was on its way to
+// the disk when it failed, the bad block and who sent it are told.
+func TestBlameLargePiece(t *testing.T) {
+	tor := newTorrent(t.TempDir(), testPool(t, PoolConfig{}), 4<<20, File{Path: "a", Length: 8<<20 + 5})
+	s := mustOpen(t, tor.config())
+	defer s.Close()
+	const bad = 7 * BlockSize
+	author := func(begin uint32) uint32 { return 100 + begin/BlockSize%3 }
+	deliver := func(spoil bool) (last Result) {
+		for _, k := range tor.blocks() {
+			if k[0] != 0 {
+				continue
+			}
+			b := tor.block(k)
+			if spoil && k[1] == bad {
+				b = append([]byte{^b[0]}, b[1:]...)
+			}
+			r, err := s.BlockFrom(author(k[1]), k[0], k[1], b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r != Stored {
+				last = r
+			}
+		}
+		return last
+	}
+	if r := deliver(true); r != Failed {
+		t.Fatalf("the spoiled piece is %v", r)
+	}
+	got, authors := s.Blame(0)
+	if r := deliver(false); r != Verified {
+		t.Fatalf("the right piece is %v", r)
+	}
+	tor.wait(1)
+	want, err := s.Leaves(0)
+	if err != nil || len(got) != len(want) || len(authors) != 256 {
+		t.Fatalf("%d bytes, want %d, of %d authors, %v", len(got), len(want), len(authors), err)
+	}
+	for b := range authors {
+		if same := string(got[b*32:][:32]) == string(want[b*32:][:32]); same == (b*BlockSize == bad) || authors[b] != author(uint32(b*BlockSize)) {
+			t.Errorf("block %d: same %v, by %d", b, same, authors[b])
+		}
+	}
+	s.mu.Lock()
+	s.blame(&partial{piece: 1, size: s.pieceSize(1), lost: true, authors: make([]uint32, 300)})
+	s.mu.Unlock()
+	if leaves, _ := s.Blame(1); leaves != nil {
+		t.Error("what the disk lost is blamed on somebody")
+	}
+	for p := range uint32(3 * maxBlamed) {
+		s.mu.Lock()
+		s.blame(&partial{piece: p % 3, size: s.pieceSize(p % 3), chunks: make([][]byte, 300), authors: make([]uint32, 300)})
+		s.mu.Unlock()
+	}
+	if len(s.blamed) > maxBlamed {
+		t.Errorf("%d failed pieces are kept", len(s.blamed))
+	}
+}

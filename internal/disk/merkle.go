@@ -2,6 +2,7 @@ package disk
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 
 	"github.com/bttnet/btt/metainfo"
@@ -108,37 +109,81 @@ func (l *layout) treeRoot(piece uint32, leaves []byte, scratch *[]byte) [leafSiz
 	return metainfo.PieceRoot(*scratch, l.files[i].Length, l.pieceLength)
 }
 
-// Blame returns the block hashes (32 bytes each) of the latest attempt at a
-// version 2 piece that failed, to find out which blocks were bad, and forgets
-// them; nil = not known.
-func (s *Store) Blame(piece uint32) []byte {
+// attempt is what is kept of a piece that failed.
+type attempt struct {
+	leaves  []byte
+	authors []uint32
+}
+
+// Blame tells of the latest attempt at a piece that failed, and forgets it: the
+// block hashes (32 bytes each, as [Store.Leaves] has them) and who sent each
+// block ([Store.BlockFrom]; 0 for padding). Both are nil if that is not known;
+// a bad block is one whose hash differs once the piece is right.
+func (s *Store) Blame(piece uint32) (leaves []byte, authors []uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b := s.blamed[piece]
+	a := s.blamed[piece]
 	delete(s.blamed, piece)
-	return b
+	return a.leaves, a.authors
 }
 
-// blame keeps the block hashes of a failed attempt; s.mu is held.
+// blame keeps the block hashes of a failed attempt, nothing of which is being
+// written. s.mu is held but for the hashing; the caller counts as busy.
 func (s *Store) blame(p *partial) {
-	if !s.v2 {
-		return
+	a := attempt{authors: append([]uint32(nil), p.authors[:(p.size+BlockSize-1)/BlockSize]...)}
+	if s.v2 {
+		a.leaves = append(a.leaves, p.leaves[:s.leaves(p.piece)*leafSize]...)
+		a.authors = a.authors[:len(a.leaves)/leafSize]
+	} else if !p.lost {
+		s.mu.Unlock()
+		a.leaves = s.partialLeaves(p)
+		s.mu.Lock()
 	}
 	if s.blamed == nil || len(s.blamed) >= maxBlamed {
-		s.blamed = make(map[uint32][]byte)
+		s.blamed = make(map[uint32]attempt)
 	}
-	s.blamed[p.piece] = append([]byte(nil), p.leaves[:s.leaves(p.piece)*leafSize]...)
+	if a.leaves != nil {
+		s.blamed[p.piece] = a
+	}
 }
 
-// Leaves reads a version 2 piece and returns the hashes of its blocks, 32 bytes
-// each. The piece should be one that is Written.
+// partialLeaves hashes the blocks of a piece that is partly in memory, partly
+// in its files; nil if it cannot be read.
+func (s *Store) partialLeaves(p *partial) (leaves []byte) {
+	buf := make([]byte, BlockSize)
+	for at := int64(0); at < p.size; at += BlockSize {
+		b := buf[:min(BlockSize, p.size-at)]
+		if chunk := p.chunks[at/s.chunk]; chunk != nil {
+			b = chunk[at%s.chunk:][:len(b)]
+		} else if s.readAt(b, int64(p.piece)*s.pieceLength+at) != nil {
+			return nil
+		}
+		leaf := sha256.Sum256(b)
+		leaves = append(leaves, leaf[:]...)
+	}
+	return leaves
+}
+
+// ErrUnread says that a piece could not be read from its files.
+var ErrUnread = errors.New("piece cannot be read")
+
+// Leaves reads a piece and returns the hashes of its blocks, 32 bytes each: in
+// version 2 those of the tree. The piece should be one that is Written.
 func (s *Store) Leaves(piece uint32) ([]byte, error) {
-	if int64(piece) >= int64(s.pieces) || !s.v2 {
+	if int64(piece) >= int64(s.pieces) {
 		return nil, fmt.Errorf("hash blocks of piece %d: %w", piece, ErrBlock)
 	}
-	h := newHasher(s)
-	if err := h.piece(piece); err != nil {
-		return nil, err
+	if s.v2 {
+		h := newHasher(s)
+		if err := h.piece(piece); err != nil {
+			return nil, err
+		}
+		return h.leaves, nil
 	}
-	return h.leaves, nil
+	size := s.pieceSize(piece)
+	leaves := s.partialLeaves(&partial{piece: piece, size: size, chunks: make([][]byte, (size+s.chunk-1)/s.chunk)})
+	if leaves == nil {
+		return nil, fmt.Errorf("hash blocks of piece %d: %w", piece, ErrUnread)
+	}
+	return leaves, nil
 }

@@ -106,7 +106,10 @@ func TestBlame(t *testing.T) {
 		if r, err := tor.deliver(s, 1); r != Failed || err != nil {
 			t.Fatalf("bad piece: %v, %v", r, err)
 		}
-		got := s.Blame(1)
+		got, authors := s.Blame(1)
+		if len(authors) != len(got)/sha256.Size {
+			t.Fatalf("%d authors of %d blocks", len(authors), len(got)/sha256.Size)
+		}
 		want := metainfo.AppendLeaves(nil, good[:100_000-64<<10])
 		if len(got) != len(want) {
 			t.Fatalf("%d bytes of hashes, want %d", len(got), len(want))
@@ -116,7 +119,7 @@ func TestBlame(t *testing.T) {
 				t.Errorf("block %d: same = %v", b, same)
 			}
 		}
-		if s.Blame(1) != nil {
+		if again, _ := s.Blame(1); again != nil {
 			t.Error("told twice")
 		}
 		copy(tor.data[64<<10:], good)

@@ -12,7 +12,7 @@ type job struct {
 	slab    []byte
 	off     int64
 	n       int
-	skip    bool // its piece failed meanwhile
+	skip    bool // its piece was given up meanwhile
 }
 
 // writeQueue is a Store's share of the Pool's queue, under Pool.mu.
@@ -116,7 +116,7 @@ func (w *writer) run(s *Store) {
 	s.mu.Lock()
 	for i := range w.batch {
 		j := &w.batch[i]
-		j.skip = j.partial.failed || j.partial.err != nil
+		j.skip = j.partial.forgotten || j.partial.err != nil
 	}
 	s.mu.Unlock()
 	slices.SortFunc(w.batch, func(a, b job) int { return cmp.Compare(a.off, b.off) })
@@ -169,6 +169,7 @@ func (s *Store) written(p *partial, err error) {
 		p.done = true
 		s.setDone(p.piece, false)
 	}
+	p.lost = p.lost || err != nil
 	event := Event{Kind: Written, Piece: p.piece}
 	tell := p.done && !p.failed && p.pending == 0
 	if tell && p.err != nil {

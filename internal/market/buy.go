@@ -15,6 +15,10 @@ func (t *Torrent) onResponse(p *Trade, r speed.BidResponse) {
 		p.peer.Kick(fmt.Errorf("read bid response: %w", err))
 		return
 	}
+	if _, banned := t.node.Standing(terms.Account.Address(), p.peer.Addr().Addr(), t.swarm.Now()); banned {
+		p.peer.Kick(ErrBanned)
+		return
+	}
 	if !t.node.Buy || t.swarm.Phase() != Downloading {
 		return
 	}

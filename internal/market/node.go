@@ -74,6 +74,17 @@ func (k *Node) Fail(account ledger.Address, addr netip.Addr, now time.Time) (ban
 	return k.penalties.Fail(now, account, judged(addr)).Ban
 }
 
+// Spoiled bans an account that sent data that failed its hash (R12.4): nothing
+// is bought from it, nor sold to it, for a time that grows.
+func (k *Node) Spoiled(account ledger.Address, now time.Time) {
+	now = k.clock(now)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for range speed.BanAfter {
+		k.penalties.Fail(now, account, netip.Addr{})
+	}
+}
+
 // Standing says whether a peer may buy now, and whether it is banned.
 func (k *Node) Standing(account ledger.Address, addr netip.Addr, now time.Time) (eligible, banned bool) {
 	now = k.clock(now)

@@ -277,6 +277,9 @@ func (t *Torrent) Tick() {
 // ErrUnpaid says that a peer is refused because it did not pay for its slot.
 var ErrUnpaid = errors.New("peer did not pay for its slot")
 
+// ErrBanned says that a peer sells by an account that is banned.
+var ErrBanned = errors.New("peer's account is banned")
+
 // Receive handles a btt_speed message.
 func (t *Torrent) Receive(p *Trade, payload []byte) {
 	if t == nil || p.session == nil {

@@ -50,6 +50,9 @@ type credit struct {
 // NewTrade makes the book about a peer that was not met yet.
 func NewTrade(p Peer) *Trade { return &Trade{peer: p} }
 
+// Provider is the account that the peer sells by; zero = not known.
+func (p *Trade) Provider() ledger.Address { return p.provider }
+
 // Trading says whether the peer takes part.
 func (p *Trade) Trading() bool { return p.session != nil && p.link != nil }
 

@@ -46,7 +46,8 @@ type Owner interface {
 
 // Store is where blocks go and come from; [disk.Store] is one.
 type Store interface {
-	Block(piece, begin uint32, data []byte) (disk.Result, error)
+	// BlockFrom takes a block; author is the connection that brought it.
+	BlockFrom(author, piece, begin uint32, data []byte) (disk.Result, error)
 	Read(buf []byte, piece, begin uint32) error
 }
 

@@ -30,7 +30,7 @@ type memory struct {
 	result disk.Result
 }
 
-func (m *memory) Block(piece, begin uint32, data []byte) (disk.Result, error) {
+func (m *memory) BlockFrom(_, piece, begin uint32, data []byte) (disk.Result, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.blocks[request{piece, begin, uint32(len(data))}]++
@@ -539,7 +539,7 @@ func BenchmarkBlockIn(b *testing.B) { benchmarkIn(b) }
 
 type sink struct{ memory }
 
-func (*sink) Block(uint32, uint32, []byte) (disk.Result, error) { return disk.Stored, nil }
+func (*sink) BlockFrom(uint32, uint32, uint32, []byte) (disk.Result, error) { return disk.Stored, nil }
 
 func benchmarkIn(b *testing.B) {
 	ours, theirs := socketPair(b)

@@ -173,7 +173,7 @@ func (c *Conn) block(m *wire.Message) error {
 	}
 	c.Received.Add(int64(len(m.Payload)))
 	c.lastBlock.Store(time.Now().UnixNano())
-	res, err := store.Block(m.Index, m.Begin, m.Payload)
+	res, err := store.BlockFrom(c.ID, m.Index, m.Begin, m.Payload)
 	if err != nil {
 		return fmt.Errorf("store block: %w", err)
 	}

@@ -1,9 +1,8 @@
 package swarm
 
 import (
-	"bytes"
 	"fmt"
-	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/bttnet/btt/metainfo"
@@ -11,8 +10,8 @@ import (
 )
 
 const (
-	// maxCases is the number of failed pieces looked into at once; of what comes
-	// beyond, all who took part are blamed alike.
+	// maxCases is the number of failed pieces looked into at once; what comes
+	// beyond waits until the piece is right.
 	maxCases = 16
 	// caseTries is how many peers are asked for the hashes of a piece's blocks.
 	caseTries = 3
@@ -21,54 +20,17 @@ const (
 // badCase is a version 2 piece that failed and that several peers sent: the
 // hashes of its blocks tell whose was bad (BEP 52).
 type badCase struct {
-	piece   uint32
-	root    [32]byte // of the piece
-	got     []byte   // hashes of the blocks that came
-	authors []uint32 // who sent each
-	addrs   map[uint32]netip.Addr
-	asked   askedHashes
-	tries   int
-}
-
-// onBadPiece handles a piece that failed its hash: all its blocks are fetched
-// again and those who sent them answer for it.
-func (s *Swarm) onBadPiece(piece uint32) {
-	got := s.store.Blame(piece)
-	authors := s.picker.Authors(nil, piece)
-	s.ids = s.picker.Contributors(s.ids[:0], piece)
-	s.picker.Reset(piece)
-	for _, id := range s.ids {
-		if m := s.peers[id]; m != nil {
-			m.trade.Uncredit(piece)
-		}
-	}
-	s.cfg.Log.Warn("piece failed its hash", "piece", piece, "peers", len(s.ids))
-	if len(s.ids) == 1 || !s.openCase(piece, got, authors) {
-		s.blame(s.ids)
-	}
-	s.feedAll()
-}
-
-// blame punishes all who sent blocks of a bad piece: who was alone at once, the
-// others when it happens again and again.
-func (s *Swarm) blame(ids []uint32) {
-	for _, id := range ids {
-		m := s.peers[id]
-		if m == nil {
-			continue
-		}
-		m.bad++
-		if len(ids) == 1 || m.bad >= maxBadPieces {
-			s.ban(m.addr.Addr(), errBadData)
-			s.kick(m, errBadData)
-		}
-	}
+	piece uint32
+	root  [32]byte // of the piece
+	got   attempt
+	asked askedHashes
+	tries int
 }
 
 // openCase asks for the hashes of a bad piece's blocks; false = that cannot be.
-func (s *Swarm) openCase(piece uint32, got []byte, authors []uint32) bool {
-	n := len(got) / wire.HashLen
-	if n < 2 || len(authors) < n || len(s.cases) >= maxCases || s.torrent == nil {
+func (s *Swarm) openCase(piece uint32, got attempt) bool {
+	n := len(got.leaves) / wire.HashLen
+	if n < 2 || len(got.ids) < n || len(s.cases) >= maxCases || s.torrent == nil {
 		return false
 	}
 	i, root, ok := s.rootOf(piece)
@@ -89,12 +51,7 @@ func (s *Swarm) openCase(piece uint32, got []byte, authors []uint32) bool {
 	if !r.Sane() {
 		return false
 	}
-	c := &badCase{piece: piece, root: root, got: got, authors: authors, addrs: map[uint32]netip.Addr{}}
-	for _, id := range authors {
-		if m := s.peers[id]; m != nil {
-			c.addrs[id] = m.addr.Addr()
-		}
-	}
+	c := &badCase{piece: piece, root: root, got: got}
 	if s.cases == nil {
 		s.cases = make(map[wire.HashRange]*badCase)
 	}
@@ -139,21 +96,10 @@ func (s *Swarm) askCase(r wire.HashRange, c *badCase) {
 		}
 	}
 	delete(s.cases, r)
-	s.blame(c.suspects())
+	s.suspect(c.piece, c.got)
 }
 
-func (c *badCase) sent(id uint32) bool {
-	_, ok := c.addrs[id]
-	return ok
-}
-
-func (c *badCase) suspects() []uint32 {
-	ids := make([]uint32, 0, len(c.addrs))
-	for id := range c.addrs {
-		ids = append(ids, id)
-	}
-	return ids
-}
+func (c *badCase) sent(id uint32) bool { return slices.Contains(c.got.ids, id) }
 
 // tickCases asks others where no answer came.
 func (s *Swarm) tickCases() {
@@ -175,27 +121,13 @@ func (s *Swarm) gotBlockHashes(m *member, r *wire.HashRange, hashes []byte) {
 	}
 	proof := metainfo.Proof{Hashes: hashes}
 	if proof.Verify(c.root) != nil {
-		s.ban(m.addr.Addr(), errBadHashes)
-		s.kick(m, errBadHashes)
+		s.ban(s.authorOf(m), errBadHashes)
 		s.askCase(*r, c)
 		return
 	}
 	delete(s.cases, *r)
-	guilty := map[uint32]int{}
-	for b := range len(c.got) / wire.HashLen {
-		at := b * wire.HashLen
-		if !bytes.Equal(c.got[at:at+wire.HashLen], hashes[at:at+wire.HashLen]) {
-			guilty[c.authors[b]]++
-		}
-	}
-	for id, blocks := range guilty {
-		why := fmt.Errorf("%d blocks of piece %d: %w", blocks, c.piece, errBadData)
-		if addr, ok := c.addrs[id]; ok {
-			s.ban(addr, why)
-		}
-		if m := s.peers[id]; m != nil {
-			s.kick(m, why)
-		}
+	for who := range guilty([]attempt{c.got}, hashes) {
+		s.ban(who, fmt.Errorf("blocks of piece %d: %w", c.piece, errBadData))
 	}
 }
 

@@ -2,7 +2,7 @@ package swarm
 
 import (
 	"fmt"
-	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -96,11 +96,11 @@ func (v *visitor) gone() bool {
 	return v.end
 }
 
-var _ io.Closer = (*visitor)(nil)
-
 // Close ends the connection.
 func (v *visitor) Close() error {
 	err := v.net.Close()
 	synctest.Wait()
 	return err
 }
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -223,9 +223,9 @@ func (s *Swarm) feed(m *member) {
 	if n == 0 {
 		return
 	}
-	who := picker.Peer{ID: m.conn.ID, Bits: m.bits, Seed: m.seed, Whole: m.trade.Paying(), Fast: true, Snubbed: m.snubbed}
+	who := picker.Peer{ID: m.conn.ID, Bits: m.bits, Seed: m.seed, Whole: m.trade.Paying() || m.parole, Fast: true, Snubbed: m.snubbed}
 	s.leases = s.picker.Lease(s.leases[:0], who, n)
-	if len(s.leases) == 0 && who.Whole && s.unmix(&who) {
+	if len(s.leases) == 0 && who.Whole && s.mix(m, &who) {
 		s.leases = s.picker.Lease(s.leases, who, n)
 	}
 	if len(s.leases) > 0 {
@@ -233,6 +233,15 @@ func (s *Swarm) feed(m *member) {
 		return
 	}
 	s.updateInterest(m)
+}
+
+// mix finds work for a peer that is to get whole pieces when there are none left.
+func (s *Swarm) mix(m *member, who *picker.Peer) bool {
+	if m.trade.Paying() {
+		return s.unmix(who)
+	}
+	who.Whole = false // on parole: better shared than never
+	return true
 }
 
 // unmix makes a piece free for a peer that is paid for whole pieces (A23) when
@@ -267,7 +276,10 @@ func (s *Swarm) feedAll() {
 }
 
 // onVerified runs when a piece's hash was right; it is not on disk yet.
-func (s *Swarm) onVerified(piece uint32) { s.market.Verified(piece) }
+func (s *Swarm) onVerified(piece uint32) {
+	s.absolve(piece)
+	s.market.Verified(piece)
+}
 
 // onDisk handles what the disk's writers report.
 func (s *Swarm) onDisk(e disk.Event) {
@@ -287,6 +299,7 @@ func (s *Swarm) onWritten(piece uint32) {
 	}
 	s.picker.SetHave(piece)
 	s.pieces.Set(piece)
+	s.settleBlame(piece)
 	s.dirty, s.kept = true, nil
 	for _, m := range s.peers {
 		if !m.seed && !m.bits.Has(int(piece)) {

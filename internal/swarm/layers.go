@@ -122,8 +122,7 @@ func (s *Swarm) gotLayer(m *member, r *wire.HashRange, hashes, uncles []byte) bo
 	proof := metainfo.Proof{Index: int(r.Index), Hashes: hashes, Uncles: uncles}
 	if proof.Verify(r.Root) != nil {
 		f.queue = append(f.queue, *r)
-		s.ban(m.addr.Addr(), errBadHashes)
-		s.kick(m, errBadHashes)
+		s.ban(s.authorOf(m), errBadHashes)
 		return true
 	}
 	l := f.files[r.Root]

@@ -163,8 +163,7 @@ func (s *Swarm) finishMetadata(f *metadataFetch) {
 		for _, p := range f.pieces {
 			if m := s.peers[p.from]; m != nil && m.ext.Metadata != 0 {
 				m.ext.Metadata = 0
-				s.ban(m.addr.Addr(), errNoMetadata)
-				s.kick(m, errNoMetadata)
+				s.ban(s.authorOf(m), errNoMetadata)
 			}
 		}
 		s.fetchMetadata()

@@ -59,7 +59,8 @@ type member struct {
 	rateDown, rateUp         int64 // bytes in the last second, smoothed
 	sentAt                   time.Time
 	joined                   time.Time
-	bad                      int // failed pieces it shared in
+	bad                      int  // failed pieces it shared in
+	parole                   bool // it shared in one last: it gets pieces of its own
 
 	hashMember
 
@@ -88,7 +89,7 @@ var (
 // learn remembers an address.
 func (s *Swarm) learn(a netip.AddrPort) {
 	a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
-	if !a.IsValid() || a.Port() == 0 || len(s.known) >= maxKnown || s.isBanned(a.Addr()) || s.blocked(a.Addr()) {
+	if !a.IsValid() || a.Port() == 0 || len(s.known) >= maxKnown || s.bans.hasAddr(a.Addr(), s.now) || s.blocked(a.Addr()) {
 		return
 	}
 	if _, ok := s.known[a]; !ok {
@@ -190,7 +191,7 @@ func (s *Swarm) refusal(in *Incoming) error {
 		return errors.New("torrent is being checked")
 	case in.Handshake.PeerID == s.cfg.PeerID:
 		return errSelf
-	case s.isBanned(in.Addr.Addr()):
+	case s.bans.has(in.Addr.Addr(), in.Handshake.PeerID, s.now):
 		return errBanned
 	case s.blocked(in.Addr.Addr()):
 		return errBlocked
@@ -263,6 +264,7 @@ func (s *Swarm) drop(m *member, err error) {
 		s.picker.Return(m.conn.ID)
 		s.uncount(m)
 	}
+	s.remember(m)
 	s.totals.Downloaded += m.conn.Received.Load()
 	s.totals.Uploaded += m.conn.Sent.Load()
 	if k := s.left(m); k != nil && errors.Is(err, errUseless) {
@@ -273,38 +275,13 @@ func (s *Swarm) drop(m *member, err error) {
 		s.fail(err)
 	}
 	if errors.Is(err, peer.ErrHostile) {
-		s.ban(m.addr.Addr(), err)
+		s.ban(s.authorOf(m), err)
 	}
 	if m.unchoked {
 		s.cfg.FreeSlot()
 	}
 	s.feedAll()
 	s.cfg.Log.Debug("peer left", "addr", m.addr, "err", err)
-}
-
-// banTime is how long an address stays banned.
-const banTime = time.Hour
-
-// ban refuses an address for a time. Loopback addresses stand for many peers
-// and are not banned; payment failures follow the ledger account anyway.
-func (s *Swarm) ban(a netip.Addr, why error) {
-	a = a.Unmap()
-	s.cfg.Log.Warn("peer banned", "addr", a, "reason", why)
-	if a.IsLoopback() {
-		return
-	}
-	if len(s.banned) >= maxBanned {
-		for old := range s.banned {
-			delete(s.banned, old)
-			break
-		}
-	}
-	s.banned[a] = s.now.Add(banTime)
-}
-
-func (s *Swarm) isBanned(a netip.Addr) bool {
-	until, ok := s.banned[a.Unmap()]
-	return ok && s.now.Before(until)
 }
 
 // kick ends a connection from the swarm's side.

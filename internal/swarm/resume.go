@@ -166,6 +166,7 @@ func (s *Swarm) shutdown() {
 		m.conn.Close(ErrClosed)
 	}
 	s.market.Close()
+	s.judges.Wait()
 	if s.store != nil {
 		if s.cfg.Resume != nil && s.state != Checking && s.failure == nil && s.changed() {
 			if err := s.lastSave(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,10 +32,6 @@ const (
 	maxKnown = 2000
 	// maxHalfOpen is the greatest number of connections being made at once.
 	maxHalfOpen = 30
-	// maxBanned is the greatest number of addresses banned.
-	maxBanned = 4096
-	// maxBadPieces is the number of failed pieces a peer may have shared in.
-	maxBadPieces = 3
 
 	tickEvery     = time.Second
 	snubAfter     = 45 * time.Second
@@ -182,8 +179,11 @@ type Swarm struct {
 	failure  error
 	peers    map[uint32]*member
 	known    map[netip.AddrPort]*address
-	banned   map[netip.Addr]time.Time
 	web      []*webSeed
+	bans     bans
+	blamed   map[uint32][]attempt // failed attempts by piece
+	gone     map[uint32]author    // who left, by the number of the connection
+	judges   sync.WaitGroup       // readers of pieces that were blamed
 	halfOpen int
 	nextID   uint32
 	tracker  *announce.Handle
@@ -249,7 +249,7 @@ func New(cfg Config) *Swarm {
 		cfg: cfg, ctx: ctx, cancel: cancel, done: make(chan struct{}), ending: make(chan struct{}),
 		ready: make(chan *peer.Conn, 64), calls: make(chan func(), 64),
 		disk: make(chan disk.Event, 64), results: make(chan announce.Result, 4), found: make(chan []netip.AddrPort, maxFoundBatches),
-		peers: map[uint32]*member{}, known: map[netip.AddrPort]*address{}, banned: map[netip.Addr]time.Time{},
+		peers: map[uint32]*member{}, known: map[netip.AddrPort]*address{},
 		now: time.Now(),
 	}
 	s.reportBid = func(string, bool) {}

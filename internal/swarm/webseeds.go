@@ -188,7 +188,7 @@ func (s *Swarm) readRun(w *webSeed, run []span) (done int, err error) {
 				return i, err
 			}
 			at = s.offset(p.piece, b.begin+b.length)
-			res, err := s.store.Block(p.piece, b.begin, buf[:b.length])
+			res, err := s.store.BlockFrom(w.id, p.piece, b.begin, buf[:b.length])
 			if err != nil {
 				return i, err
 			}
