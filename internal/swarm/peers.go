@@ -181,6 +181,7 @@ func (s *Swarm) admit(in *Incoming) {
 	}
 	s.greet(m)
 	c.Start()
+	s.askLayers()
 }
 
 func (s *Swarm) refusal(in *Incoming) error {

@@ -1,0 +1,388 @@
+package swarm
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bttnet/btt/internal/create"
+	"github.com/bttnet/btt/metainfo"
+	"github.com/bttnet/btt/wire"
+)
+
+// bubbleV2 is bubble with a torrent of version 2 (or a hybrid) over one file.
+func bubbleV2(t *testing.T, size int, piece int64, version metainfo.Version, f func(t *testing.T, w *world)) {
+	bubble(t, size, func(t *testing.T, w *world) {
+		var err error
+		w.torrent, err = create.Torrent(t.Context(), filepath.Join(w.dir, "film"), create.Options{PieceLength: piece, Version: version})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f(t, w)
+	})
+}
+
+// script is a peer that has everything and does what a test tells it.
+type script struct {
+	w     *world
+	net   net.Conn
+	block func(r wire.Message, data []byte) // may spoil what is sent
+	hash  func(r wire.HashRange) []byte     // the answer to a hash request; nil = none
+	none  bool                              // it has nothing
+
+	mu       sync.Mutex
+	answers  []wire.Message // to our hash requests
+	requests int
+	asked    []wire.HashRange
+	held     []wire.Message // requests that wait for release
+	free     bool
+	ended    bool
+}
+
+// play connects a script to a swarm.
+func (w *world) play(s *Swarm, p *script) *script {
+	w.t.Helper()
+	x, y := net.Pipe()
+	w.nodes++
+	h := wire.Handshake{Reserved: wire.OurReserved(), InfoHash: w.torrent.InfoHashV2.Truncated()}
+	h.Reserved.SetV2()
+	copy(h.PeerID[:], fmt.Sprintf("-XX0000-%012d", w.nodes))
+	p.w, p.net = w, y
+	go p.run()
+	s.Accept(&Incoming{Net: x, Handshake: h, Addr: w.address(w.nodes), Outgoing: true})
+	if p.none {
+		p.write(wire.AppendEmpty(wire.AppendEmpty(nil, wire.HaveNone), wire.Interested))
+		return p
+	}
+	p.write(wire.AppendEmpty(wire.AppendEmpty(nil, wire.HaveAll), wire.Unchoke))
+	return p
+}
+
+func (p *script) write(b []byte) {
+	_, _ = p.net.Write(b)
+	synctest.Wait()
+}
+
+// release answers what was asked so far and, if free, whatever is asked from now on.
+func (p *script) release(free bool) {
+	p.mu.Lock()
+	held := p.held
+	p.free, p.held = free, nil
+	p.mu.Unlock()
+	for _, r := range held {
+		_, _ = p.net.Write(p.piece(r))
+	}
+	synctest.Wait()
+}
+
+func (p *script) piece(r wire.Message) []byte {
+	at := int64(r.Index)*p.w.torrent.Info.PieceLength + int64(r.Begin)
+	data := bytes.Clone(p.w.data[at : at+int64(r.Length)])
+	if p.block != nil {
+		p.block(r, data)
+	}
+	return append(wire.AppendPieceHeader(nil, r.Index, r.Begin, r.Length), data...)
+}
+
+// run ends with the connection.
+func (p *script) run() {
+	buf := make([]byte, 0, 1<<20)
+	chunk := make([]byte, 64<<10)
+	for {
+		n, err := p.net.Read(chunk)
+		if err != nil {
+			p.mu.Lock()
+			p.ended = true
+			p.mu.Unlock()
+			return
+		}
+		buf = append(buf, chunk[:n]...)
+		for {
+			m, n, err := wire.Next(buf)
+			if n == 0 || err != nil {
+				break
+			}
+			m.Payload = bytes.Clone(m.Payload)
+			buf = buf[:copy(buf, buf[n:])]
+			if out := p.take(m); out != nil {
+				go p.net.Write(out) // ends with the write or the connection
+			}
+		}
+	}
+}
+
+// take books a message and returns what to answer.
+func (p *script) take(m wire.Message) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch m.ID {
+	case wire.Request:
+		p.requests++
+		if !p.free {
+			p.held = append(p.held, m)
+			return nil
+		}
+		return p.piece(m)
+	case wire.HashRequest:
+		r, _, _, _ := wire.ParseHashRange(m.ID, m.Payload)
+		p.asked = append(p.asked, r)
+		if p.hash != nil {
+			return p.hash(r)
+		}
+	case wire.Hashes, wire.HashReject:
+		p.answers = append(p.answers, m)
+	}
+	return nil
+}
+
+// seen is how many blocks, or hashes, the script was asked for.
+func (p *script) seen(hashes bool) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if hashes {
+		return len(p.asked)
+	}
+	return p.requests
+}
+
+func (p *script) gone() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ended
+}
+
+func banned(s *Swarm, a netip.AddrPort) bool { return s.bans.hasAddr(a.Addr(), s.now) }
+
+// leaves is the right answer to a request for the hashes of a piece's blocks.
+func (w *world) leaves(r wire.HashRange) []byte {
+	from := int(r.Index) * wire.BlockSize
+	all := metainfo.AppendLeaves(nil, w.data[from:min(len(w.data), from+int(r.Length)*wire.BlockSize)])
+	all = append(all, make([]byte, int(r.Length)*wire.HashLen-len(all))...)
+	return wire.AppendHashes(nil, &r, all, nil)
+}
+
+// TestBadBlock: of two peers that sent a piece of version 2 together, exactly the
+// one that sent the bad block is banned, by the hashes of the blocks; who makes
+// these up is banned as well.
+func TestBadBlock(t *testing.T) {
+	for name, liar := range map[string]bool{"hashes from the honest": false, "false hashes first": true} {
+		for _, version := range []metainfo.Version{metainfo.V2, metainfo.Hybrid} {
+			t.Run(fmt.Sprintf("%s/%v", name, version), func(t *testing.T) {
+				bubbleV2(t, 2<<20+5, 2<<20, version, func(t *testing.T, w *world) {
+					s := w.node(nil, t.TempDir(), nil)
+					good := w.play(s, &script{hash: w.leaves})
+					sent := 0
+					bad := w.play(s, &script{block: func(_ wire.Message, data []byte) {
+						if sent++; sent == 3 || sent == 7 {
+							data[7] ^= 1
+						}
+					}, hash: func(r wire.HashRange) []byte { return wire.AppendHashRange(nil, wire.HashReject, &r) }})
+					third := &script{none: true, hash: func(r wire.HashRange) []byte { return w.leaves(r) }}
+					if liar {
+						third.hash = func(r wire.HashRange) []byte {
+							return wire.AppendHashes(nil, &r, make([]byte, r.Length*wire.HashLen), nil)
+						}
+					}
+					if good.seen(false) == 0 || bad.seen(false) == 0 {
+						t.Fatalf("%d and %d requests", good.seen(false), bad.seen(false))
+					}
+					w.play(s, third)
+					bad.release(false)
+					good.release(true)
+					after(2 * time.Second)
+					_ = s.do(func() {
+						if good.seen(true)+bad.seen(true)+third.seen(true) == 0 {
+							t.Error("nobody was asked for hashes")
+						}
+						if banned(s, w.address(2)) || !banned(s, w.address(3)) || banned(s, w.address(4)) != liar {
+							t.Errorf("banned are %v, want the peer with the bad blocks, and who lied about hashes (asked: %d %d %d)", s.bans.addrs, good.seen(true), bad.seen(true), third.seen(true))
+						}
+						if len(s.cases) != 0 {
+							t.Errorf("%d cases are open", len(s.cases))
+						}
+					})
+					if good.gone() || !bad.gone() {
+						t.Errorf("connection of the honest ended %v, of the other %v", good.gone(), bad.gone())
+					}
+					after(time.Minute)
+					if st := s.Status(); st.State != Seeding {
+						t.Errorf("not complete: %v, %d left", st.State, st.Left)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestServeHashes: a seed answers for layers and for blocks with proofs that lead
+// to the root, rejects what is no part of a tree, and bounds its work.
+func TestServeHashes(t *testing.T) {
+	bubbleV2(t, 1<<20+5, 32<<10, metainfo.V2, func(t *testing.T, w *world) {
+		s := w.seed(nil, nil)
+		p := w.play(s, &script{none: true})
+		root := *w.torrent.Info.Files[0].PiecesRoot
+		ask := func(r wire.HashRange) (wire.HashRange, []byte, []byte) {
+			t.Helper()
+			p.mu.Lock()
+			n := len(p.answers)
+			p.mu.Unlock()
+			p.write(wire.AppendHashRange(nil, wire.HashRequest, &r))
+			after(time.Second)
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if len(p.answers) != n+1 {
+				t.Fatalf("%+v: %d answers", r, len(p.answers)-n)
+			}
+			got, hashes, uncles, err := wire.ParseHashRange(p.answers[n].ID, p.answers[n].Payload)
+			if err != nil || got != r {
+				t.Fatalf("%+v: answered %+v, %v", r, got, err)
+			}
+			return got, hashes, uncles
+		}
+		// 65 blocks of 33 pieces: the tree has 7 levels above its leaves.
+		for _, r := range []wire.HashRange{
+			{Base: 0, Index: 0, Length: 2, Proofs: 6}, {Base: 0, Index: 64, Length: 2, Proofs: 6},
+			{Base: 1, Index: 0, Length: 64, Proofs: 5}, {Base: 1, Index: 32, Length: 2, Proofs: 5}, {Base: 2, Index: 4, Length: 4, Proofs: 4},
+		} {
+			r.Root = root
+			got, hashes, uncles := ask(r)
+			if len(hashes) == 0 {
+				t.Errorf("%+v was rejected", r)
+				continue
+			}
+			proof := metainfo.Proof{Index: int(got.Index), Hashes: hashes, Uncles: uncles}
+			if err := proof.Verify(root); err != nil {
+				t.Errorf("%+v: %v", r, err)
+			}
+		}
+		for name, r := range map[string]wire.HashRange{
+			"another root":     {Base: 0, Length: 2},
+			"too many layers":  {Root: root, Length: 2, Proofs: 7},
+			"beyond the end":   {Root: root, Index: 128, Length: 2},
+			"padding alone":    {Root: root, Index: 66, Length: 2},
+			"across pieces":    {Root: root, Length: 4},
+			"no such layer":    {Root: root, Base: 7, Length: 2},
+			"length 1":         {Root: root, Length: 1},
+			"index in between": {Root: root, Index: 1, Length: 2},
+		} {
+			if _, hashes, _ := ask(r); hashes != nil {
+				t.Errorf("%s was answered", name)
+			}
+		}
+		p.mu.Lock()
+		before := len(p.answers)
+		p.mu.Unlock()
+		const flood = 3 * maxHashJobs
+		r := wire.HashRange{Root: root, Base: 1, Length: 64, Proofs: 5}
+		p.write(bytes.Repeat(wire.AppendHashRange(nil, wire.HashRequest, &r), flood))
+		after(time.Minute)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if n := len(p.answers) - before; n != flood {
+			t.Errorf("%d requests got %d answers", flood, n)
+		}
+	})
+}
+
+// TestLeafBudget: who asks for block hashes again and again is refused for a
+// while.
+func TestLeafBudget(t *testing.T) {
+	bubbleV2(t, 1<<20, 512<<10, metainfo.Hybrid, func(t *testing.T, w *world) {
+		s := w.seed(nil, nil)
+		p := w.play(s, &script{none: true})
+		r := wire.HashRange{Root: *w.torrent.Info.Files[0].PiecesRoot, Length: 32, Proofs: 5}
+		served := 0
+		const rounds = 2 * leafBurst / (512 << 10)
+		for i := range rounds {
+			p.write(wire.AppendHashRange(nil, wire.HashRequest, &r))
+			p.mu.Lock()
+			if len(p.answers) != i+1 {
+				t.Fatalf("%d answers to %d requests", len(p.answers), i+1)
+			}
+			if p.answers[i].ID == wire.Hashes {
+				served++
+			}
+			p.mu.Unlock()
+		}
+		if served != leafBurst/(512<<10) {
+			t.Errorf("%d of %d requests were served", served, rounds)
+		}
+		after(time.Minute)
+		p.write(wire.AppendHashRange(nil, wire.HashRequest, &r))
+		after(time.Second)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.answers[rounds].ID != wire.Hashes {
+			t.Error("refused for good")
+		}
+	})
+}
+
+// TestHostileHashes: hashes that nobody asked for end the connection.
+func TestHostileHashes(t *testing.T) {
+	bubbleV2(t, 1<<20, 32<<10, metainfo.V2, func(t *testing.T, w *world) {
+		s := w.seed(nil, nil)
+		r := wire.HashRange{Root: *w.torrent.Info.Files[0].PiecesRoot, Length: 2}
+		for name, msg := range map[string][]byte{
+			"hashes":         wire.AppendHashes(nil, &r, make([]byte, 64), nil),
+			"reject":         wire.AppendHashRange(nil, wire.HashReject, &r),
+			"short request":  {0, 0, 0, 2, byte(wire.HashRequest), 1},
+			"length of 2^32": append([]byte{255, 255, 255, 255, byte(wire.Hashes)}, make([]byte, 100)...),
+		} {
+			p := w.play(s, &script{none: true})
+			p.write(msg)
+			after(time.Second)
+			p.mu.Lock()
+			if !p.ended {
+				t.Errorf("%s: the connection lives on", name)
+			}
+			p.mu.Unlock()
+		}
+	})
+}
+
+// TestFalseLayers: who answers a magnet link's hash requests with what does not
+// lead to the root is banned, and an honest peer completes them.
+func TestFalseLayers(t *testing.T) {
+	bubbleV2(t, 1<<20, 16<<10, metainfo.V2, func(t *testing.T, w *world) {
+		bare := *w.torrent
+		bare.PieceLayers = nil
+		dir := t.TempDir()
+		cfg := func(c *Config) { c.Torrent = &bare }
+		w.nodes++
+		c := Config{Index: 9, InfoHash: w.torrent.InfoHash, Dir: dir, Pool: w.pool, FreeSlot: func() {}, Log: slog.New(slog.DiscardHandler)}
+		cfg(&c)
+		s := New(c)
+		w.swarms = append(w.swarms, s)
+		synctest.Wait()
+		liar := w.play(s, &script{hash: func(r wire.HashRange) []byte {
+			return wire.AppendHashes(nil, &r, make([]byte, r.Length*wire.HashLen), make([]byte, r.Uncles()*wire.HashLen))
+		}})
+		if st := s.Status(); st.State != FetchingMetadata || !liar.gone() {
+			t.Fatalf("state %v, the liar is gone: %v", st.State, liar.gone())
+		}
+		honest := &script{hash: w.leaves} // pieces of one block: the layer is the leaves
+		honest.free = true
+		w.play(s, honest)
+		after(time.Minute)
+		if st := s.Status(); st.State != Seeding {
+			t.Errorf("state %v, %v", st.State, st.Err)
+		}
+		_ = s.do(func() {
+			if len(s.bans.addrs) != 1 {
+				t.Errorf("banned are %v", s.bans.addrs)
+			}
+		})
+		if got, err := os.ReadFile(filepath.Join(dir, "film")); err != nil || !bytes.Equal(got, w.data) {
+			t.Errorf("content differs: %v", err)
+		}
+	})
+}
