@@ -227,6 +227,14 @@ func (t *Tx) OutPoint(net Network, i int) OutPoint {
 	return OutPoint{TxID: t.ID(net), Index: uint16(i)}
 }
 
+// Closes reports whether t has the form of a refund or settlement: a transfer of
+// one input with the witness of a joint lock (R11.5, R11.10). Whether the input
+// is one is for the ledger to say.
+func (t *Tx) Closes() bool {
+	return t.Kind == Transfer && len(t.Inputs) == 1 && len(t.Witnesses) == 1 &&
+		len(t.Witnesses[0].Keys) == 0 && len(t.Witnesses[0].Signatures) == 2
+}
+
 // ID returns the identifier: tagged SHA-256 "ledger/tx" over the network and
 // the body without witnesses.
 func (t *Tx) ID(net Network) TxID {

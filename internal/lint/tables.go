@@ -22,7 +22,7 @@ var Levels = map[string]int{
 	"ledger/books": 2, "ledger/ledgertest": 2,
 	"speed": 2, "speed/auction": 2, "speed/autobid": 2, "speed/reserve": 2,
 
-	"internal/durable": 3, "internal/blocktree": 3, "internal/ipfilter": 3,
+	"internal/durable": 3, "internal/blocktree": 3, "internal/heads": 3, "internal/ipfilter": 3,
 	"internal/peer": 3, "internal/picker": 3, "internal/choker": 3, "internal/ratelimit": 3,
 	"internal/mse": 3, "internal/disk": 3, "internal/webseed": 3, "internal/resume": 3, "internal/announce": 3, "internal/dht": 3, "internal/purse": 3, "internal/receipts": 3, "internal/payments": 3,
 
@@ -49,6 +49,7 @@ var sideways = map[string][]string{
 	"ledger/ledgertest":   {"ledger", "ledger/books"},
 	"internal/announce":   {"internal/peer"},
 	"internal/blocktree":  {"internal/durable"},
+	"internal/heads":      {"internal/durable"},
 	"internal/dht":        {"internal/durable"},
 	"internal/peer":       {"internal/disk", "internal/picker", "internal/ratelimit"},
 	"internal/resume":     {"internal/disk", "internal/picker"},
