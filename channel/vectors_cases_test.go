@@ -1,6 +1,7 @@
 package channel_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -420,6 +422,46 @@ func TestVectorsSums(t *testing.T) {
 		}
 		if total != deposit {
 			t.Errorf("T3 number %d pays %d of %d", p.Sequence, total, deposit)
+		}
+	}
+}
+
+// TestSpecificationQuotesVectors holds the worked example of the specification
+// to the vectors: every long hexadecimal number in it, and the counts it names.
+func TestSpecificationQuotesVectors(t *testing.T) {
+	text, err := os.ReadFile(filepath.FromSlash("../docs/beps/channel.rst"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	vectors, err := os.ReadFile(filepath.FromSlash(vectorPath))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`[0-9a-f]{32,}`).FindAllString(string(text), -1)
+	if len(found) < 10 {
+		t.Errorf("%d numbers in the specification", len(found))
+	}
+	for _, n := range found {
+		if !bytes.Contains(vectors, []byte(n)) {
+			t.Errorf("%s is in no vector", n)
+		}
+	}
+	f := readVectors(t)
+	if len(f.Refusals) != 26 || len(f.Runs) != 7 {
+		t.Errorf("%d refusals and %d orders, the specification says 26 and 7", len(f.Refusals), len(f.Runs))
+	}
+	for code := channel.Code(1); code <= channel.CodeTimeout; code++ {
+		if row := regexp.MustCompile(`(?m)^` + strconv.Itoa(int(code)) + ` +` + code.String() + ` `); !row.Match(text) {
+			t.Errorf("code %d (%v) is not in the table of refusals", code, code)
+		}
+	}
+	sizes := map[string]string{}
+	for _, v := range f.Messages {
+		sizes[strings.Fields(v.Name)[0]] += strconv.Itoa(len(v.Hex)/2) + " "
+	}
+	for name, want := range map[string]string{"open": "151", "refundsig": "82", "attach": "57", "state": "107", "pay": "106", "close": "17", "closed": "25", "quote": "17"} {
+		if !strings.HasPrefix(sizes[name], want+" ") {
+			t.Errorf("%s has %s bytes, the specification says %s", name, sizes[name], want)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package wallet
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -263,4 +264,56 @@ func checkSigner(t *testing.T, message []byte, sig MessageSignature, want string
 			t.Errorf("v = %d: error %v", v, err)
 		}
 	}
+}
+
+// TestSignaturesEqualTronWeb signs the transactions that TronWeb signed: r, s and
+// the recovery id are the same to the last bit, so a key is safe in both.
+func TestSignaturesEqualTronWeb(t *testing.T) {
+	var v struct {
+		Transactions []struct {
+			Label       string   `json:"label"`
+			PrivateKeys []string `json:"private_keys"`
+			Raw         string   `json:"raw_data_hex"`
+			TxID        string   `json:"txid"`
+			Signatures  []string `json:"signatures"`
+		} `json:"transactions"`
+	}
+	readVectors(t, "transactions.json", &v)
+	if len(v.Transactions) != 17 {
+		t.Fatalf("%d transactions, want 17", len(v.Transactions))
+	}
+	for _, x := range v.Transactions {
+		raw, err := hex.DecodeString(x.Raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		digest := sha256.Sum256(raw)
+		if hex.EncodeToString(digest[:]) != x.TxID {
+			t.Errorf("%s: id %x, want %s", x.Label, digest, x.TxID)
+		}
+		for i, private := range x.PrivateKeys {
+			if got := tronSignature(t, private, digest); got != x.Signatures[i] {
+				t.Errorf("%s: signature %s, want %s", x.Label, got, x.Signatures[i])
+			}
+		}
+	}
+}
+
+// tronSignature signs and writes as TronWeb does.
+func tronSignature(t *testing.T, private string, digest [32]byte) string {
+	t.Helper()
+	scalar, err := hex.DecodeString(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ledger.NewPrivateKey([32]byte(scalar))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig, err := key.Sign(digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig[64] += tronV
+	return hex.EncodeToString(sig[:])
 }
