@@ -4,6 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,33 +19,98 @@ import (
 	"github.com/bttnet/btt/internal/trackerd"
 )
 
+// trackerGC is the garbage collector's percentage of the tracker command. Its
+// memory is a few large arrays without pointers, which cost next to nothing
+// to mark: rare collections save no time and double the memory.
+const trackerGC = 25
+
 func newTracker(g *global) *cobra.Command {
 	var cfg trackerd.Config
+	var proxies []string
+	var metrics string
 	cmd := &cobra.Command{
-		Use:     "tracker",
-		Short:   "Run a tracker (HTTP and UDP)",
-		Example: `  btt tracker --listen 127.0.0.1:6969`,
-		Args:    exactArgs(0, "no arguments"),
+		Use:   "tracker",
+		Short: "Run a tracker (HTTP and UDP)",
+		Long: `Serves announces and scrapes by HTTP and UDP on one port, and the bids of
+BitTorrent Speed. SIGHUP reads the files of --allow, --deny and --keys anew.`,
+		Example: `  btt tracker --listen 127.0.0.1:6969
+  btt tracker --listen :6969 --deny refused.txt --metrics-listen 127.0.0.1:9100
+  btt tracker --listen 127.0.0.1:6969 --proxy 127.0.0.1/32 --keys members.txt`,
+		Args: exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := trackerd.New(cfg)
-			if err != nil {
-				return err
+			if cfg.NoUDP && cfg.NoHTTP {
+				return usage("--no-udp and --no-http leave nothing to serve")
+			}
+			for _, p := range proxies {
+				net, err := netip.ParsePrefix(p)
+				if err != nil {
+					return usage("--proxy %q is no network such as 10.0.0.0/8", p)
+				}
+				cfg.TrustedProxies = append(cfg.TrustedProxies, net)
 			}
 			r := g.reporter(cmd.OutOrStdout())
 			defer r.Close()
-			url := fmt.Sprintf("http://%s/announce", s.Addr())
-			r.Event("listening", "tracker on "+url+" (and udp://"+s.Addr().String()+")", terminal.Fields{"listen": s.Addr().String(), "announce": url})
-			if err := s.Serve(cmd.Context()); err != nil && !errors.Is(err, context.Canceled) {
-				return err
-			}
-			return nil
+			return runTracker(cmd.Context(), cfg, metrics, r)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&cfg.Listen, "listen", "127.0.0.1:6969", "HOST:PORT to serve HTTP and UDP on")
-	f.DurationVar(&cfg.Interval, "interval", 30*time.Minute, "time between two announces of a peer")
+	f.StringVar(&cfg.Listen, "listen", "127.0.0.1:6969", "HOST:PORT to serve HTTP and UDP on; no HOST = all addresses of both families")
+	f.DurationVar(&cfg.Interval, "interval", trackerd.DefaultInterval, "time between two announces of a peer")
+	f.DurationVar(&cfg.MinInterval, "min-interval", 0, "least time between two announces (default half of --interval)")
+	f.DurationVar(&cfg.BidInterval, "bid-interval", 0, "time until a changed bid is welcome (default --min-interval)")
+	f.DurationVar(&cfg.IDLifetime, "id-lifetime", trackerd.DefaultIDLifetime, "how long a UDP connection id is good; some clients keep them longer than BEP 15 says")
+	f.IntVar(&cfg.Workers, "workers", 0, "UDP sockets, each with a thread of its own, for each address family (default one a processor)")
+	f.IntVar(&cfg.MaxPeers, "max-peers", trackerd.DefaultMaxPeers, "peers kept at most")
 	f.StringVar(&cfg.AllowFile, "allow", "", "file of info hashes to serve, one in hex a line; others are refused")
 	f.StringVar(&cfg.DenyFile, "deny", "", "file of info hashes to refuse")
-	f.BoolVar(&cfg.ServeMetrics, "metrics", false, "serve /metrics and /stats to everybody")
+	f.StringVar(&cfg.KeyFile, "keys", "", "private tracker: file of keys, one a line; announces go to /KEY/announce (BEP 27)")
+	f.StringArrayVar(&proxies, "proxy", nil, "network of proxies whose X-Forwarded-For is believed (may be repeated)")
+	f.BoolVar(&cfg.NoBids, "no-bids", false, "keep no bids and tell none")
+	f.BoolVar(&cfg.NoUDP, "no-udp", false, "serve HTTP only")
+	f.BoolVar(&cfg.NoHTTP, "no-http", false, "serve UDP only")
+	f.BoolVar(&cfg.ServeMetrics, "metrics", false, "serve /metrics (Prometheus) and /stats (JSON) to everybody")
+	f.StringVar(&metrics, "metrics-listen", "", "HOST:PORT to serve /metrics and /stats on, apart from the tracker")
 	return cmd
+}
+
+func runTracker(ctx context.Context, cfg trackerd.Config, metrics string, r *terminal.Reporter) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(trackerGC)
+	}
+	s, err := trackerd.New(cfg)
+	if err != nil {
+		return err
+	}
+	f := terminal.Fields{"listen": s.Addr().String(), "announce": fmt.Sprintf("http://%s/announce", s.Addr())}
+	if metrics != "" {
+		l, err := net.Listen("tcp", metrics)
+		if err != nil {
+			return fmt.Errorf("listen for metrics: %w", err)
+		}
+		server := &http.Server{Handler: s.MetricsHandler(), ReadHeaderTimeout: 10 * time.Second}
+		defer server.Close()
+		go server.Serve(l) // ends with Close
+		f["metrics"] = fmt.Sprintf("http://%s/metrics", l.Addr())
+	}
+	r.Event("listening", fmt.Sprintf("tracker on http://%s/announce (and udp://%s)", s.Addr(), s.Addr()), f)
+	reloads := make(chan os.Signal, 1)
+	signal.Notify(reloads, syscall.SIGHUP)
+	defer signal.Stop(reloads)
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx) }() // ends with ctx
+	for {
+		select {
+		case err := <-served:
+			if errors.Is(err, context.Canceled) {
+				return nil
+			}
+			return err
+		case <-reloads:
+			if err := s.Reload(); err != nil {
+				r.Event("warning", "btt: lists are not read anew: "+err.Error(), terminal.Fields{"error": err.Error()})
+				continue
+			}
+			r.Event("reloaded", "lists are read anew", nil)
+		}
+	}
 }
