@@ -44,8 +44,11 @@ type Builder struct {
 	SingleFile bool
 	// PieceLength in bytes, a power of two from MinCreatedPieceLength to MaxPieceLength;
 	// 0 lets AutoPieceLength choose.
-	PieceLength  int64
-	Version      Version
+	PieceLength int64
+	Version     Version
+	// Align begins every file with a piece of its own, by pad files (BEP 47), in
+	// version 1 too; the others always do.
+	Align        bool
 	Private      bool
 	Source       string
 	AnnounceList [][]string // tiers of tracker URLs
@@ -155,7 +158,7 @@ func (b *Builder) layFiles(l *Layout) error {
 			return fmt.Errorf("%w: %q is there twice, or a file and a folder", ErrPath, a)
 		}
 	}
-	if b.Version == V1 {
+	if b.Version == V1 && !b.Align {
 		return nil
 	}
 	sorted := make([]File, len(order))

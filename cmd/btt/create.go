@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/hex"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,10 +17,11 @@ func newCreate(g *global) *cobra.Command {
 	var out, pieceSize, format string
 	var trackers []string
 	cmd := &cobra.Command{
-		Use:     "create PATH",
-		Short:   "Make a torrent of a file or folder",
-		Example: `  btt create film.mkv --tracker http://tracker.example/announce`,
-		Args:    exactArgs(1, "one file or folder"),
+		Use:   "create PATH",
+		Short: "Make a torrent of a file or folder",
+		Example: `  btt create film.mkv --tracker http://tracker.example/announce
+  btt create season --format hybrid --web-seed https://files.example/ --piece-size 1MiB`,
+		Args: exactArgs(1, "one file or folder"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			size, err := rate("--piece-size", pieceSize)
 			if err != nil {
@@ -29,8 +31,8 @@ func newCreate(g *global) *cobra.Command {
 			if o.Version, err = metainfo.ParseVersion(format); err != nil {
 				return usage("--format: %v", err)
 			}
-			for _, t := range trackers {
-				o.Trackers = append(o.Trackers, []string{t})
+			for _, tier := range trackers {
+				o.Trackers = append(o.Trackers, strings.Split(tier, ","))
 			}
 			if out == "" {
 				out = args[0] + ".torrent"
@@ -53,7 +55,10 @@ func newCreate(g *global) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVarP(&out, "output", "o", "", "torrent file to write (default PATH.torrent)")
-	f.StringArrayVar(&trackers, "tracker", nil, "tracker's announce URL (may be repeated)")
+	f.StringArrayVar(&trackers, "tracker", nil, "tracker's announce URL; several in one flag, with commas, take turns (may be repeated: one group after the other, BEP 12)")
+	f.StringArrayVar(&o.WebSeeds, "web-seed", nil, "URL of a web server that has the file or folder too (BEP 19; may be repeated)")
+	f.BoolVar(&o.Align, "align", false, "begin every file with a piece of its own, by pad files (BEP 47); v2 and hybrid always do")
+	f.StringVar(&o.Source, "source", "", "mark that makes the info hash a private tracker's own")
 	f.StringVar(&pieceSize, "piece-size", "", "piece size, a power of two such as 256KiB (default by total size)")
 	f.StringVar(&format, "format", metainfo.V1.String(), "v1 (every client reads it), v2 (BEP 52) or hybrid (both)")
 	f.BoolVar(&o.Private, "private", false, "peers only from the trackers (BEP 27)")

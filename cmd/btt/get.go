@@ -17,87 +17,91 @@ const (
 	settleTime    = 20 * time.Second
 )
 
+// download are the flags of get alone.
+type download struct {
+	dir       string
+	seedAfter bool
+	choice    choice
+}
+
 func newGet(g *global) *cobra.Command {
 	var t transfer
-	var dir string
-	var seedAfter bool
+	var d download
 	cmd := &cobra.Command{
 		Use:   "get FILE.torrent|MAGNET|URL",
 		Short: "Download a torrent",
 		Long: `Downloads a torrent into a folder and ends when everything is verified and on
-disk. Ctrl-C stops it; the same command goes on where it stopped.`,
+disk. Ctrl-C stops it; the same command goes on where it stopped. A second
+Ctrl-C ends at once: then a part may be fetched again.`,
 		Example: `  btt get debian.torrent -o Downloads
   btt get "magnet:?xt=urn:btih:..." --peer 127.0.0.1:6881
+  btt get season.torrent --files 1,3-5 --sequential
   btt get film.torrent --speed --ledger http://127.0.0.1:7700`,
 		Args: exactArgs(1, "one torrent file, magnet link or URL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r := g.reporter(cmd.OutOrStdout())
 			defer r.Close()
-			return get(cmd.Context(), g, &t, r, args[0], dir, seedAfter)
+			return get(cmd.Context(), g, &t, &d, r, args[0])
 		},
 	}
 	t.register(cmd.Flags())
-	cmd.Flags().StringVarP(&dir, "output", "o", ".", "folder to download into")
-	cmd.Flags().BoolVar(&seedAfter, "seed-after", false, "go on sharing when the download is complete, until Ctrl-C")
+	d.choice.register(cmd.Flags())
+	cmd.Flags().StringVarP(&d.dir, "output", "o", ".", "folder to download into")
+	cmd.Flags().BoolVar(&d.seedAfter, "seed-after", false, "go on sharing when the download is complete, until Ctrl-C")
 	return cmd
 }
 
-func get(ctx context.Context, g *global, t *transfer, r *terminal.Reporter, src, dir string, seedAfter bool) error {
+// addition is what the node is asked for.
+func (d *download) addition(ctx context.Context, t *transfer, src string) (btt.Add, error) {
+	choose, err := d.choice.chooser()
+	if err != nil {
+		return btt.Add{}, err
+	}
 	torrent, magnet, err := source(ctx, src)
 	if err != nil {
-		return err
+		return btt.Add{}, err
 	}
-	peers, err := parsePeers(t.peers)
+	a := btt.Add{Torrent: torrent}
+	if torrent == nil {
+		a = btt.FromMagnet(magnet)
+	}
+	if choose != nil {
+		a.Choose = choose
+	}
+	if torrent != nil && choose != nil { // wrong use is told before anything starts
+		if _, err := choose(torrent.Info); err != nil {
+			return btt.Add{}, err
+		}
+	}
+	a.Trackers = append(a.Trackers, t.tiers()...)
+	a.Dir, a.Sequential, a.WhenPaid = d.dir, d.choice.sequential, t.whenPaid
+	return a, nil
+}
+
+func get(ctx context.Context, g *global, t *transfer, d *download, r *terminal.Reporter, src string) error {
+	a, err := d.addition(ctx, t, src)
 	if err != nil {
 		return err
 	}
-	cfg, err := t.config(ctx, g)
-	if err != nil {
+	if err := checkFolder(d.dir); err != nil {
 		return err
 	}
-	events := make(chan btt.Event, 1024)
-	cfg.Notify = forward(events)
-	node, err := btt.Open(ctx, cfg)
+	x, err := t.open(ctx, g)
 	if err != nil {
 		return err
 	}
 	var sw *btt.Torrent
 	defer func() {
-		closeNode(node, r)
+		x.close(r)
 		if t.speed && sw != nil {
-			reportSpent(r, cfg.Home, sw.InfoHash())
+			reportSpent(r, x.home, sw.InfoHash())
 		}
 	}()
-	if torrent != nil {
-		sw, err = node.Add(btt.Add{Torrent: torrent, Trackers: t.tiers(), Dir: dir, Peers: peers, WhenPaid: t.whenPaid})
-	} else {
-		magnet.Trackers = append(magnet.Trackers, t.trackers...)
-		sw, err = node.AddMagnet(magnet, dir, peers)
-	}
-	if err != nil {
+	a.Peers = append(a.Peers, x.peers...)
+	if sw, err = x.node.Add(a); err != nil {
 		return err
 	}
-	return watch(ctx, sw, r, events, seedAfter)
-}
-
-// forward returns a Notify that never blocks the node: what does not fit is
-// dropped, for the status tells the same.
-func forward(events chan<- btt.Event) func(btt.Event) {
-	return func(e btt.Event) {
-		select {
-		case events <- e:
-		default:
-		}
-	}
-}
-
-// closeNode stops the node and settles its channels.
-func closeNode(n *btt.Node, r *terminal.Reporter) {
-	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
-	defer cancel()
-	if err := n.Close(ctx); err != nil {
-		r.Event("warning", "btt: "+err.Error(), terminal.Fields{"error": err.Error()})
-	}
+	return watch(ctx, sw, r, x.events, d.seedAfter)
 }
 
 // watch shows a download until it is complete.
@@ -143,19 +147,23 @@ func report(r *terminal.Reporter, sw *btt.Torrent, e *btt.Event) {
 	switch e.Kind {
 	case btt.GotMetadata:
 		name, _, _ := sw.Info()
-		r.Event("metadata", "got the metadata of "+name, terminal.Fields{"name": name})
+		r.Event("metadata", "got the metadata of "+printable(name), terminal.Fields{"name": name})
 	case btt.PeerPayment:
 		reportPayment(r, e)
 	}
 }
 
+// copies tells the availability: how often the torrent's pieces are there among
+// the connected peers (R1.12).
+func copies(st *btt.Status) string { return fmt.Sprintf("available: %.2f copies", st.Availability) }
+
 func progress(r *terminal.Reporter, st btt.Status) {
 	done := st.Size - st.Left
-	note := fmt.Sprintf("%s, %d peers", terminal.Rate(st.Down), len(st.Peers))
+	note := fmt.Sprintf("%s, %d peers, %s", terminal.Rate(st.Down), len(st.Peers), copies(&st))
 	if st.Paid > 0 {
 		note += ", paid " + st.Paid.String()
 	}
-	name := st.Name
+	name := printable(st.Name)
 	if name == "" {
 		name = st.State.String()
 	}
@@ -166,7 +174,7 @@ func progress(r *terminal.Reporter, st btt.Status) {
 
 func reportComplete(r *terminal.Reporter, st btt.Status, took time.Duration) {
 	secs := took.Seconds()
-	text := fmt.Sprintf("%s is complete: %s in %.1f s", st.Name, terminal.Bytes(st.Size), secs)
+	text := fmt.Sprintf("%s is complete: %s in %.1f s", printable(st.Name), terminal.Bytes(st.Size), secs)
 	if st.Paid > 0 {
 		text += ", paid " + st.Paid.String()
 	}

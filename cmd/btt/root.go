@@ -30,6 +30,7 @@ const (
 	exitLocked      = 12
 	exitNoFunds     = 13
 	exitLimit       = 14
+	exitRefused     = 15
 	exitInUse       = 16
 	exitInterrupted = 130
 )
@@ -37,6 +38,9 @@ const (
 var (
 	errUsage       = errors.New("usage")
 	errInterrupted = errors.New("interrupted")
+	// errPartlyShared and errIncomplete say what is left to do.
+	errPartlyShared = errors.New("partly done")
+	errIncomplete   = errors.New("not complete")
 )
 
 // usage marks an error of the command line itself.
@@ -56,7 +60,7 @@ func exitCode(err error) int {
 		return exitLocked
 	case errors.Is(err, purse.ErrInUse):
 		return exitInUse
-	case errors.Is(err, errPartly):
+	case errors.Is(err, errPartly), errors.Is(err, errPartlyShared), errors.Is(err, errIncomplete):
 		return exitPartly
 	case errors.Is(err, purse.ErrFunds):
 		return exitNoFunds
@@ -78,7 +82,7 @@ func hintFor(err error) string {
 		return "give the wallet's password on a terminal, with --password-file or in the environment variable BTT_WALLET_PASSWORD"
 	case errors.Is(err, purse.ErrInUse):
 		return "stop the node that uses it (Ctrl-C in its window) and try again; looking works meanwhile: btt wallet balance"
-	case exitCode(err) == exitPartly:
+	case errors.Is(err, errPartly):
 		return "see what is open: btt channel list"
 	case exitCode(err) == exitLimit:
 		return "see and raise the limits: btt wallet limits"
@@ -119,7 +123,7 @@ Start with:   btt demo     a whole economy on this machine, in under a minute
 	f.BoolVar(&g.verbose, "verbose", false, "log what happens to stderr")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
 	cmd.AddCommand(newDemo(&g), newGet(&g), newSeed(&g), newCreate(&g), newTracker(&g), newLedger(&g),
-		newWallet(&g), newChannel(&g), newReceipts(&g), newVersion(&g))
+		newWallet(&g), newChannel(&g), newReceipts(&g), newShow(&g), newVerify(&g), newVersion(&g), newExitCodes())
 	return cmd
 }
 

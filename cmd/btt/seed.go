@@ -18,59 +18,91 @@ import (
 	"github.com/bttnet/btt/metainfo"
 )
 
+// offer is a torrent to share and where its files lie.
+type offer struct {
+	torrent *metainfo.Torrent
+	dir     string
+	path    string // as the user named it
+}
+
 func newSeed(g *global) *cobra.Command {
 	var t transfer
-	var file string
+	var file, data string
 	cmd := &cobra.Command{
-		Use:   "seed PATH",
-		Short: "Share a file or folder",
-		Long: `Shares PATH until Ctrl-C. The torrent is the one named by --torrent, or
-PATH.torrent; if neither exists PATH.torrent is made. With --speed, peers that
-bid BTT compete for the upload slots and pay for what they get; what was earned
-is settled on the ledger at the end.`,
+		Use:   "seed PATH...",
+		Short: "Share files, folders or torrents",
+		Long: `Shares every PATH until Ctrl-C, all on one port. A PATH is a file or folder: its
+torrent is the one named by --torrent, or PATH.torrent; if neither exists
+PATH.torrent is made. Or PATH is a torrent file: then what it describes lies in
+the folder --data, or beside the torrent file. With --speed, peers that bid BTT
+compete for the upload slots and pay for what they get; what was earned is
+settled on the ledger at the end.`,
 		Example: `  btt seed film.mkv
+  btt seed *.torrent --data /srv/files
   btt seed --speed --ledger http://127.0.0.1:7700 --reserve "2 BTT/GiB" film.mkv`,
-		Args: exactArgs(1, "one file or folder"),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usage("%s needs a file, folder or torrent", cmd.CommandPath())
+			}
+			if file != "" && len(args) > 1 {
+				return usage("--torrent names the torrent of one PATH, not of %d", len(args))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r := g.reporter(cmd.OutOrStdout())
 			defer r.Close()
-			return seed(cmd.Context(), g, &t, r, args[0], file)
+			return seed(cmd.Context(), g, &t, r, args, file, data)
 		},
 	}
 	t.register(cmd.Flags())
-	cmd.Flags().StringVar(&file, "torrent", "", "torrent file (default PATH.torrent, made if it does not exist)")
+	cmd.Flags().StringVar(&file, "torrent", "", "torrent file of the one PATH (default PATH.torrent, made if it does not exist)")
+	cmd.Flags().StringVar(&data, "data", "", "folder in which the files of torrents given as PATH lie (default that of the torrent file)")
 	return cmd
 }
 
-func seed(ctx context.Context, g *global, t *transfer, r *terminal.Reporter, path, file string) error {
+func seed(ctx context.Context, g *global, t *transfer, r *terminal.Reporter, paths []string, file, data string) error {
+	var offers []offer
+	for _, path := range paths {
+		o, err := offerOf(ctx, t, path, file, data)
+		if err != nil {
+			return err
+		}
+		offers = append(offers, o)
+	}
+	x, err := t.open(ctx, g)
+	if err != nil {
+		return err
+	}
+	defer x.close(r)
+	for _, o := range offers {
+		_, err := x.node.Add(btt.Add{Torrent: o.torrent, Trackers: t.tiers(), Dir: o.dir, InPlace: true, Peers: x.peers, WhenPaid: t.whenPaid})
+		if errors.Is(err, btt.ErrExists) {
+			return fmt.Errorf("share %s: another PATH has the same content: %w", o.path, err)
+		}
+		if err != nil {
+			return fmt.Errorf("share %s: %w", o.path, err)
+		}
+	}
+	return serve(ctx, x, r, len(offers), t.whenPaid)
+}
+
+// offerOf finds the torrent of a path, or makes it.
+func offerOf(ctx context.Context, t *transfer, path, file, data string) (offer, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
-		return fmt.Errorf("find %s: %w", path, err)
+		return offer{}, fmt.Errorf("find %s: %w", path, err)
 	}
-	torrent, err := seedTorrent(ctx, t, path, file)
-	if err != nil {
-		return err
+	o := offer{dir: filepath.Dir(path), path: path}
+	if file == "" && filepath.Ext(path) == ".torrent" {
+		if data != "" {
+			o.dir = data
+		}
+		o.torrent, err = readTorrent(path)
+		return o, err
 	}
-	peers, err := parsePeers(t.peers)
-	if err != nil {
-		return err
-	}
-	cfg, err := t.config(ctx, g)
-	if err != nil {
-		return err
-	}
-	events := make(chan btt.Event, 1024)
-	cfg.Notify = forward(events)
-	node, err := btt.Open(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	defer closeNode(node, r)
-	sw, err := node.Add(btt.Add{Torrent: torrent, Trackers: t.tiers(), Dir: filepath.Dir(path), InPlace: true, Peers: peers, WhenPaid: t.whenPaid})
-	if err != nil {
-		return err
-	}
-	return serve(ctx, node, sw, r, events)
+	o.torrent, err = seedTorrent(ctx, t, path, file)
+	return o, err
 }
 
 // seedTorrent reads the torrent of a path or makes it.
@@ -86,51 +118,109 @@ func seedTorrent(ctx context.Context, t *transfer, path, file string) (*metainfo
 	return create.File(ctx, path, file, create.Options{Trackers: t.tiers()})
 }
 
-// serve shows a seed until it is stopped.
-func serve(ctx context.Context, node *btt.Node, sw *btt.Torrent, r *terminal.Reporter, events <-chan btt.Event) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	resting := false
+// seedEvery is the time between two lines about what is shared, for programs.
+const seedEvery = 10 * time.Second
+
+// serve shows what is shared until it is stopped.
+func serve(ctx context.Context, x *running, r *terminal.Reporter, count int, paid bool) error {
+	view := time.NewTicker(progressEvery)
+	defer view.Stop()
+	var told time.Time
+	bad, resting := 0, map[*btt.Torrent]bool{}
 	for {
 		select {
 		case <-ctx.Done():
+			if bad > 0 {
+				return fmt.Errorf("%w: %d of %d torrents were not shared", errPartlyShared, bad, count)
+			}
 			return nil
-		case <-tick.C:
-			if now := sw.Status().Resting; now != resting {
-				resting = now
-				reportRest(r, sw, now)
+		case now := <-view.C:
+			if paid {
+				tellRests(r, x.node.Torrents(), resting)
 			}
-		case e := <-events:
-			switch e.Kind {
-			case btt.Checked:
-				if err := reportSeeding(r, node, sw.Status()); err != nil {
-					return err
-				}
-			case btt.Broken:
-				return e.Err
-			case btt.PeerPayment:
-				reportPayment(r, &e)
+			if r.Mode() == terminal.Bars || r.Mode() == terminal.JSON && now.Sub(told) >= seedEvery {
+				told = now
+				showSeeds(r, x.node.Torrents())
 			}
+		case e := <-x.events:
+			err := onSeed(ctx, x.node, r, &e)
+			if err == nil {
+				continue
+			}
+			if bad++; bad == count {
+				return err
+			}
+			r.Event("failed", "btt: "+plain(err), terminal.Fields{"error": plain(err), "infohash": e.Torrent.String()})
 		}
 	}
 }
 
-// reportRest shows that a torrent seeded with --when-paid rests, or returned.
-func reportRest(r *terminal.Reporter, sw *btt.Torrent, resting bool) {
-	hash := sw.InfoHash()
-	name, text := "returned", "somebody bids the reserve price: sharing again"
-	if resting {
-		name, text = "resting", "nobody bids the reserve price: the torrent rests until a tracker tells of a bid"
+// onSeed tells an event; the error is that of a torrent that is not shared.
+func onSeed(ctx context.Context, node *btt.Node, r *terminal.Reporter, e *btt.Event) error {
+	switch e.Kind {
+	case btt.Checked:
+		if err := reportSeeding(r, node, e.Torrent.Status()); err != nil {
+			return errors.Join(err, e.Torrent.Remove(ctx, false))
+		}
+	case btt.Broken:
+		return e.Err
+	case btt.PeerPayment:
+		reportPayment(r, e)
 	}
-	r.Event(name, text, terminal.Fields{"infohash": hex.EncodeToString(hash[:])})
+	return nil
 }
+
+// tellRests shows which torrents seeded with --when-paid rest, or returned.
+func tellRests(r *terminal.Reporter, list []*btt.Torrent, resting map[*btt.Torrent]bool) {
+	for _, t := range list {
+		st := t.Status()
+		now := st.Resting
+		if now == resting[t] {
+			continue
+		}
+		resting[t] = now
+		name, text := "returned", "somebody bids the reserve price: sharing again"
+		if now {
+			name, text = "resting", "nobody bids the reserve price: the torrent rests until a tracker tells of a bid"
+		}
+		if len(list) > 1 {
+			text = printable(st.Name) + ": " + text
+		}
+		r.Event(name, text, terminal.Fields{"infohash": t.String()})
+	}
+}
+
+// showSeeds draws a line for each torrent.
+func showSeeds(r *terminal.Reporter, list []*btt.Torrent) {
+	var rows []string
+	for _, t := range list {
+		st := t.Status()
+		row := fmt.Sprintf("%-30.30s %s up, %d peers, %s, sent %s", printable(st.Name), terminal.Rate(st.Up), len(st.Peers), copies(&st),
+			terminal.Bytes(st.Totals.Uploaded))
+		if st.Earned > 0 {
+			row += ", earned " + st.Earned.String()
+		}
+		rows = append(rows, row)
+		if r.Mode() == terminal.JSON {
+			r.Event("status", "", terminal.Fields{"infohash": t.String(), "name": st.Name, "state": st.State.String(), "up": st.Up,
+				"peers": len(st.Peers), "uploaded": st.Totals.Uploaded, "availability": st.Availability, "earned": st.Earned})
+		}
+	}
+	if len(rows) > maxRows {
+		rows = append(rows[:maxRows], fmt.Sprintf("and %d more", len(rows)-maxRows))
+	}
+	r.Table(rows)
+}
+
+// maxRows is how many torrents a terminal shows.
+const maxRows = 20
 
 func reportSeeding(r *terminal.Reporter, node *btt.Node, st btt.Status) error {
 	if st.Left > 0 {
-		return fmt.Errorf("the files of %s are not those of its torrent: %s of %s do not match (name the right torrent with --torrent)",
-			st.Name, terminal.Bytes(st.Left), terminal.Bytes(st.Size))
+		return fmt.Errorf("the files of %s are not those of its torrent: %s of %s do not match (look: btt verify; or name the right torrent with --torrent)",
+			printable(st.Name), terminal.Bytes(st.Left), terminal.Bytes(st.Size))
 	}
-	r.Event("seeding", fmt.Sprintf("sharing %s (%s) on %s", st.Name, terminal.Bytes(st.Size), node.Addr()), terminal.Fields{
+	r.Event("seeding", fmt.Sprintf("sharing %s (%s) on %s", printable(st.Name), terminal.Bytes(st.Size), node.Addr()), terminal.Fields{
 		"infohash": hex.EncodeToString(st.InfoHash[:]), "name": st.Name, "bytes": st.Size, "listen": node.Addr().String()})
 	return nil
 }

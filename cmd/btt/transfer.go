@@ -48,6 +48,7 @@ type transfer struct {
 	peers     []string
 	stateless bool
 	encrypt   string
+	filter    string
 	dht       dhtFlags
 }
 
@@ -75,6 +76,7 @@ func (t *transfer) register(f *pflag.FlagSet) {
 	f.BoolVar(&t.earnOnly, "earn-only", false, "with --speed: earn, but never bid")
 	f.DurationVar(&t.choke, "choke-interval", choker.Period, "time between two choke rounds")
 	f.StringVar(&t.encrypt, "encryption", mse.Allowed.String(), "encrypted connections to peers (MSE): off, allowed or required")
+	f.StringVar(&t.filter, "ip-filter", "", "file of addresses never to talk to: CIDR, ipfilter.dat or P2P text")
 	t.dht.register(f)
 	f.BoolVar(&t.stateless, "no-resume", false, "keep no resume data: check everything at the start")
 }
@@ -104,6 +106,11 @@ func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 	cfg.NoResume = t.stateless
 	if cfg.DHT, err = t.dht.config(t.listen, cfg.Home); err != nil {
 		return cfg, err
+	}
+	if t.filter != "" {
+		if cfg.IPFilter, err = btt.LoadIPFilter(t.filter); err != nil {
+			return cfg, err
+		}
 	}
 	if cfg.UploadRate, err = rate("--limit-up", t.up); err != nil {
 		return cfg, err

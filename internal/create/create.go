@@ -30,6 +30,9 @@ type Options struct {
 	Trackers    [][]string       // tiers of announce URLs
 	PieceLength int64            // bytes; 0 = chosen by the total size
 	Version     metainfo.Version // V1, V2 or Hybrid
+	Align       bool             // every file begins with a piece (BEP 47), in V1 too
+	WebSeeds    []string         // BEP 19
+	Source      string           // makes the info hash a private tracker's own
 	Private     bool
 	Comment     string
 }
@@ -63,7 +66,7 @@ func Torrent(ctx context.Context, path string, o Options) (*metainfo.Torrent, er
 	if err != nil {
 		return nil, fmt.Errorf("find %s: %w", path, err)
 	}
-	b := metainfo.Builder{Name: filepath.Base(path), PieceLength: o.PieceLength, Version: o.Version, Private: o.Private,
+	b := metainfo.Builder{Name: filepath.Base(path), PieceLength: o.PieceLength, Version: o.Version, Align: o.Align, Private: o.Private, WebSeeds: o.WebSeeds, Source: o.Source,
 		AnnounceList: o.Trackers, Comment: o.Comment, CreatedBy: "btt", CreationDate: time.Now()}
 	dir, err := list(&b, path)
 	if err != nil {

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/bttnet/btt"
+	"github.com/bttnet/btt/metainfo"
+)
+
+// choice are the flags about what is fetched of a torrent, and in which order.
+type choice struct {
+	files      []string
+	sequential bool
+}
+
+func (c *choice) register(f *pflag.FlagSet) {
+	f.StringArrayVar(&c.files, "files", nil, "fetch these files only: numbers as \"btt show\" tells them, such as 1,3-5, or patterns such as '*.mkv' (may be repeated)")
+	f.BoolVar(&c.sequential, "sequential", false, "fetch the pieces in their order, to look at the beginning early")
+}
+
+// selector is one item of --files.
+type selector struct {
+	text        string
+	first, last int    // from 1; 0 = a pattern
+	pattern     string // in lower case
+}
+
+// selectors reads --files.
+func (c *choice) selectors() ([]selector, error) {
+	var list []selector
+	for _, item := range strings.Split(strings.Join(c.files, ","), ",") {
+		item = strings.TrimSpace(item)
+		if item == "" {
+			continue
+		}
+		p := selector{text: item}
+		a, b, two := strings.Cut(item, "-")
+		first, err := strconv.Atoi(a)
+		last := first
+		if two && err == nil {
+			last, err = strconv.Atoi(b)
+		}
+		switch {
+		case err == nil && (first < 1 || last < first):
+			return nil, usage("--files %s: files are counted from 1, and a range goes up", item)
+		case err == nil:
+			p.first, p.last = first, last
+		default:
+			if _, err := path.Match(item, ""); err != nil {
+				return nil, usage("--files %s: not a pattern: %v", item, err)
+			}
+			p.pattern = strings.ToLower(item)
+		}
+		list = append(list, p)
+	}
+	if len(list) == 0 && len(c.files) > 0 {
+		return nil, usage("--files names no file")
+	}
+	return list, nil
+}
+
+// chooser returns the priorities of a torrent's files by --files; nil = all.
+func (c *choice) chooser() (func(*metainfo.Info) ([]uint8, error), error) {
+	list, err := c.selectors()
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return func(in *metainfo.Info) ([]uint8, error) {
+		shown := countedFiles(in)
+		wanted := map[int]bool{}
+		for _, p := range list {
+			found := false
+			for n, f := range shown {
+				if p.first > 0 && p.first <= n+1 && n+1 <= p.last || p.pattern != "" && p.matches(f.name) {
+					found, wanted[f.index] = true, true
+				}
+			}
+			if !found || p.last > len(shown) {
+				return nil, usage("--files %s: the torrent has %d files, and none of that number or name (see: btt show)", p.text, len(shown))
+			}
+		}
+		return btt.Select(in, func(i int) bool { return wanted[i] }), nil
+	}, nil
+}
+
+// matches says whether a pattern means a file: by its whole path, its name, or
+// a folder it lies in.
+func (p *selector) matches(name string) bool {
+	name = strings.ToLower(name)
+	for rest := name; ; {
+		if ok, _ := path.Match(p.pattern, rest); ok { // checked by selectors
+			return true
+		}
+		if strings.TrimSuffix(p.pattern, "/") == rest {
+			return true
+		}
+		if ok, _ := path.Match(p.pattern, path.Base(rest)); ok {
+			return true
+		}
+		if rest = path.Dir(rest); rest == "." || rest == "/" {
+			return false
+		}
+	}
+}
+
+// countedFile is a file as people count it.
+type countedFile struct {
+	index  int // in the torrent, pad files included
+	name   string
+	length int64
+}
+
+// countedFiles are the files of a torrent without pad files.
+func countedFiles(in *metainfo.Info) []countedFile {
+	var list []countedFile
+	for i, f := range in.Files {
+		if !f.Pad {
+			list = append(list, countedFile{i, strings.Join(f.Path, "/"), f.Length})
+		}
+	}
+	return list
+}
