@@ -1,6 +1,8 @@
 package channel
 
 import (
+	"slices"
+
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/ledger"
 )
@@ -83,6 +85,38 @@ func (p *Payee) Step(m Message) error {
 		return nil
 	}
 	return refuse(CodeMalformed, "%v is no message for a payee", m.Type())
+}
+
+// Shows reports whether a message carries a signature of K1 that only the payer
+// and this side know: the first settlement's, or the newest payment held. A
+// connection shows one before it may speak for the channel, since its id can be
+// read on the ledger.
+func (p *Payee) Shows(m Message) bool {
+	switch m := m.(type) {
+	case *Fund:
+		return m.ID == p.id && ledger.VerifySignature(p.contract.K1, p.contract.paymentDigest(0, 1), m.First)
+	case *Pay:
+		return m.ID == p.id && p.best.Sequence > 0 && m.Payment == p.best
+	}
+	return false
+}
+
+// Funder reports whether the payer's account is known to be behind the channel:
+// T1 is committed and that account signed it.
+func (p *Payee) Funder() bool {
+	if p.stage < Opened || p.stage == Abandoned {
+		return false
+	}
+	t1, err := ledger.DecodeTx(p.t1)
+	if err != nil {
+		return false
+	}
+	for _, w := range t1.Witnesses {
+		if slices.Contains(w.Keys, p.contract.Payer) {
+			return true
+		}
+	}
+	return false
 }
 
 // stepOpen answers a repetition of the Open that made this channel.

@@ -25,6 +25,13 @@ func (p *Payee) Close() {
 	p.settle()
 }
 
+// Abandon gives up a proposal that was not funded; later it does nothing.
+func (p *Payee) Abandon() {
+	if p.stage == Checking || p.stage == Accepted {
+		p.enter(Abandoned, p.Snapshot, false)
+	}
+}
+
 // settle signs the newest T3 and submits it.
 func (p *Payee) settle() {
 	sig, err := p.signer.Sign(p.contract.paymentDigest(p.best.Amount, p.best.Sequence))

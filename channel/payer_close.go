@@ -42,24 +42,39 @@ func (p *Payer) Fund() {
 }
 
 // Resend repeats the message that the payee's next step needs, for a new
-// connection. Receivers take repetitions for what they are.
+// connection. Receivers take repetitions for what they are. Of an open channel it
+// is the newest payment, or after a restart the funding: either shows that the
+// connection is the payer's (see [Payee.Shows]).
 func (p *Payer) Resend() {
 	c := &p.contract
 	switch p.stage {
 	case Proposed:
 		p.send(&Open{Payer: c.Payer, K1: c.K1, K2: c.K2, Funding: c.Funding, Deposit: c.Deposit, LockTime: c.LockTime})
 	case Funded:
-		first, err := p.sign(0, 1)
-		if err == nil {
-			p.send(&Fund{ID: p.id, First: first.Signature, T1: p.t1})
-		}
+		p.sendFund()
 	case Opened:
 		if p.last != nil {
 			p.send(p.last)
+		} else {
+			p.sendFund()
 		}
 	}
 	if p.closing {
 		p.send(&Close{ID: p.id})
+	}
+}
+
+// Show says on a connection what only the payer can: the newest payment, or the
+// funding. It must come before the connection's first Attach.
+func (p *Payer) Show() {
+	if p.stage == Opened && p.last == nil {
+		p.sendFund() // Attach repeats the newest payment by itself
+	}
+}
+
+func (p *Payer) sendFund() {
+	if first, err := p.sign(0, 1); err == nil {
+		p.send(&Fund{ID: p.id, First: first.Signature, T1: p.t1})
 	}
 }
 

@@ -63,7 +63,7 @@ func (p *Penalties) Fail(now time.Time, account ledger.Address, addr netip.Addr)
 		worst = fail(p.accounts, account, now)
 	}
 	if addr.IsValid() {
-		if r := fail(p.addresses, block(addr), now); r.until.After(worst.until) {
+		if r := fail(p.addresses, Block(addr), now); r.until.After(worst.until) {
 			worst = r
 		}
 	}
@@ -73,19 +73,19 @@ func (p *Penalties) Fail(now time.Time, account ledger.Address, addr netip.Addr)
 // Eligible reports whether the peer may take part in auctions now. Set
 // choker.Candidate.Speed by it.
 func (p *Penalties) Eligible(now time.Time, account ledger.Address, addr netip.Addr) bool {
-	return !now.Before(p.accounts[account].until) && !now.Before(p.addresses[block(addr)].until)
+	return !now.Before(p.accounts[account].until) && !now.Before(p.addresses[Block(addr)].until)
 }
 
 // Banned reports whether a connection is to be refused or closed now. account
 // is zero while it is not known.
 func (p *Penalties) Banned(now time.Time, account ledger.Address, addr netip.Addr) bool {
-	return p.accounts[account].bans(now) || p.addresses[block(addr)].bans(now)
+	return p.accounts[account].bans(now) || p.addresses[Block(addr)].bans(now)
 }
 
 // Paid forgives the peer: a payment in full ends the row of failures.
 func (p *Penalties) Paid(account ledger.Address, addr netip.Addr) {
 	delete(p.accounts, account)
-	delete(p.addresses, block(addr))
+	delete(p.addresses, Block(addr))
 }
 
 // Len returns the number of records kept, for metrics.
@@ -136,8 +136,9 @@ func evict[K comparable](m map[K]penalty, now time.Time) {
 	}
 }
 
-// block returns the unit of addresses that is judged.
-func block(a netip.Addr) netip.Addr {
+// Block returns the unit of addresses that is judged: an IPv4 address, or the
+// network part of an IPv6 address.
+func Block(a netip.Addr) netip.Addr {
 	a = a.Unmap().WithZone("")
 	if a.Is6() {
 		prefix, _ := a.Prefix(ipv6Prefix) // cannot fail: 64 ≤ 128

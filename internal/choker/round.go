@@ -140,7 +140,7 @@ func (r *round) spokesmen() map[uint64]int {
 func (r *round) before(i, j int) bool {
 	a, b := &r.cands[i], &r.cands[j]
 	c := cmp.Or(
-		cmp.Compare(b.Bid, a.Bid), compareBool(!a.Seeding, !b.Seeding), cmp.Compare(b.Received, a.Received),
+		compareBool(a.Claimed, b.Claimed), cmp.Compare(b.Bid, a.Bid), compareBool(!a.Seeding, !b.Seeding), cmp.Compare(b.Received, a.Received),
 		compareBool(!a.pays(), !b.pays()), r.compareTie(a, b),
 	)
 	return c < 0
@@ -148,8 +148,12 @@ func (r *round) before(i, j int) bool {
 
 // speaks reports whether the candidate may bid for its owner.
 func (r *round) speaks(spokesmen map[uint64]int, i int) bool {
-	owner := r.cands[i].Owner
-	return owner == 0 || spokesmen[owner] == i
+	c := &r.cands[i]
+	if c.Owner == 0 || spokesmen[c.Owner] == i {
+		return true
+	}
+	best := spokesmen[c.Owner]
+	return c.Claimed && best >= 0 && r.cands[best].Claimed
 }
 
 // settle keeps a running price that moved little (A19).

@@ -69,12 +69,23 @@ func (t *Torrent) onLink(id uint32, e payments.LinkEvent) {
 	case payments.EventEarned:
 		p.earned += e.Sum
 		t.earned += e.Sum
-		t.node.succeed(p.account, p.peer.Addr().Addr())
+		if e.Clean {
+			t.node.succeed(p.account, p.peer.Addr().Addr())
+		}
+	case payments.EventProven:
+		t.proven(p, e.Account.Address())
+	case payments.EventOpened:
+		p.broke = p.broke && e.Role != channel.RolePayer
 	case payments.EventOverdue:
-		t.unpaid(p)
+		if e.Code == channel.CodeLedger {
+			t.pause(p, "a ledger cannot be reached")
+		} else {
+			t.unpaid(p)
+		}
 	case payments.EventRefused, payments.EventNoFunds:
 		t.cfg.Log.Info("payment channel", "addr", p.peer.Addr(), "event", e.Kind, "reason", e.Reason)
-		if e.Role == channel.RolePayer && p.buying {
+		// Without the ledger the channel waits, and the provider knows.
+		if e.Role == channel.RolePayer && p.buying && e.Code != channel.CodeLedger {
 			// We cannot pay this peer: stop taking what we would owe.
 			p.broke = true
 			p.peer.StopAsking()

@@ -1,6 +1,8 @@
 package market
 
 import (
+	"cmp"
+	"crypto/sha256"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -39,6 +41,9 @@ type Node struct {
 	TrackerBids bool
 	// Receipts books who was paid, and who paid; nil = nothing is kept.
 	Receipts *receipts.Book
+	// IdleTime is how long a buyer may keep its slot without asking for
+	// anything; 0 = the default payment timeout.
+	IdleTime time.Duration
 	// Now is the clock of the penalties; nil = that of the swarms.
 	Now func() time.Time
 
@@ -58,6 +63,8 @@ func (k *Node) Network() []byte {
 	return id[:]
 }
 
+func (k *Node) idleTime() time.Duration { return cmp.Or(k.IdleTime, idleTime) }
+
 // clock is the penalties' time.
 func (k *Node) clock(now time.Time) time.Time {
 	if k.Now != nil {
@@ -66,9 +73,14 @@ func (k *Node) clock(now time.Time) time.Time {
 	return now
 }
 
-// Fail books a payment failure of a peer and says whether it is banned now.
-func (k *Node) Fail(account ledger.Address, addr netip.Addr, now time.Time) (banned bool) {
+// Fail books a payment failure of a peer and says whether it is banned now. An
+// account that only a bid named answers for nothing: then the failure counts for
+// the address, and for the account's name as used from there.
+func (k *Node) Fail(account ledger.Address, proven bool, addr netip.Addr, now time.Time) (banned bool) {
 	now = k.clock(now)
+	if !proven {
+		account = claimed(account, addr)
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.penalties.Fail(now, account, judged(addr)).Ban
@@ -85,12 +97,28 @@ func (k *Node) Spoiled(account ledger.Address, now time.Time) {
 	}
 }
 
+// claimed stands for an account in the mouth of a stranger at an address.
+func claimed(account ledger.Address, addr netip.Addr) (a ledger.Address) {
+	if account.IsZero() {
+		return a
+	}
+	at := speed.Block(addr).As16()
+	sum := sha256.Sum256(append(at[:], account[:]...))
+	copy(a[:], sum[:])
+	return a
+}
+
 // Standing says whether a peer may buy now, and whether it is banned.
 func (k *Node) Standing(account ledger.Address, addr netip.Addr, now time.Time) (eligible, banned bool) {
 	now = k.clock(now)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.penalties.Eligible(now, account, judged(addr)), k.penalties.Banned(now, account, judged(addr))
+	eligible = true
+	for _, a := range [...]ledger.Address{account, claimed(account, addr)} {
+		eligible = eligible && k.penalties.Eligible(now, a, judged(addr))
+		banned = banned || k.penalties.Banned(now, a, judged(addr))
+	}
+	return eligible, banned
 }
 
 // Bans says whether a connection from an address is to be refused (R12.3).
@@ -104,6 +132,7 @@ func (k *Node) succeed(account ledger.Address, addr netip.Addr) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.penalties.Paid(account, judged(addr))
+	k.penalties.Paid(claimed(account, addr), judged(addr))
 }
 
 // judged is the address that penalties count by: loopback stands for many

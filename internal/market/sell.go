@@ -2,10 +2,13 @@ package market
 
 import (
 	"encoding/binary"
+	"errors"
 	"time"
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/choker"
+	"github.com/bttnet/btt/internal/payments"
+	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/speed"
 	"github.com/bttnet/btt/wire"
 )
@@ -19,14 +22,14 @@ func (t *Torrent) Complete(p *Trade, c *choker.Candidate) {
 	if snap.TheirBid == 0 && t.swarm.Now().Sub(p.peer.Joined()) < bidGrace {
 		c.Interested, t.held = false, true
 	}
-	c.Speed, c.Bid, c.Reserve = !p.barred, snap.TheirBid, t.boundReserve(snap.OurReserve)
+	c.Speed, c.Bid, c.Reserve = !p.barred && !t.swarm.Now().Before(p.paused), snap.TheirBid, t.boundReserve(snap.OurReserve)
 	if !p.account.IsZero() { // one paid slot per buyer (R5.6)
-		c.Owner = binary.BigEndian.Uint64(p.account[:])
+		c.Owner, c.Claimed = binary.BigEndian.Uint64(p.account[:]), !p.proven
 	}
 	c.Own, c.Paid, c.Price = t.Bid(), p.sold, p.soldAt
 	if p.barred {
 		eligible, _ := t.node.Standing(p.account, p.peer.Addr().Addr(), t.swarm.Now())
-		p.barred, c.Speed = !eligible, eligible
+		p.barred, c.Speed = !eligible, c.Speed || eligible && !t.swarm.Now().Before(p.paused)
 		// Who did not pay gets no more data for a time, free or not (R12.1).
 		c.Interested = c.Interested && eligible
 	}
@@ -64,7 +67,7 @@ func (t *Torrent) Sell(p *Trade, price amount.Price, unchoked bool) {
 		t.cannotSell(p, err)
 		return
 	}
-	p.selling, p.soldAt, p.sold = price > 0, price, true
+	p.selling, p.soldAt, p.sold, p.idle = price > 0, price, true, time.Time{}
 	t.dealt(p, price)
 	if price == 0 {
 		p.peer.Unchoke(nil) // nothing is owed, so nothing is counted
@@ -108,9 +111,55 @@ func (t *Torrent) dueAccept(p *Trade) {
 	}
 }
 
+// idleTime is how long a buyer that accepted its price may ask for nothing while
+// it could be served, idlePause how long it does not buy after it lost its slot for
+// that. It is no failure: nothing was taken.
+const (
+	idleTime  = payments.DefaultPaymentTimeout
+	idlePause = time.Minute
+)
+
+// dueRequests takes the slot of a buyer that does not use it; the next has it.
+func (t *Torrent) dueRequests(p *Trade) {
+	now := t.swarm.Now()
+	switch {
+	case !p.selling || !p.offered.IsZero() || p.peer.Waiting() || p.link.Owing():
+		p.idle = time.Time{}
+	case p.idle.IsZero():
+		p.idle = now
+	case now.Sub(p.idle) > t.node.idleTime():
+		t.pause(p, "asks for nothing")
+	}
+}
+
+// pause takes a peer's slot and keeps it from buying another for a time. Nobody is
+// to blame.
+func (t *Torrent) pause(p *Trade, why string) {
+	if !p.sold {
+		return
+	}
+	p.paused = t.swarm.Now().Add(idlePause)
+	p.peer.Choke()
+	t.cfg.Log.Info("paid slot taken back", "addr", p.peer.Addr(), "why", why)
+	t.swarm.FreeSlot()
+}
+
+// errAccount ends a connection that bids with one account and pays with another.
+var errAccount = errors.New("peer pays from another account than it bids with")
+
+// proven notes that the connection belongs to the account that it bid with: now
+// the account answers for what is done on it, and counts as one buyer.
+func (t *Torrent) proven(p *Trade, account ledger.Address) {
+	if account != p.account {
+		p.peer.Kick(errAccount)
+		return
+	}
+	p.proven = true
+}
+
 // LostSlot books that the peer was choked.
 func (p *Trade) LostSlot() {
-	p.sold, p.selling, p.offered = false, false, time.Time{}
+	p.sold, p.selling, p.offered, p.idle = false, false, time.Time{}, time.Time{}
 	p.peer.Fence(nil)
 }
 
@@ -122,7 +171,7 @@ func (t *Torrent) unpaid(p *Trade) {
 		return // still the failure that cost it the slot
 	}
 	addr := p.peer.Addr()
-	banned := t.node.Fail(p.account, addr.Addr(), t.swarm.Now())
+	banned := t.node.Fail(p.account, p.proven, addr.Addr(), t.swarm.Now())
 	p.barred = true
 	p.peer.Choke()
 	t.cfg.Log.Info("payment overdue", "addr", addr, "account", p.account, "banned", banned)
@@ -139,6 +188,6 @@ func (t *Torrent) leftUnpaid(p *Trade) {
 	if !p.selling || p.link.Unclaimed() == 0 {
 		return
 	}
-	t.node.Fail(p.account, p.peer.Addr().Addr(), t.swarm.Now())
+	t.node.Fail(p.account, p.proven, p.peer.Addr().Addr(), t.swarm.Now())
 	t.cfg.Log.Info("buyer left without paying", "addr", p.peer.Addr(), "account", p.account)
 }

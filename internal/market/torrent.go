@@ -57,6 +57,8 @@ type Peer interface {
 	Joined() time.Time
 	// Serving says whether it gave us a slot and we ask for data.
 	Serving() bool
+	// Waiting says whether it asked for blocks that were not sent.
+	Waiting() bool
 	// Wanted says whether it has pieces that we want.
 	Wanted() bool
 	// Send sends a btt_speed message.
@@ -268,6 +270,7 @@ func (t *Torrent) Tick() {
 		t.Tell(p)
 		t.prove(p)
 		t.dueAccept(p)
+		t.dueRequests(p)
 		for _, f := range p.session.Tick(t.swarm.Now()) {
 			p.send(f)
 		}

@@ -17,7 +17,8 @@ type Trade struct {
 	session *speed.Session // nil = the peer takes no part
 	flow    flow
 	link    *payments.Link
-	account ledger.Address // theirs, from their bid
+	account ledger.Address // theirs, from their bid: anyone may say it
+	proven  bool           // the connection is account's
 	barred  bool
 	// answered is the last challenge that we answered, fetched the pieces of
 	// which the peer sent a part.
@@ -28,8 +29,11 @@ type Trade struct {
 	selling bool // what it is served costs money
 	// offered is when a price was told that the peer has not accepted yet.
 	offered time.Time
-	soldAt  amount.Price
-	earned  amount.Amount
+	// idle is since when a buyer that accepted asks for nothing, paused until
+	// when it does not buy after it lost its slot for that.
+	idle, paused time.Time
+	soldAt       amount.Price
+	earned       amount.Amount
 
 	buying   bool
 	broke    bool // we cannot pay the peer: nothing is asked of it

@@ -33,7 +33,7 @@ type Book struct {
 	links    map[*Link]struct{}
 	offers   []offer // K2 keys on offer, in turn
 	turn     int
-	bans     map[ledger.PublicKey]*ban
+	accounts map[ledger.PublicKey]*standing // that bought here
 
 	statements statements
 }
@@ -56,12 +56,6 @@ type offer struct {
 	key    ledger.PublicKey
 }
 
-type ban struct {
-	strikes int
-	bans    int
-	until   time.Time
-}
-
 // Open reads the journal in cfg.Dir and continues what it holds: channels of
 // a provider are settled unless their payer comes back, those of a requester
 // resumed or refunded. The Book's work ends with Close, not with ctx, which
@@ -76,7 +70,7 @@ func Open(ctx context.Context, cfg Config) (*Book, error) {
 	}
 	b := &Book{
 		cfg: cfg, changed: make(chan struct{}, 1), pairs: make(map[pairKey]*pair), channels: make(map[channel.ID]live),
-		links: make(map[*Link]struct{}), bans: make(map[ledger.PublicKey]*ban),
+		links: make(map[*Link]struct{}), accounts: make(map[ledger.PublicKey]*standing),
 	}
 	b.statements.entries = make(map[channel.ID]*Summary)
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -337,51 +331,4 @@ func (b *Book) Summary() []Summary {
 		return cmp.Or(cmp.Compare(a.LockTime, b.LockTime), slices.Compare(a.Channel[:], b.Channel[:]))
 	})
 	return list
-}
-
-// strike counts a failed payment of an account (R12.2).
-func (b *Book) strike(account ledger.PublicKey) {
-	if account.IsZero() {
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s := b.bans[account]
-	if s == nil {
-		if len(b.bans) >= maxBans {
-			for k := range b.bans { // any: the map is only a memory of misdeeds
-				delete(b.bans, k)
-				break
-			}
-		}
-		s = new(ban)
-		b.bans[account] = s
-	}
-	if s.strikes++; s.strikes%BanAfter == 0 {
-		d := BanTime << min(s.bans, 20)
-		s.bans++
-		s.until = b.cfg.Now().Add(min(d, MaxBanTime))
-	}
-}
-
-// Strikes returns how many payments of an account failed.
-func (b *Book) Strikes(account ledger.PublicKey) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if s := b.bans[account]; s != nil {
-		return s.strikes
-	}
-	return 0
-}
-
-// Banned returns until when an account is refused, and whether it is now
-// (R12.3). The swarm disconnects it and refuses its connections.
-func (b *Book) Banned(account ledger.PublicKey) (time.Time, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s := b.bans[account]
-	if s == nil {
-		return time.Time{}, false
-	}
-	return s.until, b.cfg.Now().Before(s.until)
 }

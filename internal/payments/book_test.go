@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -161,13 +162,13 @@ func (n *node) await(what string, f func(Event) bool) Event {
 	deadline := time.After(patience)
 	for {
 		n.mu.Lock()
-		for _, e := range n.seen {
+		seen := slices.Clone(n.seen)
+		n.mu.Unlock()
+		for _, e := range seen {
 			if f(e) {
-				n.mu.Unlock()
 				return e
 			}
 		}
-		n.mu.Unlock()
 		select {
 		case <-n.more:
 		case <-time.After(20 * time.Millisecond):
@@ -177,6 +178,17 @@ func (n *node) await(what string, f func(Event) bool) Event {
 			n.t.Fatalf("no %s; seen %+v", what, n.seen)
 		}
 	}
+}
+
+func (n *node) count(k EventKind) (sum int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, e := range n.seen {
+		if e.Kind == k {
+			sum++
+		}
+	}
+	return sum
 }
 
 func (n *node) awaitKind(k EventKind) Event {

@@ -22,6 +22,10 @@ const successorAt = 75
 // fundRetry is how long a failed funding waits before the next try.
 const fundRetry = 5 * time.Second
 
+// maxOpening bounds how long a channel waits to open while a side cannot reach the
+// ledger; its coins are reserved meanwhile.
+const maxOpening = 10 * time.Minute
+
 // quoteSlack bounds how far ahead of the verified bytes a provider may put a
 // lower price.
 const quoteSlack = 256 << 20
@@ -43,24 +47,29 @@ type buyer struct {
 
 // purchase is one link's buying; positions count the link's stream.
 type purchase struct {
-	link   *Link
-	order  order
-	tariff channel.Tariff // as quoted
-	quoted bool
-	pos    int64 // paid or free up to here
-	seen   int64 // verified bytes whose prices were all read
-	limit  int64 // payments stop here, before a price that is not agreed
-	ch     *bought
-	lane   uint32
-	behind bool  // the payee counts less of the stream as paid:
-	told   int64 // up to here
+	link    *Link
+	order   order
+	tariff  channel.Tariff // as quoted
+	quoted  bool
+	pos     int64 // paid or free up to here
+	seen    int64 // verified bytes whose prices were all read
+	limit   int64 // payments stop here, before a price that is not agreed
+	ch      *bought
+	lane    uint32
+	excused bool  // the provider knows of the ledger's outage
+	behind  bool  // the payee counts less of the stream as paid:
+	told    int64 // up to here
 }
 
 // bought is one channel this node pays with.
 type bought struct {
 	m        *channel.Payer
 	via      *Link
-	since    time.Time // of the last step while opening
+	begun    time.Time          // when it was made
+	since    time.Time          // of the last step while opening
+	looked   time.Time          // of the last look at the ledger's time
+	shown    map[*Link]struct{} // connections that know it is ours
+	code     channel.Code       // of the last refusal
 	ceilings []pendingCeiling
 	bytes    int64
 	signed   amount.Amount // newest payment
@@ -114,6 +123,7 @@ func (b *buyer) unbind(l *Link) {
 		b.carries[l.cfg.Infohash] = carry{ch: o.ch, lane: o.lane, to: v}
 	}
 	for _, c := range b.channels {
+		delete(c.shown, l)
 		if c.via == l {
 			c.via = b.anyLink()
 		}
@@ -139,6 +149,10 @@ func (b *buyer) find(id channel.ID) *bought {
 }
 
 func (b *buyer) message(l *Link, m channel.Message) {
+	if m.Type() == channel.TypeRefuse && m.Channel() == (channel.ID{}) {
+		b.waits(l)
+		return
+	}
 	c := b.find(m.Channel())
 	if c == nil {
 		return // a channel that ended; nothing is at stake
@@ -169,7 +183,7 @@ func (b *buyer) refused(c *bought, l *Link, err error) {
 	}
 }
 
-func (b *buyer) reprice(*Link, int64, amount.Price) {}
+func (b *buyer) reprice(*op) {}
 
 // work pays whatever is verified, link by link.
 func (b *buyer) work() {
@@ -318,6 +332,9 @@ func (b *buyer) attach(o *purchase, c *bought) bool {
 			return false
 		}
 	}
+	if _, ok := c.shown[o.link]; !ok {
+		c.m.Show()
+	}
 	lane, err := c.m.Attach(tag, o.pos, o.tariff)
 	if err != nil {
 		b.refused(c, o.link, err)
@@ -437,9 +454,14 @@ func (b *buyer) fund(need amount.Amount, link *Link) {
 	b.book.start(func() {
 		ctx, cancel := context.WithTimeout(b.book.ctx, 2*ledgerWait)
 		defer cancel()
+		done := b.book.head.begin()
 		var err error
 		if f.index, f.signer, err = cfg.Purse.NewChannelKey(); err == nil {
 			f.t1, err = fundAtMost(ctx, cfg.Purse, deposit, least, ledger.Joint(f.signer.PublicKey(), f.terms.K2), torrent)
+		}
+		done(context.Canceled) // the purse's errors do not tell
+		if err != nil {
+			b.book.head.refresh(ctx, cfg.Ledger)
 		}
 		b.postWait(op{kind: opFunded, funding: f, err: err})
 	})
@@ -492,9 +514,14 @@ func (b *buyer) funded(f *funding, err error) {
 	b.opening = false
 	link := b.anyLink()
 	if err != nil {
+		now := b.book.cfg.Now()
 		b.fresh = b.fresh || b.terms.K2 == f.terms.K2
-		b.retry = b.book.cfg.Now().Add(fundRetry)
-		b.publish(link, Event{Kind: EventNoFunds, Reason: err.Error()})
+		e := Event{Kind: EventNoFunds, Reason: err.Error()}
+		if b.retry = now.Add(fundRetry); b.book.head.out(now) {
+			b.retry, e.Code = now.Add(outageEvery), channel.CodeLedger
+			b.tellOutage(true)
+		}
+		b.publish(link, e)
 		return
 	}
 	m, err := channel.NewPayer(channel.PayerConfig{
@@ -510,7 +537,7 @@ func (b *buyer) funded(f *funding, err error) {
 		}
 		return
 	}
-	c := &bought{m: m, via: link, since: b.book.cfg.Now()}
+	c := b.bought(m, link)
 	contract := m.Contract()
 	if !b.book.claim(&contract, b.pair) {
 		b.book.cfg.Purse.Release(f.t1)

@@ -29,6 +29,9 @@ func (b *buyer) flush(c *bought, l *Link) bool {
 	}
 	for _, m := range rd.Messages {
 		l.send(m)
+		if t := m.Type(); t == channel.TypeFund || t == channel.TypePay {
+			c.shown[l] = struct{}{}
+		}
 	}
 	for _, t := range rd.Tasks {
 		b.ask(c.m.ID(), t)
@@ -56,6 +59,8 @@ func (b *buyer) follow(c *bought, e channel.Event) {
 		b.lost += max(0, c.signed-e.Amount)
 	case channel.EventRefunded:
 		b.lost += c.signed
+	case channel.EventRefused:
+		c.code = e.Code
 	case channel.EventDetached:
 		for _, o := range b.orders {
 			if o.ch == c && o.lane == e.Lane && e.From < o.pos {
@@ -84,9 +89,15 @@ func (b *buyer) end(c *bought) {
 		if t1, err := c.m.T1(); err == nil {
 			b.book.cfg.Purse.Release(t1)
 		}
-		b.retry = b.book.cfg.Now().Add(fundRetry)
-		if b.fresh { // the payee sent other terms: try again at once
-			b.retry = b.book.cfg.Now()
+		now := b.book.cfg.Now()
+		b.retry = now.Add(fundRetry)
+		switch {
+		case c.code == channel.CodeLedger: // K2 is as good as it was
+			contract := c.m.Contract()
+			b.fresh = b.fresh || b.terms.K2 == contract.K2
+			b.retry = now.Add(outageEvery)
+		case b.fresh: // the payee sent other terms: try again at once
+			b.retry = now
 		}
 	}
 	b.channels = slices.DeleteFunc(b.channels, func(x *bought) bool { return x == c })
@@ -125,7 +136,7 @@ func (b *buyer) ledger(id channel.ID, parked bool) {
 }
 
 func (b *buyer) restore(s *channel.Snapshot, signer ledger.Signer) {
-	c := &bought{m: channel.RestorePayer(s, signer, b.book.head.exact()), since: b.book.cfg.Now()}
+	c := b.bought(channel.RestorePayer(s, signer, b.book.head.exact()), nil)
 	b.channels = append(b.channels, c)
 	if c.m.Stage() == channel.Proposed {
 		c.m.Abandon(channel.CodeClosing, "restart") // T1 was never shown
@@ -136,12 +147,19 @@ func (b *buyer) restore(s *channel.Snapshot, signer ledger.Signer) {
 	b.report(c.m, 0)
 }
 
+func (b *buyer) bought(m *channel.Payer, via *Link) *bought {
+	now := b.book.cfg.Now()
+	return &bought{m: m, via: via, begun: now, since: now, looked: now, shown: make(map[*Link]struct{})}
+}
+
 // clock gives up openings that hang, and lets machines look at the ledger's
 // time.
 func (b *buyer) clock(tick bool) {
 	now := b.book.cfg.Now()
+	out := b.book.head.out(now)
 	for _, c := range slices.Clone(b.channels) {
-		if late := now.Sub(c.since) > openTimeout; late {
+		if late := now.Sub(c.since) > openTimeout && (!out || now.Sub(c.begun) > maxOpening); late {
+			c.since = now
 			switch c.m.Stage() {
 			case channel.Proposed:
 				c.m.Abandon(channel.CodeTimeout, "no answer")
@@ -149,11 +167,40 @@ func (b *buyer) clock(tick bool) {
 				c.m.Fund()
 			}
 		}
-		if tick || c.m.Stage() == channel.Closing && now.Sub(c.since) > statusEvery/5 {
-			c.since = now
+		if tick || c.m.Stage() == channel.Closing && now.Sub(c.looked) > statusEvery/5 {
+			c.looked = now
 			c.m.Tick(b.book.head.exact())
 		}
 		b.flush(c, c.via)
+	}
+	b.tellOutage(out)
+}
+
+// tellOutage tells providers once that no channel can open because this node
+// does not reach the ledger: the payment is late, and it is nobody's failure.
+func (b *buyer) tellOutage(out bool) {
+	blocked := out && b.usable() == nil
+	for l, o := range b.orders {
+		if blocked && !o.excused && o.order.price > 0 {
+			l.send(outage("the requester cannot reach the ledger; the channel opens when it can"))
+		}
+		o.excused = blocked
+	}
+}
+
+// outage is the message that a ledger is out of a side's reach. It names no
+// channel.
+func outage(reason string) *channel.Refuse {
+	return &channel.Refuse{Code: channel.CodeLedger, Reason: reason}
+}
+
+// waits takes the payee's word that it cannot reach the ledger.
+func (b *buyer) waits(l *Link) {
+	now := b.book.cfg.Now()
+	for _, c := range b.channels {
+		if c.via == l && c.m.Stage() < channel.Opened && now.Sub(c.begun) < maxOpening {
+			c.since = now
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package payments
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -11,23 +12,74 @@ import (
 
 const (
 	statusEvery  = 10 * time.Second // between looks at the ledger's time
+	outageEvery  = time.Second      // between looks while the ledger is out of reach
+	statusWait   = 5 * time.Second  // one look
 	ledgerWait   = 15 * time.Second // one request
 	watchBackoff = 2 * time.Second
+	// slowLedger is how long a request may take before the ledger counts as out
+	// of reach.
+	slowLedger = 2 * time.Second
 )
 
-// head is the newest known status of the ledger, a leaf cache.
+// head is the newest known status of the ledger, a leaf cache, and whether
+// requests get an answer.
 type head struct {
-	now    func() time.Time
-	mu     sync.Mutex
-	known  bool
-	status ledger.Status
-	at     time.Time
+	now     func() time.Time
+	mu      sync.Mutex
+	known   bool
+	status  ledger.Status
+	at      time.Time
+	failed  bool // the last request that ended got no answer
+	number  uint64
+	pending map[uint64]time.Time // requests under way, by number
+}
+
+// begin notes the start of a request; the result must be called with its error.
+func (h *head) begin() (done func(error)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.number++
+	n := h.number
+	if h.pending == nil {
+		h.pending = make(map[uint64]time.Time)
+	}
+	h.pending[n] = h.now()
+	return func(err error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.pending, n)
+		if !errors.Is(err, context.Canceled) {
+			h.failed = unreachable(err)
+		}
+	}
+}
+
+// out reports whether the ledger is out of reach.
+func (h *head) out(now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.failed {
+		return true
+	}
+	for _, t := range h.pending {
+		if now.Sub(t) > slowLedger {
+			return true
+		}
+	}
+	return false
+}
+
+// unreachable tells a request without an answer from any answer of the ledger.
+func unreachable(err error) bool {
+	return err != nil && ledger.CodeOf(err) == "" && !errors.Is(err, ledger.ErrNotFound)
 }
 
 func (h *head) refresh(ctx context.Context, c ledger.Client) bool {
-	ctx, cancel := context.WithTimeout(ctx, ledgerWait)
+	ctx, cancel := context.WithTimeout(ctx, statusWait)
 	defer cancel()
+	done := h.begin()
 	s, err := c.Status(ctx)
+	done(err)
 	if err != nil {
 		return false
 	}
@@ -62,17 +114,28 @@ func (h *head) exact() uint64 {
 	return h.status.LedgerTime
 }
 
-// clock keeps head fresh and lets all pairs look at it. It ends with the Book.
+// clock keeps head fresh and lets all pairs look at it. While the ledger is out of
+// reach it looks more often, and what waits is tried again as soon as it answers.
+// It ends with the Book.
 func (b *Book) clock() {
-	tick := time.NewTicker(statusEvery)
+	tick := time.NewTicker(min(outageEvery, statusEvery))
 	defer tick.Stop()
+	last := b.cfg.Now()
 	for {
 		select {
 		case <-b.ctx.Done():
 			return
 		case <-tick.C:
 		}
-		b.head.refresh(b.ctx, b.cfg.Ledger)
+		now := b.cfg.Now()
+		out := b.head.out(now)
+		if !out && now.Sub(last) < statusEvery {
+			continue
+		}
+		last = now
+		if !b.head.refresh(b.ctx, b.cfg.Ledger) && out {
+			continue
+		}
 		for _, p := range b.all() {
 			p.tick.Store(true)
 			p.wake()

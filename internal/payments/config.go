@@ -21,7 +21,10 @@ const (
 	MaxHistory  = 4096 // ended channels kept for statements
 	MaxDebts    = 1024 // tags whose unpaid rest a pair remembers
 	maxOffers   = 16   // K2 keys on offer at once
-	maxBans     = 4096
+	maxAccounts = 4096
+	// maxProposals is the greatest number of channels of one account that are
+	// agreed on and not funded.
+	maxProposals = 8
 )
 
 // Defaults of Config.
@@ -29,6 +32,7 @@ const (
 	DefaultQuantum        = 1 << 20
 	DefaultDepositBytes   = 64 << 20
 	DefaultPaymentTimeout = 10 * time.Second
+	MaxTimeoutFactor      = 6 // the longest payment timeout, in payment timeouts
 	DefaultLockBase       = 2 * time.Hour
 	DefaultLockFactor     = 4
 	DefaultIdleSettle     = 10 * time.Minute
@@ -38,6 +42,13 @@ const (
 	BanTime               = 10 * time.Minute // the first ban; each further one doubles it
 	MaxBanTime            = 7 * 24 * time.Hour
 )
+
+// latencyFactor is how often the measured latency of payments is added to the
+// payment timeout.
+const latencyFactor = 4
+
+// unlimited is the allowance of a link that serves free of charge.
+const unlimited = math.MaxInt64
 
 // blockSize is the largest unit that a peer's writer sends at once.
 const blockSize = 16 << 10
@@ -79,7 +90,7 @@ type Config struct {
 	LockFactor     int
 	MinLock        time.Duration // accepted from payers
 	MaxLock        time.Duration
-	PaymentTimeout time.Duration // R12.1
+	PaymentTimeout time.Duration // R12.1; grows with the measured latency
 	IdleSettle     time.Duration // a payee settles when the payer is gone for so long
 	Now            func() time.Time
 	Entropy        io.Reader   // reserved for batched checks; may be nil
@@ -134,18 +145,19 @@ const (
 	EventPaid     EventKind = 2 // requester: Sum, Bytes of this payment
 	EventEarned   EventKind = 3 // provider: Sum, Bytes of this payment
 	EventRefused  EventKind = 4 // Code, Reason
-	EventOverdue  EventKind = 5 // provider: no payment in time (R12.1): choke
+	EventOverdue  EventKind = 5 // provider: no payment in time (R12.1): choke; CodeLedger: nobody's failure
 	EventNoFunds  EventKind = 6 // requester: no channel could be funded; Reason
 	EventSettled  EventKind = 7 // Amount: what the payee got
 	EventRefunded EventKind = 8 // T2 took everything back
 	EventClosing  EventKind = 9
 	EventResumed  EventKind = 10 // payer: the channel goes on after a restart
 	EventFault    EventKind = 11 // the journal failed: no more payments until a restart
+	EventProven   EventKind = 12 // provider: the connection is Account's: it signed for a channel that Account funded
 )
 
 func (k EventKind) String() string {
 	return [...]string{"none", "opened", "paid", "earned", "refused", "overdue", "nofunds", "settled", "refunded",
-		"closing", "resumed", "fault"}[min(k, 11)]
+		"closing", "resumed", "fault", "proven"}[min(k, 12)]
 }
 
 // Event reports a change of a channel or link.
@@ -160,6 +172,7 @@ type Event struct {
 	Amount  amount.Amount // cumulative, or as the kind says
 	Code    channel.Code
 	Reason  string
+	Clean   bool // EventEarned: earlier failures of the account are to be forgotten
 }
 
 // LinkEvent is the Event of one link.

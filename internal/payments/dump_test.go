@@ -12,8 +12,8 @@ func (w *wire) dump() string {
 	var b strings.Builder
 	for _, l := range []*Link{w.requester, w.provider} {
 		l.mu.Lock()
-		fmt.Fprintf(&b, "link: served %d verified %d allowance %d order %v quotes %v sale: opened %v paid %d debt %d owing %v tariff %v\n",
-			l.served.Load(), l.verified.Load(), l.allowance.Load(), l.order.price, l.quotes, l.sale.opened, l.sale.paid, l.sale.debt,
+		fmt.Fprintf(&b, "link: served %d verified %d allowance %d order %v quotes %v sale: opened %v paid %d owing %v tariff %v\n",
+			l.served.Load(), l.verified.Load(), l.allowance.Load(), l.order.price, l.quotes, l.sale.opened, l.sale.paid,
 			l.sale.owing, l.sale.tariff)
 		l.mu.Unlock()
 		j := l.book.journal
@@ -47,7 +47,7 @@ func (p *pair) dump(b *strings.Builder) {
 				c.m.NeedsState(), c.m.Paid(), c.m.Remaining())
 		}
 	case *seller:
-		fmt.Fprintf(b, "   %d links, %d waiting payments, debts %v forgiven %d\n", len(s.links), len(s.pays), s.debts, s.forgiven)
+		fmt.Fprintf(b, "   %d links, %d waiting payments, debts %v forgiven %d\n", len(s.links), len(s.pays), s.debtor.debts, s.debtor.forgiven)
 		for _, c := range s.channels {
 			fmt.Fprintf(b, "   channel %v earned %v lanes %d\n", c.m.Stage(), c.m.Earned(), len(c.lanes))
 			for n := range c.lanes {

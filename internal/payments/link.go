@@ -3,7 +3,6 @@ package payments
 import (
 	"errors"
 	"fmt"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,6 +46,7 @@ type Link struct {
 
 	served    atomic.Int64
 	allowance atomic.Int64
+	arrived   atomic.Int64 // payments that came and were not looked at yet
 
 	mu     sync.Mutex // guards what follows; a leaf
 	quotes []channel.Quote
@@ -65,13 +65,23 @@ type order struct {
 type sale struct {
 	pair    *pair // set by the first message of the payer
 	tariff  channel.Tariff
-	paid    int64     // stream position paid or free
-	debt    int64     // unpaid rest of a former connection, off the window
-	history int64     // bytes paid on the account's channels before
-	since   time.Time // of the last payment, or of the first unpaid block seen
-	owing   bool      // since is meaningful
-	opened  bool      // Sell was called
+	paid    int64 // stream position paid or free
+	history int64 // bytes paid on the account's channels before
+	opened  bool  // Sell was called
 	account ledger.PublicKey
+	proven  bool // the connection is account's; see EventProven
+	excused bool // the payer says that it cannot reach the ledger
+
+	changes int64 // number of price changes
+	known   int64 // those that the attached lane knows
+
+	begun    time.Time     // of the first paid byte, about
+	owing    bool          // the window is spent, since:
+	since    time.Time     // then
+	told     bool          // that is overdue was reported
+	struck   bool          // and counted
+	latency  time.Duration // from "window spent" to payment, smoothed
+	measured bool          // latency is of payments
 }
 
 // Link makes the payment side of a connection. Close must be called.
@@ -95,6 +105,9 @@ func (l *Link) Receive(payload []byte) error {
 	if err != nil {
 		return err
 	}
+	if r, ok := m.(*channel.Refuse); ok && r.ID == (channel.ID{}) && r.Code == channel.CodeLedger {
+		return l.receiveOutage(r)
+	}
 	switch m := m.(type) {
 	case *channel.Quote:
 		return l.receiveQuote(m)
@@ -115,11 +128,21 @@ func (l *Link) Receive(payload []byte) error {
 // receivePay takes a payment in this goroutine when the pair is idle and the
 // disk is fast; otherwise the pair's goroutine takes it.
 func (l *Link) receivePay(m *channel.Pay) error {
+	l.arrived.Add(1)
 	l.mu.Lock()
 	p := l.sale.pair
 	l.mu.Unlock()
 	if p == nil || !l.book.journal.fast() || !p.enter() {
-		return l.toSeller(m)
+		err := l.toSeller(m)
+		if p == nil && err == nil { // it was refused if it has no pair now
+			l.mu.Lock()
+			p = l.sale.pair
+			l.mu.Unlock()
+		}
+		if p == nil || err != nil {
+			l.taken()
+		}
+		return err
 	}
 	s := p.side.(*seller)
 	s.message(l, m)
@@ -127,6 +150,9 @@ func (l *Link) receivePay(m *channel.Pay) error {
 	p.leave()
 	return nil
 }
+
+// taken notes that a payment was looked at.
+func (l *Link) taken() { l.arrived.Add(-1) }
 
 func (b *Book) ownedBy(id channel.ID, p *pair) bool {
 	b.mu.Lock()
@@ -148,6 +174,15 @@ func (l *Link) receiveQuote(m *channel.Quote) error {
 		p.wake()
 	}
 	return nil
+}
+
+// receiveOutage takes the word of the other side that it cannot reach the ledger:
+// channels wait, and their opening counts for nothing until it can.
+func (l *Link) receiveOutage(m *channel.Refuse) error {
+	l.mu.Lock()
+	l.sale.excused = true
+	l.mu.Unlock()
+	return l.toBuyer(m)
 }
 
 func (l *Link) toBuyer(m channel.Message) error {
@@ -177,7 +212,7 @@ func (l *Link) toSeller(m channel.Message) error {
 			return nil
 		}
 		l.mu.Lock()
-		l.sale.pair, l.sale.account = p, p.key.account
+		l.sale.pair = p
 		l.mu.Unlock()
 		if err := p.post(op{kind: opBind, link: l}); err != nil {
 			return err
@@ -200,12 +235,30 @@ func (l *Link) notify(e Event) {
 	}
 }
 
-// Unclaimed returns the bytes served at a price to a peer that never spoke of
-// a channel on this link.
+// Unclaimed returns the bytes served at a price to a peer that never proved to be
+// an account on this link. While this node cannot reach the ledger it is 0.
 func (l *Link) Unclaimed() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.sale.pair != nil || l.sale.tariff.Price() <= 0 {
+	if l.sale.proven || l.sale.tariff.Price() <= 0 || l.book.head.out(l.book.cfg.Now()) {
+		return 0
+	}
+	return max(0, l.served.Load()-l.sale.paid)
+}
+
+// Owing reports whether all that may be served ahead of payment was, so that a
+// payment is due.
+func (l *Link) Owing() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.spent()
+}
+
+// owes returns what a proven account did not pay of this link.
+func (l *Link) owes() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.sale.proven || l.sale.tariff.Price() <= 0 {
 		return 0
 	}
 	return max(0, l.served.Load()-l.sale.paid)
@@ -289,21 +342,28 @@ func (l *Link) Sell(price amount.Price) error {
 		l.mu.Unlock()
 		return fmt.Errorf("change price: %w", err)
 	}
-	s.opened = true
+	s.opened, s.told, s.owing = true, false, false
+	s.changes++
+	change := s.changes
 	s.tariff = tariff
 	s.paid = tariff.SkipFree(s.paid)
+	s.begun = l.book.cfg.Now()
 	p := s.pair
 	l.allow()
 	l.mu.Unlock()
 	l.send(&channel.Quote{From: from, Price: price})
 	if p != nil {
-		return p.post(op{kind: opReprice, link: l, from: from, price: price})
+		return p.post(op{kind: opReprice, link: l, from: from, price: price, number: change})
 	}
 	return nil
 }
 
 // Served adds n bytes put on the wire.
-func (l *Link) Served(n int64) { l.served.Add(n) }
+func (l *Link) Served(n int64) {
+	if allowance := l.allowance.Load(); l.served.Add(n)+blockSize > allowance && allowance != unlimited {
+		l.begin()
+	}
+}
 
 // Allowance is the greatest cumulative count of served bytes permitted right
 // now; read it with one atomic load.
@@ -312,12 +372,15 @@ func (l *Link) Allowance() *atomic.Int64 { return &l.allowance }
 // allow computes the allowance anew. The caller holds mu.
 func (l *Link) allow() bool {
 	s := &l.sale
-	next := int64(math.MaxInt64)
+	next := int64(unlimited)
 	if s.tariff.Price() > 0 {
-		next = s.paid + max(0, l.window()-s.debt)
+		next = s.paid + l.window()
 	}
 	return l.allowance.Swap(next) < next
 }
+
+// quantum is the unit of the link in bytes.
+func (l *Link) quantum() int64 { return l.cfg.Quantum }
 
 // window is the credit in bytes: one quantum, growing by one for each 16 paid
 // quanta up to the user's limit (A24).
@@ -335,8 +398,11 @@ func (l *Link) credit(position int64) {
 	l.mu.Lock()
 	s := &l.sale
 	if position > s.paid {
+		if s.owing {
+			l.measure(l.book.cfg.Now())
+		}
 		s.paid = s.tariff.SkipFree(position)
-		s.owing = false
+		s.owing, s.told, s.struck, s.excused = false, false, false, false
 	}
 	rose := l.allow()
 	l.mu.Unlock()

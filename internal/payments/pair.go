@@ -18,7 +18,7 @@ const (
 	opMessage opKind = iota + 1 // link, message
 	opBind                      // link
 	opUnbind                    // link
-	opReprice                   // link, from, price
+	opReprice                   // link, from, price, number
 	opFunded                    // funding, err
 	opTask                      // id, task kind, err, outpoint state, spender
 	opLedger                    // id, parked
@@ -33,6 +33,7 @@ type op struct {
 	message  channel.Message
 	from     int64
 	price    amount.Price
+	number   int64
 	id       channel.ID
 	parked   bool
 	task     channel.TaskKind
@@ -50,7 +51,7 @@ type side interface {
 	bind(l *Link)
 	unbind(l *Link)
 	message(l *Link, m channel.Message)
-	reprice(l *Link, from int64, price amount.Price)
+	reprice(o *op)
 	funded(f *funding, err error)
 	answer(o *op)
 	ledger(id channel.ID, parked bool)
@@ -194,7 +195,7 @@ func (p *pair) handle(o *op) {
 		p.side.unbind(o.link)
 		p.book.drop(p)
 	case opReprice:
-		p.side.reprice(o.link, o.from, o.price)
+		p.side.reprice(o)
 	case opFunded:
 		p.side.funded(o.funding, o.err)
 	case opTask:
@@ -214,11 +215,14 @@ func (p *pair) ask(id channel.ID, t channel.Task) {
 		ctx, cancel := context.WithTimeout(p.book.ctx, ledgerWait)
 		defer cancel()
 		o := op{kind: opTask, id: id, task: t.Kind}
+		done := p.book.head.begin()
 		if t.Kind == channel.TaskLookup {
 			o.state, o.spender, o.err = p.book.lookup(ctx, t.Outpoint)
+			done(o.err)
 		} else {
 			var r ledger.Receipt
 			r, o.err = p.book.cfg.Ledger.Submit(ctx, t.Raw)
+			done(o.err)
 			if o.err == nil && r.State != ledger.Committed {
 				o.err = fmt.Errorf("transaction %v is %v", r.TxID, r.State)
 			}

@@ -2,30 +2,25 @@ package payments
 
 import (
 	"errors"
-	"math"
-	"slices"
 	"time"
 
-	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
-	"github.com/bttnet/btt/ledger"
 )
-
-// forgiveShare: of each so many bytes paid, one lost with a broken connection
-// is forgiven, besides one quantum.
-const forgiveShare = 64
 
 // seller is a pair's provider side.
 type seller struct {
 	*pair
 	links    map[*Link]struct{}
 	channels map[channel.ID]*sold
-	debts    map[channel.Tag]int64 // unpaid rests of closed links
-	forgiven int64                 // bytes written off for this account
-	history  int64                 // bytes paid by this account in this run
-	idle     time.Time             // when the last link went
-	pays     []*channel.Pay        // waiting for one check, all of one channel
-	payLink  *Link
+	debtor   *standing // of the account; outlives this pair
+	idle     time.Time // when the last link went
+	pays     []arrival // waiting for one check, all of one channel
+}
+
+// arrival is a payment and where it came from.
+type arrival struct {
+	pay  *channel.Pay
+	link *Link
 }
 
 // sold is one channel this node earns with.
@@ -33,52 +28,55 @@ type sold struct {
 	m     *channel.Payee
 	via   *Link
 	lanes map[uint32]*Link
+	shown map[*Link]struct{} // connections that showed a signature of K1
+	at    time.Time          // of the proposal
+	told  time.Time          // when the payer was last told of an outage
 	bytes int64
 }
 
+// newSeller runs under Book.mu.
 func newSeller(p *pair) *seller {
 	return &seller{pair: p, links: make(map[*Link]struct{}), channels: make(map[channel.ID]*sold),
-		debts: make(map[channel.Tag]int64), idle: p.book.cfg.Now()}
+		debtor: p.book.standing(p.key.account), idle: p.book.cfg.Now()}
 }
 
 func (s *seller) bind(l *Link) {
 	s.links[l] = struct{}{}
 	l.mu.Lock()
-	l.sale.history = s.history
+	l.sale.history = s.debtor.history
 	l.mu.Unlock()
 }
 
-// unbind writes the unpaid rest off, as far as that is allowed, or keeps it
-// as a debt of the tag.
+// unbind keeps what a proven account did not pay as its debt.
 func (s *seller) unbind(l *Link) {
+	s.settlePays()
 	delete(s.links, l)
 	if len(s.links) == 0 {
 		s.idle = s.book.cfg.Now()
 	}
 	for _, c := range s.channels {
+		delete(c.shown, l)
 		for lane, x := range c.lanes {
 			if x == l {
 				delete(c.lanes, lane)
 			}
 		}
 		if c.via == l {
-			c.via = s.anyLink()
+			c.via = c.anyLink()
+		}
+		if c.via == nil && c.m.Stage() == channel.Checking {
+			c.m.Abandon()
+			s.flush(c, nil)
 		}
 	}
-	l.mu.Lock()
-	debt := int64(0)
-	if l.sale.tariff.Price() > 0 {
-		debt = max(0, l.served.Load()-l.sale.paid) + l.sale.debt
-	}
-	l.mu.Unlock()
-	tag := channel.Tag(l.cfg.Infohash)
-	if debt += s.debts[tag]; debt > 0 && (len(s.debts) < MaxDebts || s.debts[tag] > 0) {
-		s.debts[tag] = debt
+	if debt := l.owes(); debt > 0 {
+		s.debtor.owe(channel.Tag(l.cfg.Infohash), debt)
 	}
 }
 
-func (s *seller) anyLink() *Link {
-	for l := range s.links {
+// anyLink returns another connection of the channel's payer.
+func (c *sold) anyLink() *Link {
+	for l := range c.shown {
 		if !l.closed.Load() {
 			return l
 		}
@@ -86,37 +84,68 @@ func (s *seller) anyLink() *Link {
 	return nil
 }
 
-// message collects payments and handles everything else at once.
+// message collects payments and handles everything else at once. Only a
+// connection that showed a signature of K1 speaks for a channel: its id is public
+// once T1 is on the ledger.
 func (s *seller) message(l *Link, m channel.Message) {
 	if pay, ok := m.(*channel.Pay); ok {
-		if len(s.pays) > 0 && s.pays[0].ID != pay.ID {
-			s.settlePays()
-		}
-		s.pays, s.payLink = append(s.pays, pay), l
+		s.collect(l, pay)
 		return
 	}
 	s.settlePays()
 	c := s.channels[m.Channel()]
-	switch m := m.(type) {
-	case *channel.Open:
-		if c == nil {
-			s.open(l, m)
-			return
-		}
-	case *channel.Refuse:
-		if c == nil {
-			return
-		}
-	}
-	if c == nil {
-		l.send(&channel.Refuse{ID: m.Channel(), Code: channel.CodeUnknown, Reason: "no such channel here"})
+	if open, ok := m.(*channel.Open); ok && c == nil {
+		s.open(l, open)
 		return
 	}
-	c.via = l
+	if c == nil || !s.speaks(c, l, m) {
+		if m.Type() != channel.TypeRefuse {
+			l.send(&channel.Refuse{ID: m.Channel(), Code: channel.CodeUnknown, Reason: "this connection has no such channel here"})
+		}
+		return
+	}
 	if err := c.m.Step(m); err != nil {
 		s.refuse(c.m.ID(), l, err)
+	} else {
+		c.via = l
 	}
 	s.flush(c, l)
+}
+
+// speaks reports whether a connection may say m of a channel.
+func (s *seller) speaks(c *sold, l *Link, m channel.Message) bool {
+	if _, ok := c.shown[l]; ok {
+		return true
+	}
+	switch m.(type) {
+	case *channel.Open: // whoever repeats it word for word made it
+		return true
+	case *channel.Fund:
+		if c.m.Shows(m) {
+			s.show(c, l)
+			return true
+		}
+	}
+	return c.via == l && c.m.Stage() < channel.Funded
+}
+
+// show notes that a connection is the payer's. Once T1 is committed the
+// connection stands for the account (see Link.prove).
+func (s *seller) show(c *sold, l *Link) {
+	c.shown[l] = struct{}{}
+	if c.m.Funder() {
+		s.prove(l)
+	}
+}
+
+func (s *seller) prove(l *Link) {
+	l.mu.Lock()
+	known := l.sale.proven
+	l.sale.proven, l.sale.account = true, s.key.account
+	l.mu.Unlock()
+	if !known {
+		s.publish(l, Event{Kind: EventProven})
+	}
 }
 
 // refuse tells the payer and this node why.
@@ -157,7 +186,7 @@ func (s *seller) open(l *Link, m *channel.Open) {
 	case m.Payer != s.key.account:
 		s.refuse(id, l, &channel.Refusal{Code: channel.CodeUnknown, Reason: "this connection pays from another account"})
 		return
-	case len(s.channels) >= MaxChannels || s.book.closing.Load():
+	case s.crowded(l) || s.book.closing.Load():
 		s.refuse(id, l, &channel.Refusal{Code: channel.CodeLimit, Reason: "too many open channels"})
 		return
 	}
@@ -179,307 +208,30 @@ func (s *seller) open(l *Link, m *channel.Open) {
 		s.refuse(id, l, &channel.Refusal{Code: channel.CodeFunding, Reason: "the channel exists already"})
 		return
 	}
-	c := &sold{m: p, via: l, lanes: make(map[uint32]*Link)}
+	c := &sold{m: p, via: l, lanes: make(map[uint32]*Link), shown: make(map[*Link]struct{}), at: s.book.cfg.Now()}
 	s.channels[id] = c
 	s.flush(c, l)
 }
 
-// settlePays checks the newest of the collected payments: its record becomes
-// durable while its signature is verified.
-func (s *seller) settlePays() {
-	if len(s.pays) == 0 {
-		return
-	}
-	pays, l := s.pays, s.payLink
-	s.pays = s.pays[:0]
-	id := pays[0].ID
-	c := s.channels[id]
-	if c == nil {
-		l.send(&channel.Refuse{ID: id, Code: channel.CodeUnknown, Reason: "no such channel here"})
-		return
-	}
-	checked, err := c.m.Check(pays...)
-	if err != nil {
-		s.refuse(id, l, err)
-		return
-	}
-	if checked == nil {
-		return // repetitions
-	}
-	if checked.Pay != nil && !s.secure(checked, l) {
-		return
-	}
-	if err := c.m.Accept(checked); err != nil {
-		s.refuse(id, l, err)
-	}
-	c.via = l
-	s.flush(c, l)
-}
-
-// secure makes the newest payment durable and verifies it at the same time.
-func (s *seller) secure(checked *channel.Checked, l *Link) bool {
-	mark, ok := s.store([]channel.Record{checked.Record()}, false)
-	if !ok {
-		return false
-	}
-	if !checked.Verify() {
-		s.refuse(checked.Pay.ID, l, &channel.Refusal{Code: channel.CodeSignature, Reason: "payment does not verify"})
-		return false
-	}
-	if err := s.book.journal.wait(mark); err != nil {
-		s.book.cfg.Notify(Event{Kind: EventFault, Role: s.key.role, Account: s.key.account, Reason: err.Error()})
-		return false
-	}
-	return true
-}
-
-func (s *seller) work() {
-	s.settlePays()
-	if s.book.closing.Load() { // also what was still opening at the shutdown
-		for _, c := range s.channels {
-			c.m.Close()
-			s.flush(c, c.via)
-		}
-	}
-}
-
-// flush does what a channel's machine wants, in the order that package
-// channel demands.
-func (s *seller) flush(c *sold, l *Link) {
-	rd := c.m.Ready()
-	if rd.Empty() {
-		return
-	}
-	if _, ok := s.store(rd.Records, rd.Sync); !ok {
-		return
-	}
-	if l == nil || l.closed.Load() {
-		l = c.via
-	}
-	for _, m := range rd.Messages {
-		if m, ok := m.(*channel.Confirm); ok {
-			m.Next = s.next()
-		}
-		l.send(m)
-	}
-	for _, t := range rd.Tasks {
-		s.ask(c.m.ID(), t)
-	}
-	for _, e := range rd.Events {
-		s.event(c, l, e)
-	}
-	s.report(c.m, c.bytes)
-	if c.m.Stage().Final() {
-		delete(s.channels, c.m.ID())
-		s.book.release(c.m.ID())
-	}
-}
-
-// event follows one event of a channel.
-func (s *seller) event(c *sold, l *Link, e channel.Event) {
-	switch e.Kind {
-	case channel.EventAttached:
-		s.attached(c, l, e)
-		return
-	case channel.EventEarned:
-		c.bytes += e.Delta
-		s.history += e.Delta
-		if to := c.lanes[e.Lane]; to != nil {
-			l = to
-			to.credit(e.From)
-		} else if d := s.debts[e.Tag]; d > 0 {
-			s.debts[e.Tag] = max(0, d-e.Delta)
-		}
-	}
-	if kind := eventKinds[e.Kind]; kind != 0 {
-		s.publish(l, Event{Kind: kind, Channel: c.m.ID(), Tag: e.Tag, Sum: e.Sum, Bytes: e.Delta, Amount: e.Amount, Code: e.Code, Reason: e.Reason})
-	}
-}
-
-// attached lets a lane pay for a link's stream from position e.From on.
-func (s *seller) attached(c *sold, l *Link, e channel.Event) {
-	if e.Tag != channel.Tag(l.cfg.Infohash) {
-		s.refuse(c.m.ID(), l, &channel.Refusal{Code: channel.CodeLane, Reason: "this connection is for another torrent"})
-		return
-	}
-	l.mu.Lock()
-	tariff := slices.Clone(l.sale.tariff)
-	paid, selling := l.sale.paid, l.sale.opened
-	l.mu.Unlock()
-	switch {
-	case !selling:
-		s.refuse(c.m.ID(), l, &channel.Refusal{Code: channel.CodeUnavailable, Reason: "nothing is sold on this connection"})
-		return
-	case e.From > paid: // payments of another channel did not arrive
-		c.m.Detached(e.Lane, paid)
-		s.flush(c, l)
-		return
-	}
-	if err := c.m.Tariff(e.Lane, e.Bytes, e.From, tariff); err != nil {
-		s.refuse(c.m.ID(), l, err)
-		return
-	}
-	c.lanes[e.Lane] = l
-	s.indebt(l, e.Tag)
-	s.flush(c, l) // the State
-	l.credit(c.m.Position(e.Lane))
-}
-
-// indebt takes the unpaid rest of a former connection off the link's window,
-// after forgiving what broken connections are allowed to cost.
-func (s *seller) indebt(l *Link, tag channel.Tag) {
-	debt := s.debts[tag]
-	if debt <= 0 {
-		return
-	}
-	delete(s.debts, tag)
-	grace := max(0, min(debt, l.cfg.Quantum+s.history/forgiveShare-s.forgiven))
-	s.forgiven += grace
-	l.mu.Lock()
-	l.sale.debt += debt - grace
-	l.mu.Unlock()
-}
-
-func (s *seller) reprice(l *Link, from int64, price amount.Price) {
-	s.settlePays()
+// crowded reports whether a connection may propose no other channel. One that is
+// not funded costs its maker nothing, and who it is for is not proven: there is one
+// for each connection, they take no place from funded ones, and those that were
+// left give way.
+func (s *seller) crowded(l *Link) bool {
+	funded, left := 0, (*sold)(nil)
 	for _, c := range s.channels {
-		for lane, x := range c.lanes {
-			if x != l {
-				continue
-			}
-			if err := c.m.Reprice(lane, from, price); err != nil {
-				s.refuse(c.m.ID(), l, err)
-			}
-			l.credit(c.m.Position(lane))
+		switch {
+		case c.m.Stage() >= channel.Funded:
+			funded++
+		case c.via == l:
+			return true
+		case c.via == nil && (left == nil || c.at.Before(left.at)):
+			left = c
 		}
 	}
-}
-
-func (s *seller) funded(*funding, error) {}
-
-func (s *seller) answer(o *op) {
-	c := s.channels[o.id]
-	if c == nil {
-		return
+	if len(s.channels)-funded >= maxProposals && left != nil {
+		left.m.Abandon()
+		s.flush(left, nil)
 	}
-	s.settlePays()
-	if o.task == channel.TaskLookup {
-		if o.err == nil && o.state.Status == ledger.OutpointParked {
-			c.m.Parked()
-		}
-		c.m.LookedUp(o.state, o.spender, o.err)
-	} else {
-		c.m.Submitted(o.task, o.err, rejected(o.err))
-	}
-	s.flush(c, c.via)
-}
-
-// ledger follows what the watcher saw: an early T2 makes this side settle.
-func (s *seller) ledger(id channel.ID, parked bool) {
-	c := s.channels[id]
-	if c == nil {
-		return
-	}
-	s.settlePays()
-	if parked {
-		c.m.Parked()
-	} else {
-		c.m.Look()
-	}
-	s.flush(c, c.via)
-}
-
-func (s *seller) restore(snap *channel.Snapshot, signer ledger.Signer) {
-	c := &sold{m: channel.RestorePayee(snap, signer, s.book.head.time()), lanes: make(map[uint32]*Link)}
-	s.channels[c.m.ID()] = c
-	c.m.Look()
-	c.m.Tick(s.book.head.time())
-	s.flush(c, nil)
-	s.report(c.m, 0)
-}
-
-// clock settles channels whose payer is gone, and lets machines look at the
-// ledger's time.
-func (s *seller) clock(tick bool) {
-	now := s.book.cfg.Now()
-	gone := len(s.links) == 0 && now.Sub(s.idle) >= s.book.cfg.IdleSettle
-	for _, c := range s.channels {
-		if gone {
-			c.m.Close()
-		}
-		if tick || gone {
-			c.m.Tick(s.book.head.time())
-		}
-		s.flush(c, c.via)
-	}
-}
-
-func (s *seller) shutdown() {
-	s.settlePays()
-	for _, c := range s.channels {
-		c.via.send(&channel.Close{ID: c.m.ID()})
-		c.m.Close()
-		s.flush(c, c.via)
-	}
-}
-
-func (s *seller) count() int { return len(s.channels) }
-
-func (s *seller) waiting() (n int) {
-	for _, c := range s.channels {
-		if c.m.Stage() >= channel.Funded {
-			n++
-		}
-	}
-	return n
-}
-
-// sweep finds links whose payer is late, each second (R12.1). It ends with
-// the Book.
-func (b *Book) sweep() {
-	every := min(time.Second, max(time.Millisecond, b.cfg.PaymentTimeout/4))
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-b.ctx.Done():
-			return
-		case <-tick.C:
-		}
-		b.mu.Lock()
-		links := make([]*Link, 0, len(b.links))
-		for l := range b.links {
-			links = append(links, l)
-		}
-		b.mu.Unlock()
-		now := b.cfg.Now()
-		for _, l := range links {
-			l.sweep(now)
-		}
-	}
-}
-
-// sweep reports a link that served all it may and got no payment in time.
-func (l *Link) sweep(now time.Time) {
-	l.mu.Lock()
-	s := &l.sale
-	served := l.served.Load()
-	allowance := l.allowance.Load()
-	exhausted := allowance != math.MaxInt64 && served > s.paid && allowance-served < blockSize
-	switch {
-	case !exhausted:
-		s.owing = false
-	case !s.owing:
-		s.owing, s.since = true, now
-	case now.Sub(s.since) >= l.book.cfg.PaymentTimeout:
-		s.since = now
-		account, unpaid := s.account, served-s.paid
-		l.mu.Unlock()
-		l.book.strike(account)
-		e := Event{Kind: EventOverdue, Role: channel.RolePayee, Account: account, Tag: l.cfg.Infohash, Bytes: unpaid, Code: channel.CodeTimeout}
-		l.book.cfg.Notify(e)
-		l.notify(e)
-		return
-	}
-	l.mu.Unlock()
+	return funded >= MaxChannels || len(s.channels)-funded >= maxProposals
 }

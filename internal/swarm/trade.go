@@ -74,6 +74,7 @@ func (t trader) ID() uint32           { return t.m.conn.ID }
 func (t trader) Addr() netip.AddrPort { return t.m.addr }
 func (t trader) Joined() time.Time    { return t.m.joined }
 func (t trader) Serving() bool        { return !t.m.choked && t.m.conn.Outstanding() > 0 }
+func (t trader) Waiting() bool        { return t.m.conn.Waiting() > 0 }
 func (t trader) Wanted() bool         { return t.m.wanted }
 func (t trader) Wake()                { t.m.conn.Wake() }
 func (t trader) Pause()               { t.m.conn.Choke() }

@@ -1,0 +1,227 @@
+package payments
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/ledger"
+)
+
+// What a provider bears of bytes that a broken connection left unpaid.
+const (
+	// forgiveShare: of so many bytes paid one is forgiven, besides one quantum.
+	forgiveShare = 64
+	// cleanQuanta is how many quanta an account pays until its failures are
+	// forgotten.
+	cleanQuanta = 16
+)
+
+// standing is what this node knows of an account that buys here. It outlives the
+// account's pair, or a new channel would wipe debts out.
+type standing struct {
+	// Of the account's seller alone; a Book has one at a time.
+	debts    map[channel.Tag]int64 // unpaid rests of closed connections
+	forgiven int64                 // bytes written off
+	history  int64                 // bytes paid in this run
+	// Guarded by Book.mu.
+	strikes int // in a row
+	bans    int
+	since   int64 // history at the last failure
+	until   time.Time
+}
+
+// standing returns the record of an account, made if need be. The map is only a
+// memory of misdeeds: when it is full, any other gives way. The caller holds mu.
+func (b *Book) standing(account ledger.PublicKey) *standing {
+	if s := b.accounts[account]; s != nil {
+		return s
+	}
+	if len(b.accounts) >= maxAccounts {
+		for k := range b.accounts {
+			if b.pairs[pairKey{k, channel.RolePayee}] == nil {
+				delete(b.accounts, k)
+				break
+			}
+		}
+	}
+	s := &standing{debts: make(map[channel.Tag]int64)}
+	b.accounts[account] = s
+	return s
+}
+
+// owe changes what the account owes for a torrent by so many bytes.
+func (s *standing) owe(tag channel.Tag, bytes int64) {
+	switch debt := s.debts[tag] + bytes; {
+	case debt <= 0:
+		delete(s.debts, tag)
+	case s.debts[tag] > 0 || len(s.debts) < MaxDebts:
+		s.debts[tag] = debt
+	}
+}
+
+// forgive writes the debt of a torrent off and returns the part that goes beyond
+// what broken connections may cost: a quantum and a share of what was paid.
+func (s *standing) forgive(tag channel.Tag, quantum int64) (beyond int64) {
+	debt := s.debts[tag]
+	if debt <= 0 {
+		return 0
+	}
+	delete(s.debts, tag)
+	grace := max(0, quantum+s.history/forgiveShare-s.forgiven)
+	s.forgiven += debt
+	return max(0, debt-grace)
+}
+
+// strike counts a failed payment of an account (R12.2). An account that no
+// connection proved to be its own is zero and cannot fail.
+func (b *Book) strike(account ledger.PublicKey) {
+	if account.IsZero() {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.standing(account)
+	s.since = s.history
+	if s.strikes++; s.strikes%BanAfter == 0 {
+		d := BanTime << min(s.bans, 20)
+		s.bans++
+		s.until = b.cfg.Now().Add(min(d, MaxBanTime))
+	}
+}
+
+// clean reports whether the account paid enough since its last failure for its
+// row of failures to end, and ends it.
+func (b *Book) clean(s *standing, l *Link) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s.strikes > 0 && s.history-s.since < cleanQuanta*l.quantum() {
+		return false
+	}
+	s.strikes = 0
+	return true
+}
+
+// Strikes returns how many payments of an account failed in a row.
+func (b *Book) Strikes(account ledger.PublicKey) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.accounts[account]; s != nil {
+		return s.strikes
+	}
+	return 0
+}
+
+// Banned returns until when new channels of an account are refused, and whether
+// they are now (R12.3).
+func (b *Book) Banned(account ledger.PublicKey) (time.Time, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.accounts[account]
+	if s == nil {
+		return time.Time{}, false
+	}
+	return s.until, b.cfg.Now().Before(s.until)
+}
+
+// sweep finds links whose payer is late, each second (R12.1). It ends with
+// the Book.
+func (b *Book) sweep() {
+	every := min(time.Second, max(time.Millisecond, b.cfg.PaymentTimeout/4))
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-b.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		b.mu.Lock()
+		links := slices.Collect(maps.Keys(b.links))
+		b.mu.Unlock()
+		now := b.cfg.Now()
+		for _, l := range links {
+			l.sweep(now)
+		}
+	}
+}
+
+// sweep reports a link that served all it may and got no payment in time: once
+// for each payment that is missing, and again if the slot is sold anew. While a
+// ledger is out of reach the slot is lost and nobody is blamed.
+func (l *Link) sweep(now time.Time) {
+	l.mu.Lock()
+	s := &l.sale
+	if !l.spent() || l.arrived.Load() > 0 { // a payment waits for this node
+		s.owing = s.owing && l.spent()
+		l.mu.Unlock()
+		return
+	}
+	if !s.owing {
+		s.owing, s.since = true, now
+	}
+	if s.told || now.Sub(s.since) < l.timeout() {
+		l.mu.Unlock()
+		return
+	}
+	excused := l.book.head.out(now) || s.excused
+	fresh := !s.struck && !excused
+	s.told, s.struck = true, s.struck || !excused
+	account, unpaid := ledger.PublicKey{}, l.served.Load()-s.paid
+	if s.proven {
+		account = s.account
+	}
+	l.mu.Unlock()
+	if fresh {
+		l.book.strike(account)
+	}
+	e := Event{Kind: EventOverdue, Role: channel.RolePayee, Account: account, Tag: l.cfg.Infohash, Bytes: unpaid, Code: channel.CodeTimeout}
+	if excused {
+		e.Code, e.Reason = channel.CodeLedger, "a ledger cannot be reached"
+	}
+	l.book.cfg.Notify(e)
+	l.notify(e)
+}
+
+// spent reports whether all that may be served unpaid was. The caller holds mu.
+func (l *Link) spent() bool {
+	served, allowance := l.served.Load(), l.allowance.Load()
+	return allowance != unlimited && served > l.sale.paid && allowance-served < blockSize
+}
+
+// timeout is how long the payment may take from when the window is spent:
+// PaymentTimeout and latencyFactor times the latency that was measured, at most
+// MaxTimeoutFactor times PaymentTimeout (R12.1, A25). The caller holds mu.
+func (l *Link) timeout() time.Duration {
+	base := l.book.cfg.PaymentTimeout
+	return min(base+latencyFactor*l.sale.latency, MaxTimeoutFactor*base)
+}
+
+// begin starts the clock of a payment when the window is spent. Before the first
+// payment the time that serving took stands for the latency: on a slow line what
+// was served is still under way.
+func (l *Link) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := &l.sale
+	if s.owing || !l.spent() {
+		return
+	}
+	s.owing, s.since = true, l.book.cfg.Now()
+	if !s.measured {
+		s.latency = s.since.Sub(s.begun)
+	}
+}
+
+// measure takes the time that a payment took into account, smoothed as in RFC
+// 6298. The caller holds mu.
+func (l *Link) measure(now time.Time) {
+	s := &l.sale
+	d := max(0, now.Sub(s.since))
+	if !s.measured {
+		s.measured, s.latency = true, d
+		return
+	}
+	s.latency += (d - s.latency) / 8
+}
