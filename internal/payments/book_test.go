@@ -201,6 +201,7 @@ type wire struct {
 	requester, provider *Link
 	wakes               chan struct{}
 	queues              [2]chan []byte
+	stop                chan struct{}
 	done                sync.WaitGroup
 	nodes               []*node // told when the test stalls
 	// tamper changes what the requester says to the provider; nil drops it.
@@ -209,7 +210,7 @@ type wire struct {
 
 func newWire(t testing.TB, requester, provider *Book, tag byte, quantum int64) *wire {
 	t.Helper()
-	w := &wire{wakes: make(chan struct{}, 1)}
+	w := &wire{wakes: make(chan struct{}, 1), stop: make(chan struct{})}
 	send := func(q chan []byte) func([]byte) {
 		return func(b []byte) {
 			select {
@@ -231,9 +232,19 @@ func newWire(t testing.TB, requester, provider *Book, tag byte, quantum int64) *
 	}})
 	for i, to := range [...]*Link{w.provider, w.requester} {
 		w.done.Add(1)
-		go func() { // ends when cut closes the queue
+		go func() { // ends when cut stops it and the queue is empty
 			defer w.done.Done()
-			for b := range w.queues[i] {
+			for {
+				var b []byte
+				select {
+				case b = <-w.queues[i]:
+				case <-w.stop:
+					select {
+					case b = <-w.queues[i]:
+					default:
+						return
+					}
+				}
 				if len(b) == 9 && b[0] == 0 { // data, in order with the messages
 					to.Verified(int64(binary.BigEndian.Uint64(b[1:])))
 					continue
@@ -263,9 +274,7 @@ func (w *wire) cut() {
 	}
 	w.requester.Close()
 	w.provider.Close()
-	time.Sleep(5 * time.Millisecond)
-	close(w.queues[0])
-	close(w.queues[1])
+	close(w.stop)
 	w.done.Wait()
 }
 
