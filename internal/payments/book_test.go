@@ -138,7 +138,7 @@ func (n *node) open() {
 
 // kill ends the Book without settling anything, as a crash does.
 func (n *node) kill() {
-	if n.book != nil && !n.book.closing.Swap(true) {
+	if n.book != nil && !n.book.closing.Load() {
 		n.book.cancel()
 		n.book.running.Wait()
 		n.book.journal.close()
