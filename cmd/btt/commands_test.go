@@ -46,6 +46,9 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"last":    cmdLast,
 	"clock":   cmdClock,
 	"elapse":  cmdElapse,
+
+	"glob":        cmdGlob,
+	"certificate": cmdCertificate,
 }
 
 // check ends the script for a wrong use of a command.

@@ -33,9 +33,14 @@ func main() {
 
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string) int {
-	cmd := newRoot()
+	var g global
+	cmd := newRoot(&g)
 	cmd.SetArgs(args)
-	err := cmd.ExecuteContext(ctx)
+	lines := &ledgers{g: &g}
+	err := cmd.ExecuteContext(context.WithValue(ctx, ledgersKey{}, lines))
+	if e := lines.close(os.Stderr); err == nil {
+		err = e
+	}
 	if err == nil {
 		return exitOK
 	}

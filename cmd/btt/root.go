@@ -52,7 +52,7 @@ func exitCode(err error) int {
 	var limit *wallet.LimitError
 	switch {
 	case errors.Is(err, errUsage), strings.HasPrefix(err.Error(), "unknown "), strings.HasPrefix(err.Error(), "required flag"),
-		strings.HasPrefix(err.Error(), "invalid argument"):
+		strings.HasPrefix(err.Error(), "invalid argument"), strings.HasPrefix(err.Error(), "if any flags in the group"):
 		return exitUsage
 	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
 		return exitInterrupted
@@ -99,8 +99,7 @@ type global struct {
 	verbose bool
 }
 
-func newRoot() *cobra.Command {
-	var g global
+func newRoot(g *global) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "btt",
 		Short: "A BitTorrent client in which peers can pay for upload slots",
@@ -122,8 +121,8 @@ Start with:   btt demo     a whole economy on this machine, in under a minute
 	f.BoolVar(&g.json, "json", false, "write JSON lines")
 	f.BoolVar(&g.verbose, "verbose", false, "log what happens to stderr")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
-	cmd.AddCommand(newDemo(&g), newGet(&g), newSeed(&g), newCreate(&g), newTracker(&g), newLedger(&g),
-		newWallet(&g), newChannel(&g), newReceipts(&g), newShow(&g), newVerify(&g), newVersion(&g), newExitCodes())
+	cmd.AddCommand(newDemo(g), newGet(g), newSeed(g), newCreate(g), newTracker(g), newLedger(g),
+		newWallet(g), newChannel(g), newReceipts(g), newShow(g), newVerify(g), newVersion(g), newExitCodes())
 	return cmd
 }
 

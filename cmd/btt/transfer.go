@@ -16,11 +16,9 @@ import (
 	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/choker"
-	"github.com/bttnet/btt/internal/ledgerhttp"
 	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/mse"
 	"github.com/bttnet/btt/internal/terminal"
-	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/metainfo"
 )
 
@@ -196,23 +194,6 @@ func growth(flag, s string) (amount.Price, error) {
 		return 0, usage("%s: grows faster than any price may be", flag)
 	}
 	return p * perDay, err
-}
-
-// dialLedger connects to a ledger and checks that it answers.
-func dialLedger(ctx context.Context, url string) (ledger.Client, error) {
-	if url == "" {
-		return nil, usage("--ledger is needed: the URL of the ledger, http://HOST:PORT or unix:/PATH")
-	}
-	c, err := ledgerhttp.Dial(url)
-	if err != nil {
-		return nil, fmt.Errorf("use ledger %s: %w", url, err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	if _, err := c.Status(ctx); err != nil {
-		return nil, fmt.Errorf("reach ledger %s (is \"btt ledger serve\" running there?): %w", url, err)
-	}
-	return c, nil
 }
 
 func rate(flag, s string) (int64, error) {

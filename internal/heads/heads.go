@@ -14,13 +14,10 @@ package heads
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -41,6 +38,7 @@ const (
 	DefaultEvery = time.Minute      // between two looks at the head
 	retryEvery   = 5 * time.Second  // for a proof that could not be asked for
 	checkTimeout = 15 * time.Second // of one question
+	closeTimeout = 5 * time.Second  // of all that are left at Close
 )
 
 var (
@@ -48,6 +46,8 @@ var (
 	ErrOperator = errors.New("the ledger is signed by another operator than before; if its operator published a new key, remove the file of its heads")
 	// ErrHidden means a transaction that the ledger accepted and does not prove.
 	ErrHidden = errors.New("the ledger accepted a transaction and does not prove that it holds it")
+	// ErrUnproved means transactions whose proof could not be asked for in time.
+	ErrUnproved = errors.New("accepted by the ledger, but it could not be asked for the proof yet")
 	// ErrUnsafe wraps the reason for which Submit refuses.
 	ErrUnsafe = errors.New("the ledger's history does not hold, so nothing new is paid through it")
 )
@@ -126,28 +126,37 @@ func (c *Client) run() {
 	defer every.Stop()
 	retry := time.NewTicker(retryEvery)
 	defer retry.Stop()
+	ctx := context.Background()
 	for {
 		select {
 		case id := <-c.queue:
-			c.check(id)
+			c.check(ctx, id)
 		case <-every.C:
 			c.look()
 		case <-retry.C:
-			c.again()
+			c.again(ctx)
 			c.remember()
 		case <-c.quit:
-			for {
-				select {
-				case id := <-c.queue:
-					c.check(id)
-					continue
-				default:
-				}
-				c.again()
-				c.remember()
-				return
-			}
+			c.finish()
+			return
 		}
+	}
+}
+
+// finish asks for what is left.
+func (c *Client) finish() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	for {
+		select {
+		case id := <-c.queue:
+			c.check(ctx, id)
+			continue
+		default:
+		}
+		c.again(ctx)
+		c.remember()
+		return
 	}
 }
 
@@ -168,6 +177,10 @@ func (c *Client) Submit(ctx context.Context, raw []byte) (ledger.Receipt, error)
 	}
 	return r, err
 }
+
+// Source returns where heads and proofs come from; nil for a ledger that proves
+// nothing.
+func (c *Client) Source() books.Source { return c.source }
 
 // Err returns what does not hold, or nil.
 func (c *Client) Err() error {
@@ -194,14 +207,14 @@ func (c *Client) Evidence() string {
 }
 
 // Close checks what still waits, once, and ends the client. It returns what does
-// not hold, and an error for transactions that could not be proved in time.
+// not hold, else ErrUnproved for transactions that could not be proved in time.
 func (c *Client) Close() error {
 	c.closing.Do(func() { close(c.quit) })
 	<-c.ended
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.broken == nil && len(c.pending) > 0 {
-		return fmt.Errorf("%d transactions were accepted and could not be proved yet, the first is %s; look again later: btt ledger tx", len(c.pending), c.pending[0])
+		return fmt.Errorf("%w: %s and %d more", ErrUnproved, c.pending[0], len(c.pending)-1)
 	}
 	return c.broken
 }
@@ -282,8 +295,8 @@ func (c *Client) meet(x *books.Extension) error {
 
 // check asks for the proof of a transaction; when the ledger does not answer it
 // is asked again later.
-func (c *Client) check(id ledger.TxID) {
-	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
+func (c *Client) check(ctx context.Context, id ledger.TxID) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	p, err := c.source.Proof(ctx, id, c.size())
 	if errors.Is(err, ledger.ErrNotFound) {
@@ -310,13 +323,13 @@ func (c *Client) check(id ledger.TxID) {
 }
 
 // again asks for the proofs that could not be had.
-func (c *Client) again() {
+func (c *Client) again(ctx context.Context) {
 	c.mu.Lock()
 	list := c.pending
 	c.pending = nil
 	c.mu.Unlock()
 	for i, id := range list {
-		c.check(id)
+		c.check(ctx, id)
 		c.mu.Lock()
 		failed := len(c.pending) > 0
 		if failed { // no answer: the others wait too
@@ -337,10 +350,14 @@ func (c *Client) breakOff(err error) {
 		if e == nil {
 			e = durable.Write(c.cfg.Dir, name, text)
 		}
-		if err = errors.Join(err, e); e == nil {
+		if e == nil {
+			path := filepath.Join(c.cfg.Dir, name)
 			c.mu.Lock()
-			c.evidence = filepath.Join(c.cfg.Dir, name)
+			c.evidence = path
 			c.mu.Unlock()
+			err = fmt.Errorf("%w; it is in %s, and anybody can check it: btt ledger check %s", err, path, path)
+		} else {
+			err = fmt.Errorf("%w (which could not be written: %w)", err, e)
 		}
 	}
 	c.mu.Lock()
@@ -366,89 +383,4 @@ func (c *Client) report(err error) {
 	if c.cfg.Report != nil {
 		c.cfg.Report(err)
 	}
-}
-
-// file is what a client remembers of a ledger.
-type file struct {
-	Network  ledger.Network   `json:"network"`
-	Operator ledger.PublicKey `json:"operator"`
-	Heads    []string         `json:"heads"` // signed notes, newest last
-}
-
-func (c *Client) name() string { return c.network.String() + ".heads" }
-
-// load reads the heads of earlier runs.
-func (c *Client) load() error {
-	path := filepath.Join(c.cfg.Dir, c.name())
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if info.Size() > MaxFileBytes {
-		return fmt.Errorf("%s has %d bytes, at most %d", path, info.Size(), MaxFileBytes)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	f, err := parseFile(text)
-	if err != nil {
-		return fmt.Errorf("%s cannot be read; put back a copy, or remove it to trust the ledger anew: %w", path, err)
-	}
-	if key := c.cfg.Operator; !key.IsZero() && key != f.Operator {
-		return fmt.Errorf("%w: %s is wanted, %s is remembered in %s", ErrOperator, key, f.Operator, path)
-	}
-	newest := f.Heads[len(f.Heads)-1]
-	if c.follower, err = books.NewFollower(c.network, f.Operator, newest); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	c.kept = f.Heads
-	return nil
-}
-
-func parseFile(text []byte) (*file, error) {
-	var f file
-	if err := json.Unmarshal(text, &f); err != nil {
-		return nil, err
-	}
-	if len(f.Heads) == 0 || len(f.Heads) > MaxKept {
-		return nil, fmt.Errorf("%d heads, want 1 to %d", len(f.Heads), MaxKept)
-	}
-	return &f, nil
-}
-
-// remember is keep for the goroutine, which has nobody to return to.
-func (c *Client) remember() {
-	if c.source == nil || c.size() == 0 {
-		return
-	}
-	if err := c.keep(); err != nil {
-		c.report(err)
-	}
-}
-
-// keep stores the newest head if it is a new one.
-func (c *Client) keep() error {
-	c.mu.Lock()
-	note := c.follower.Note()
-	if len(c.kept) > 0 && c.kept[len(c.kept)-1] == note {
-		c.mu.Unlock()
-		return nil
-	}
-	if len(c.kept) >= MaxKept {
-		c.kept = slices.Delete(c.kept, 0, 1)
-	}
-	c.kept = append(c.kept, note)
-	text, err := json.MarshalIndent(file{Network: c.network, Operator: c.follower.Operator(), Heads: c.kept}, "", "  ")
-	c.mu.Unlock()
-	if err == nil {
-		err = durable.Write(c.cfg.Dir, c.name(), append(text, '\n'))
-	}
-	if err != nil {
-		return fmt.Errorf("keep head of the ledger: %w", err)
-	}
-	return nil
 }

@@ -282,7 +282,7 @@ func TestOutage(t *testing.T) {
 		if _, err := c.Submit(t.Context(), pay(t, w.Memory, "d")); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.Close(); err == nil || !strings.Contains(err.Error(), "could not be proved") {
+		if err := c.Close(); !errors.Is(err, ErrUnproved) {
 			t.Errorf("Close: %v", err)
 		}
 	})

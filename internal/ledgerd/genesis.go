@@ -45,6 +45,17 @@ var DefaultShares = []struct {
 	{ShareTRONFoundation, 150_000},
 }
 
+// DefaultShare returns the amount of a share of the default division, 0 for a name
+// that is none.
+func DefaultShare(name string) amount.Amount {
+	for _, s := range DefaultShares {
+		if s.Name == name {
+			return part(s.PPM)
+		}
+	}
+	return 0
+}
+
 // DefaultGenesis divides the supply by DefaultShares; holder gives the address of
 // each share.
 func DefaultGenesis(name string, at time.Time, params ledger.Params, holder func(share string) ledger.Address) (ledger.Genesis, error) {

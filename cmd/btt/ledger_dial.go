@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/bttnet/btt/internal/heads"
+	"github.com/bttnet/btt/internal/ledgerhttp"
+	"github.com/bttnet/btt/internal/terminal"
+	"github.com/bttnet/btt/ledger"
+)
+
+// ledgerAuthorities names a file of certificates (PEM) to trust for https in place
+// of the system's: for ledgers with a certificate of their own making.
+const ledgerAuthorities = "BTT_LEDGER_CA"
+
+// dialTimeout is how long a command waits for a ledger at its start.
+const dialTimeout = 10 * time.Second
+
+// ledgers are the connections of one command. When it ends they are closed, and
+// what the ledgers could not prove is said.
+type ledgers struct {
+	g    *global
+	mu   sync.Mutex
+	open []*heads.Client
+}
+
+// ledgersKey finds the ledgers in the context of a command.
+type ledgersKey struct{}
+
+// close ends the connections. A history that does not hold is an error.
+func (l *ledgers) close(warn io.Writer) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all error
+	for _, c := range l.open {
+		err := c.Close()
+		if errors.Is(err, heads.ErrUnproved) {
+			l.say(warn, err)
+			err = nil
+		}
+		all = errors.Join(all, err)
+	}
+	l.open = nil
+	return all
+}
+
+func (l *ledgers) say(out io.Writer, err error) {
+	mode := terminal.Lines
+	if l.g.json {
+		mode = terminal.JSON
+	}
+	terminal.New(mode, out).Event("warning", "btt: "+err.Error(), terminal.Fields{"warning": err.Error()})
+}
+
+// dialLedger connects to a ledger, checks that it answers, and follows its heads
+// in the folder of --home.
+func dialLedger(ctx context.Context, url string) (ledger.Client, error) {
+	c, err := dialPlain(url)
+	if err != nil {
+		return nil, err
+	}
+	start, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if _, err := c.Status(start); err != nil {
+		return nil, fmt.Errorf("reach ledger %s (is \"btt ledger serve\" running there?): %w", url, err)
+	}
+	l, ok := ctx.Value(ledgersKey{}).(*ledgers)
+	if !ok {
+		return c, nil // a test's own context
+	}
+	home, err := l.g.dir()
+	if err != nil {
+		return nil, err
+	}
+	since := time.Now()
+	warn := func(err error) {
+		if time.Since(since) > dialTimeout { // a command that is over soon says it once, at its end
+			l.say(os.Stderr, err)
+		}
+	}
+	followed, err := heads.Open(start, heads.Config{Dir: filepath.Join(home, "heads"), Ledger: c, Report: warn})
+	if err != nil {
+		return nil, fmt.Errorf("follow ledger %s: %w", url, err)
+	}
+	l.mu.Lock()
+	l.open = append(l.open, followed)
+	l.mu.Unlock()
+	return followed, nil
+}
+
+// dialPlain connects without following; it does not reach out yet.
+func dialPlain(url string) (ledger.Client, error) {
+	if url == "" {
+		return nil, usage("--ledger is needed: the URL of the ledger, http://HOST:PORT, https://HOST:PORT or unix:/PATH")
+	}
+	roots, err := ledgerRoots()
+	if err != nil {
+		return nil, err
+	}
+	c, err := ledgerhttp.DialTLS(url, roots)
+	if err != nil {
+		return nil, fmt.Errorf("use ledger %s: %w", url, err)
+	}
+	return c, nil
+}
+
+// ledgerRoots reads the certificates of BTT_LEDGER_CA; nil means the system's.
+func ledgerRoots() (*x509.CertPool, error) {
+	path := os.Getenv(ledgerAuthorities)
+	if path == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", ledgerAuthorities, err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s: %s holds no certificate (PEM)", ledgerAuthorities, path)
+	}
+	return roots, nil
+}
