@@ -46,6 +46,10 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"last":    cmdLast,
 	"clock":   cmdClock,
 	"elapse":  cmdElapse,
+	"web":     cmdWeb,
+	"small":   cmdSmall,
+	"listen":  cmdListen,
+	"signal":  cmdSignal,
 
 	"glob":        cmdGlob,
 	"certificate": cmdCertificate,

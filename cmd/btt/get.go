@@ -110,6 +110,7 @@ func watch(ctx context.Context, sw *btt.Torrent, r *terminal.Reporter, events <-
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
 	completed := false
+	warned := map[string]string{}
 	for {
 		check := false
 		select {
@@ -137,6 +138,7 @@ func watch(ctx context.Context, sw *btt.Torrent, r *terminal.Reporter, events <-
 				return nil
 			}
 		default:
+			warn(r, &st, warned)
 			progress(r, st)
 		}
 	}
@@ -150,6 +152,21 @@ func report(r *terminal.Reporter, sw *btt.Torrent, e *btt.Event) {
 		r.Event("metadata", "got the metadata of "+printable(name), terminal.Fields{"name": name})
 	case btt.PeerPayment:
 		reportPayment(r, e)
+	}
+}
+
+// warn tells what keeps a download from finding peers: each tracker's error
+// once. While there are peers, a tracker that is down is nobody's trouble.
+func warn(r *terminal.Reporter, st *btt.Status, warned map[string]string) {
+	if len(st.Peers) > 0 {
+		return
+	}
+	for _, t := range st.Trackers {
+		if t.Err == nil || warned[t.Name] == t.Err.Error() {
+			continue
+		}
+		warned[t.Name] = t.Err.Error()
+		r.Event("warning", "no peers: "+printable(t.Err.Error())+" (tried again by itself)", terminal.Fields{"tracker": t.Name, "error": t.Err.Error()})
 	}
 }
 

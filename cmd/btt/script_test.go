@@ -31,6 +31,7 @@ func TestScript(t *testing.T) {
 		Cmds:                scriptCommands,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Condition:           condition,
 		Setup: func(env *testscript.Env) error {
 			f := &fleet{programs: map[string]*program{}}
 			env.Values[fleetKey{}] = f

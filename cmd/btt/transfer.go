@@ -247,6 +247,8 @@ func source(ctx context.Context, s string) (*metainfo.Torrent, *metainfo.Magnet,
 	case strings.HasPrefix(s, "http://"), strings.HasPrefix(s, "https://"):
 		t, err := fetchTorrent(ctx, s)
 		return t, nil, err
+	case strings.Contains(s, "://"):
+		return nil, nil, usage("%.80q: torrents come from a file, an http or https URL, or a magnet link", s)
 	}
 	t, err := readTorrent(s)
 	return t, nil, err
@@ -292,7 +294,7 @@ func fetchTorrent(ctx context.Context, url string) (*metainfo.Torrent, error) {
 	}
 	t, err := metainfo.Parse(b)
 	if err != nil {
-		return nil, fmt.Errorf("read torrent from %s: %w", url, err)
+		return nil, fmt.Errorf("read torrent from %s (give the address of the torrent file itself, not of a page about it): %w", url, err)
 	}
 	return t, nil
 }

@@ -13,6 +13,7 @@ package ratelimit
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,6 +34,7 @@ const (
 // Limiter is a token bucket. The nil Limiter and one of rate 0 are unlimited.
 // It may be used by any number of goroutines.
 type Limiter struct {
+	bound atomic.Bool // rate > 0: who is unlimited takes no lock
 	mu    sync.Mutex
 	rate  int64     // bytes a second, 0 = unlimited
 	free  time.Time // when all that was taken will be paid for
@@ -43,6 +45,7 @@ type Limiter struct {
 func New(bytesPerSecond int64) *Limiter {
 	l := &Limiter{}
 	l.rate = normal(bytesPerSecond)
+	l.bound.Store(l.rate > 0)
 	return l
 }
 
@@ -83,13 +86,14 @@ func (l *Limiter) SetRate(bytesPerSecond int64, now time.Time) {
 		l.free = now.Add(min(span(bytes(debt, l.rate), rate), MaxWait))
 	}
 	l.rate = rate
+	l.bound.Store(rate > 0)
 }
 
 // Take takes n bytes (cut to MaxTake) at time now and returns how long the
 // caller must wait before it may use them; 0 means at once. The bytes are taken
 // in any case: a caller that gives up calls Give.
 func (l *Limiter) Take(n int, now time.Time) time.Duration {
-	if l == nil || n <= 0 {
+	if l == nil || n <= 0 || !l.bound.Load() {
 		return 0
 	}
 	l.mu.Lock()

@@ -70,8 +70,12 @@ func (s *Swarm) countStats() (st tracker.Stats) {
 
 func (s *Swarm) onTracker(r announce.Result) {
 	if r.Err != nil {
-		s.cfg.Log.Debug("announce failed", "tracker", r.Tracker, "err", r.Err)
+		s.cfg.Log.Debug("announce failed", "tracker", announce.Name(r.Tracker), "err", r.Err)
 	}
+	if s.trackers == nil {
+		s.trackers = map[string]TrackerStatus{}
+	}
+	s.trackers[r.Tracker] = TrackerStatus{Name: announce.Name(r.Tracker), Peers: len(r.Peers), Err: r.Err, At: s.now}
 	for _, a := range r.Peers {
 		s.learn(a)
 	}

@@ -1,7 +1,9 @@
 package swarm
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/bttnet/btt/amount"
@@ -24,6 +26,7 @@ type Status struct {
 	Availability float64 // distributed copies (R1.12)
 	Peers        []PeerStatus
 	WebSeeds     []WebSeedStatus
+	Trackers     []TrackerStatus // that answered, or did not in time
 	// Bid is what we bid now, Reserve what we ask at least; µBTT per GiB.
 	Bid, Reserve amount.Price
 	Paid, Earned amount.Amount
@@ -31,6 +34,14 @@ type Status struct {
 	// reserve price fell, and Proved when they last did.
 	Proofs int64
 	Proved time.Time
+}
+
+// TrackerStatus is what came of the last announce to a tracker.
+type TrackerStatus struct {
+	Name  string // scheme and host: the rest of a tracker's URL may be a secret
+	Peers int    // addresses that it told
+	Err   error  // nil = it answered
+	At    time.Time
 }
 
 // PeerStatus is a snapshot of one connection.
@@ -80,6 +91,10 @@ func (s *Swarm) status() Status {
 		st.Peers = append(st.Peers, p)
 	}
 	st.WebSeeds = s.webStatus()
+	for _, t := range s.trackers {
+		st.Trackers = append(st.Trackers, t)
+	}
+	slices.SortFunc(st.Trackers, func(a, b TrackerStatus) int { return cmp.Compare(a.Name, b.Name) })
 	for _, w := range st.WebSeeds {
 		st.Down += w.Down
 	}

@@ -187,8 +187,9 @@ type Swarm struct {
 	halfOpen int
 	nextID   uint32
 	tracker  *announce.Handle
-	searches map[[20]byte]Search // in the DHT, by hash
-	other    *announce.Handle    // a hybrid's other swarm
+	trackers map[string]TrackerStatus // what they answered last, by name
+	searches map[[20]byte]Search      // in the DHT, by hash
+	other    *announce.Handle         // a hybrid's other swarm
 	events   []peer.Event
 	leases   []picker.Lease
 	ids      []uint32
