@@ -43,6 +43,9 @@ type Config struct {
 	// 0 = unlimited.
 	UploadRate, DownloadRate int64
 	Announce                 announce.Config
+	// MaxPeers and MaxPeersTorrent bound the connections of the node and of each
+	// torrent; 0 = 800 and 200.
+	MaxPeers, MaxPeersTorrent int
 	// DHT finds peers without trackers and serves others (BEP 5); nil = off.
 	DHT *dht.Config
 	// Speed switches BitTorrent Speed on; nil = a plain client.

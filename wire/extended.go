@@ -13,17 +13,20 @@ const (
 	NameMetadata = "ut_metadata" // BEP 9
 	NamePEX      = "ut_pex"      // BEP 11
 	NameDontHave = "lt_donthave" // BEP 54
-	NameSpeed    = "btt_speed"   // BitTorrent Speed, docs/beps/speed.rst
+	// NameUploadOnly is libtorrent's message for a change of BEP 21's upload_only.
+	NameUploadOnly = "upload_only"
+	NameSpeed      = "btt_speed" // BitTorrent Speed, docs/beps/speed.rst
 )
 
 // The ids by which peers address extension messages to us. We choose them;
 // they never change.
 const (
-	SubHandshake uint8 = 0
-	SubPEX       uint8 = 1
-	SubMetadata  uint8 = 2
-	SubDontHave  uint8 = 7
-	SubSpeed     uint8 = 9
+	SubHandshake  uint8 = 0
+	SubPEX        uint8 = 1
+	SubMetadata   uint8 = 2
+	SubUploadOnly uint8 = 3
+	SubDontHave   uint8 = 7
+	SubSpeed      uint8 = 9
 )
 
 // Limits of extension messages.
@@ -43,9 +46,9 @@ var ErrExtended = errors.New("extension message is malformed")
 
 // ExtendedHandshake is the dictionary that opens the extension protocol.
 type ExtendedHandshake struct {
-	// Metadata, PEX, DontHave and Speed are the sender's ids for these
-	// messages; 0 = it does not speak them.
-	Metadata, PEX, DontHave, Speed uint8
+	// Metadata, PEX, DontHave, Speed and UploadOnlyID are the sender's ids for
+	// these messages; 0 = it does not speak them.
+	Metadata, PEX, DontHave, Speed, UploadOnlyID uint8
 	// MetadataSize is the length of the info dictionary in bytes; 0 = unknown.
 	MetadataSize int
 	Reqq         int // requests the sender accepts at once; 0 = not told
@@ -70,6 +73,9 @@ func (h *ExtendedHandshake) Append(dst []byte) []byte {
 	}
 	if h.DontHave != 0 {
 		m.SetInt(NameDontHave, int64(h.DontHave))
+	}
+	if h.UploadOnlyID != 0 {
+		m.SetInt(NameUploadOnly, int64(h.UploadOnlyID))
 	}
 	if h.Speed != 0 {
 		m.SetInt(NameSpeed, int64(h.Speed))
@@ -102,9 +108,16 @@ func (h *ExtendedHandshake) Append(dst []byte) []byte {
 }
 
 // ParseExtendedHandshake reads the dictionary; keys it does not know are
-// skipped, senseless values count as absent.
+// skipped, senseless values count as zero.
 func ParseExtendedHandshake(b []byte) (ExtendedHandshake, error) {
 	var h ExtendedHandshake
+	h, err := h.Update(b)
+	return h, err
+}
+
+// Update reads a further handshake of the same sender: what it does not name
+// stays as it was, an id of 0 takes a message back (BEP 10).
+func (h ExtendedHandshake) Update(b []byte) (ExtendedHandshake, error) {
 	if len(b) > MaxExtended {
 		return h, fmt.Errorf("read extension handshake of %d bytes: %w", len(b), ErrExtended)
 	}
@@ -117,22 +130,36 @@ func ParseExtendedHandshake(b []byte) (ExtendedHandshake, error) {
 		return h, fmt.Errorf("read extension handshake: no dictionary: %w", ErrExtended)
 	}
 	m := root.Get("m")
-	h.Metadata = uint8(within(m.Get(NameMetadata), 255))
-	h.PEX = uint8(within(m.Get(NamePEX), 255))
-	h.DontHave = uint8(within(m.Get(NameDontHave), 255))
-	h.Speed = uint8(within(m.Get(NameSpeed), 255))
-	h.MetadataSize = int(within(root.Get("metadata_size"), MaxMetadata))
-	h.Reqq = int(within(root.Get("reqq"), maxReqq))
-	h.Port = uint16(within(root.Get("p"), 65535))
-	h.UploadOnly = within(root.Get("upload_only"), 1) == 1
-	h.Client = clip(root.Get("v").Bytes(), 64)
+	for name, id := range map[string]*uint8{NameMetadata: &h.Metadata, NamePEX: &h.PEX, NameDontHave: &h.DontHave,
+		NameSpeed: &h.Speed, NameUploadOnly: &h.UploadOnlyID} {
+		if v := m.Get(name); v.Exists() {
+			*id = uint8(within(v, 255))
+		}
+	}
+	if v := root.Get("metadata_size"); v.Exists() {
+		h.MetadataSize = int(within(v, MaxMetadata))
+	}
+	if v := root.Get("reqq"); v.Exists() {
+		h.Reqq = int(within(v, maxReqq))
+	}
+	if v := root.Get("p"); v.Exists() {
+		h.Port = uint16(within(v, 65535))
+	}
+	if v := root.Get("upload_only"); v.Exists() {
+		h.UploadOnly = within(v, 1) == 1
+	}
+	if v := root.Get("v"); v.Exists() {
+		h.Client = clip(v.Bytes(), 64)
+	}
 	if ip, ok := netip.AddrFromSlice(root.Get("yourip").Bytes()); ok {
 		h.YourIP = ip
 	}
-	s := root.Get("btt")
-	h.SpeedVersion = int(within(s.Get("v"), 255))
-	if n := s.Get("net").Bytes(); len(n) <= 32 {
-		h.SpeedNetwork = append([]byte(nil), n...)
+	if s := root.Get("btt"); s.Exists() {
+		h.SpeedVersion = int(within(s.Get("v"), 255))
+		h.SpeedNetwork = nil
+		if n := s.Get("net").Bytes(); len(n) > 0 && len(n) <= 32 {
+			h.SpeedNetwork = append([]byte(nil), n...)
+		}
 	}
 	return h, nil
 }
@@ -199,4 +226,21 @@ func ParseMetadataMessage(b []byte) (MetadataMessage, error) {
 		}
 	}
 	return m, nil
+}
+
+// AppendUploadOnly appends the payload of libtorrent's message.
+func AppendUploadOnly(dst []byte, on bool) []byte {
+	if on {
+		return append(dst, 1)
+	}
+	return append(dst, 0)
+}
+
+// ParseUploadOnly reads libtorrent's message: one byte, 0 = the sender wants
+// pieces again.
+func ParseUploadOnly(b []byte) (bool, error) {
+	if len(b) != 1 {
+		return false, fmt.Errorf("read upload_only of %d bytes: %w", len(b), ErrExtended)
+	}
+	return b[0] != 0, nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/bttnet/btt/internal/choker"
 	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/mse"
+	"github.com/bttnet/btt/internal/swarm"
 	"github.com/bttnet/btt/internal/terminal"
 	"github.com/bttnet/btt/metainfo"
 )
@@ -48,6 +49,8 @@ type transfer struct {
 	encrypt   string
 	filter    string
 	dht       dhtFlags
+	maxPeers  int
+	maxOne    int
 }
 
 func (t *transfer) register(f *pflag.FlagSet) {
@@ -76,6 +79,8 @@ func (t *transfer) register(f *pflag.FlagSet) {
 	f.StringVar(&t.encrypt, "encryption", mse.Allowed.String(), "encrypted connections to peers (MSE): off, allowed or required")
 	f.StringVar(&t.filter, "ip-filter", "", "file of addresses never to talk to: CIDR, ipfilter.dat or P2P text")
 	t.dht.register(f)
+	f.IntVar(&t.maxPeers, "max-peers", swarm.DefaultMaxConnections, "most connections to peers")
+	f.IntVar(&t.maxOne, "max-peers-torrent", swarm.MaxPeers, "most connections to peers of one torrent")
 	f.BoolVar(&t.stateless, "no-resume", false, "keep no resume data: check everything at the start")
 }
 
@@ -102,6 +107,10 @@ func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 		}
 	}
 	cfg.NoResume = t.stateless
+	if t.maxPeers < 1 || t.maxOne < 1 {
+		return cfg, usage("--max-peers and --max-peers-torrent are 1 at least")
+	}
+	cfg.MaxPeers, cfg.MaxPeersTorrent = t.maxPeers, t.maxOne
 	if cfg.DHT, err = t.dht.config(t.listen, cfg.Home); err != nil {
 		return cfg, err
 	}

@@ -19,6 +19,17 @@ var (
 	ErrSlow = errors.New("peer does not read what it is sent")
 )
 
+// ReadError says that a piece we told of could not be read.
+type ReadError struct {
+	Piece uint32
+	Err   error
+}
+
+func (e *ReadError) Error() string { return fmt.Sprintf("read piece %d for peer: %v", e.Piece, e.Err) }
+
+// Unwrap returns the cause.
+func (e *ReadError) Unwrap() error { return e.Err }
+
 var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
 
 func (c *Conn) readLoop() {

@@ -291,7 +291,7 @@ func (c *Conn) load(w *writer, total int) error {
 			j++
 		}
 		if err := c.store.Read(w.data[off:off+n], q.piece, q.begin); err != nil {
-			return fmt.Errorf("read piece %d for peer: %w", q.piece, err)
+			return &ReadError{q.piece, err}
 		}
 		off, i = off+n, j
 	}

@@ -18,11 +18,20 @@ const (
 type admission struct {
 	mu    sync.Mutex // leaf lock
 	total int
-	perIP map[netip.Addr]int
+	perIP map[netip.Addr]int // of IPv6 by /64
+}
+
+// host is what counts as one address: of IPv6 a /64, which one host owns.
+func host(ip netip.Addr) netip.Addr {
+	if p, err := ip.Prefix(64); err == nil && ip.Is6() && !ip.Is4In6() && !ip.IsLoopback() {
+		return p.Addr()
+	}
+	return ip
 }
 
 // enter says whether a caller at ip may begin; if so, leave must follow.
 func (a *admission) enter(ip netip.Addr) bool {
+	ip = host(ip)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.total >= maxIncoming || a.perIP[ip] >= maxIncomingPerIP && !ip.IsLoopback() {
@@ -37,6 +46,7 @@ func (a *admission) enter(ip netip.Addr) bool {
 }
 
 func (a *admission) leave(ip netip.Addr) {
+	ip = host(ip)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.total--

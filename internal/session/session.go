@@ -61,6 +61,9 @@ type Config struct {
 	// UploadRate and DownloadRate are bytes per second of the whole session;
 	// 0 = unlimited.
 	UploadRate, DownloadRate int64
+	// MaxPeers and MaxPeersTorrent bound the connections of the session and of
+	// each torrent; 0 = swarm.DefaultMaxConnections and swarm.MaxPeers.
+	MaxPeers, MaxPeersTorrent int
 	// WriteBudget bounds the verified bytes that wait for the disk.
 	WriteBudget int64
 	// Filter holds the addresses that are never talked to; nil = none.
@@ -92,6 +95,7 @@ type Session struct {
 	pool      *disk.Pool
 	announcer *announce.Announcer
 	dht       *dht.Node
+	slots     *swarm.Slots
 	web       *http.Client // asks web seeds
 	up, down  *ratelimit.Limiter
 	resume    *resume.Folder
@@ -141,7 +145,7 @@ func Open(cfg Config) (*Session, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Session{cfg: cfg, ctx: ctx, cancel: cancel, free: make(chan struct{}, 1), torrents: map[[20]byte]*Torrent{},
 		requests: map[[20]byte][20]byte{}, aliases: map[[20]byte][20]byte{}, gate: make(chan struct{}, openers), unsaved: backlog{signal: make(chan struct{}, 1)},
-		queue: queue{signal: make(chan struct{}, 1)}}
+		queue: queue{signal: make(chan struct{}, 1)}, slots: swarm.NewSlots(cfg.MaxPeers, 0)}
 	copy(s.peerID[:], "-BT0100-")
 	if _, err := rand.Read(s.peerID[8:]); err != nil {
 		cancel()

@@ -17,7 +17,7 @@ import (
 func TestUnpaidAddressRefused(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	k := &market.Node{}
-	s := &Swarm{cfg: Config{Market: k}, now: now, peers: map[uint32]*member{}, state: Seeding}
+	s := &Swarm{cfg: Config{Market: k, MaxPeers: MaxPeers}, now: now, peers: map[uint32]*member{}, state: Seeding}
 	bad, local := netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("127.0.0.1")
 	arrive := func(a netip.Addr) error {
 		in := &Incoming{Addr: netip.AddrPortFrom(a, 6881)}

@@ -158,7 +158,6 @@ func (s *Swarm) checked(err error) {
 	s.notify(Checked, nil)
 	if s.picker.Missing() == 0 {
 		s.state = Seeding
-		s.seedAt = s.now
 		s.market.Completed(true)
 		if s.kept == nil {
 			s.save()
@@ -207,7 +206,7 @@ func (s *Swarm) complete() {
 	if s.state == Seeding {
 		return
 	}
-	s.state, s.seedAt = Seeding, s.now
+	s.state = Seeding
 	s.market.Completed(false)
 	s.save()
 	if s.whole() {
@@ -222,6 +221,7 @@ func (s *Swarm) complete() {
 		}
 		s.market.Tell(m.trade)
 	}
+	s.tellUploadOnly()
 	s.cfg.FreeSlot()
 	s.notify(Completed, nil)
 }
@@ -271,7 +271,7 @@ func (s *Swarm) tickPeer(m *member) {
 	case m.conn.WriteStuck(s.now) > writeStuckMax:
 		s.kick(m, peer.ErrSlow)
 		return
-	case m.seed && s.state == Seeding && s.now.Sub(s.seedAt) > retireAfter && s.now.Sub(m.joined) > retireAfter:
+	case s.useless(m):
 		s.kick(m, errUseless)
 		return
 	case !m.wanted && !m.interest && !m.trade.Busy() && s.now.Sub(m.joined) > idleAfter && s.state != FetchingMetadata:
@@ -289,6 +289,19 @@ func (s *Swarm) tickPeer(m *member) {
 	if !m.choked {
 		s.feed(m)
 	}
+}
+
+// useless says whether neither side has wanted anything of the other for long
+// enough that the last payment is over.
+func (s *Swarm) useless(m *member) bool {
+	if s.state != Seeding || !m.seed && !m.ext.UploadOnly || m.trade.Busy() {
+		m.done = time.Time{}
+		return false
+	}
+	if m.done.IsZero() {
+		m.done = s.now
+	}
+	return s.now.Sub(m.done) > retireAfter
 }
 
 func (s *Swarm) entropy() uint64 {

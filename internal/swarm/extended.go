@@ -6,7 +6,7 @@ import (
 )
 
 func (s *Swarm) extendedHandshake(m *member) wire.ExtendedHandshake {
-	h := wire.ExtendedHandshake{Metadata: wire.SubMetadata, DontHave: wire.SubDontHave, Reqq: peer.MaxQueued, Port: s.cfg.Port,
+	h := wire.ExtendedHandshake{Metadata: wire.SubMetadata, DontHave: wire.SubDontHave, UploadOnlyID: wire.SubUploadOnly, Reqq: peer.MaxQueued, Port: s.cfg.Port,
 		Client: s.cfg.Client, YourIP: m.addr.Addr(), UploadOnly: s.state == Seeding}
 	if s.info != nil {
 		h.MetadataSize = len(s.info.Raw)
@@ -23,7 +23,7 @@ func (s *Swarm) extendedHandshake(m *member) wire.ExtendedHandshake {
 func (s *Swarm) onExtended(m *member, sub uint8, data []byte) {
 	switch sub {
 	case wire.SubHandshake:
-		h, err := wire.ParseExtendedHandshake(data)
+		h, err := m.ext.Update(data)
 		if err != nil {
 			s.kick(m, err)
 			return
@@ -38,6 +38,13 @@ func (s *Swarm) onExtended(m *member, sub uint8, data []byte) {
 			return
 		}
 		s.onDontHave(m, piece)
+	case wire.SubUploadOnly:
+		on, err := wire.ParseUploadOnly(data)
+		if err != nil {
+			s.kick(m, err)
+			return
+		}
+		m.ext.UploadOnly = on
 	case wire.SubMetadata:
 		msg, err := wire.ParseMetadataMessage(data)
 		if err != nil {
@@ -57,13 +64,26 @@ func (s *Swarm) met(m *member, h wire.ExtendedHandshake) {
 	if h.Reqq > 0 {
 		m.conn.SetReqq(h.Reqq)
 	}
-	if h.YourIP.IsValid() {
-		s.external = h.YourIP
-	}
+	s.vote(m, h.YourIP)
 	s.fetchMetadata()
 	if first {
 		s.listens(m, h.Port)
 		s.market.Open(m.trade, &m.ext)
+	}
+}
+
+// tellUploadOnly tells peers that we want nothing more, or something again
+// (BEP 21): by libtorrent's message, or by another handshake (BEP 10).
+func (s *Swarm) tellUploadOnly() {
+	for _, m := range s.peers {
+		switch {
+		case !m.conn.Extended():
+		case m.ext.UploadOnlyID != 0:
+			m.conn.Send(wire.AppendExtended(nil, m.ext.UploadOnlyID, wire.AppendUploadOnly(nil, s.state == Seeding)))
+		default:
+			h := s.extendedHandshake(m)
+			m.conn.Send(wire.AppendExtended(nil, wire.SubHandshake, h.Append(nil)))
+		}
 	}
 }
 
@@ -91,4 +111,47 @@ func (s *Swarm) onDontHave(m *member, piece uint32) {
 		s.picker.RemoveHave(piece)
 	}
 	s.updateInterest(m)
+}
+
+// doubt reads a piece that could not be served: when its files no longer hold
+// it, it is lost.
+func (s *Swarm) doubt(piece uint32) {
+	if s.store == nil || s.doubted[piece] || s.state == Checking || !s.pieces.Has(piece) {
+		return
+	}
+	if s.doubted == nil {
+		s.doubted = map[uint32]bool{}
+	}
+	s.doubted[piece] = true // at most one reader a piece, and a piece a peer
+	store := s.store
+	s.judges.Go(func() { // ends when the piece is read
+		ok, err := store.VerifyPiece(piece)
+		s.post(func() {
+			delete(s.doubted, piece)
+			switch {
+			case err != nil:
+				s.cfg.Log.Warn("read piece again", "piece", piece, "err", err)
+			case !ok:
+				s.lose(piece)
+			}
+		})
+	})
+}
+
+// lose takes back that we have a piece, from peers that understand it (BEP 54)
+// too, and fetches it anew.
+func (s *Swarm) lose(piece uint32) {
+	if s.failure != nil || !s.pieces.Has(piece) {
+		return
+	}
+	s.cfg.Log.Warn("piece is lost: its files were changed", "piece", piece)
+	s.pieces.Clear(piece)
+	s.picker.Lost(piece)
+	s.dirty, s.kept = true, nil
+	for _, m := range s.peers {
+		if m.ext.DontHave != 0 {
+			m.conn.Send(wire.AppendExtended(nil, m.ext.DontHave, wire.AppendDontHave(nil, piece)))
+		}
+	}
+	s.reselect()
 }

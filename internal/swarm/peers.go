@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -35,7 +36,8 @@ type member struct {
 	encrypted bool
 	kicked    bool // we ended the connection; its last event is on the way
 	pex       pexLink
-	dhtPort   uint16 // of the peer's DHT node
+	told      netip.Addr // what it says our address is
+	dhtPort   uint16     // of the peer's DHT node
 
 	bits     wire.Bits
 	rawBits  []byte // a bitfield that came before the metadata
@@ -59,8 +61,9 @@ type member struct {
 	rateDown, rateUp         int64 // bytes in the last second, smoothed
 	sentAt                   time.Time
 	joined                   time.Time
-	bad                      int  // failed pieces it shared in
-	parole                   bool // it shared in one last: it gets pieces of its own
+	done                     time.Time // since when neither side wants anything
+	bad                      int       // failed pieces it shared in
+	parole                   bool      // it shared in one last: it gets pieces of its own
 
 	hashMember
 
@@ -79,6 +82,7 @@ var (
 	errSelf      = errors.New("connection leads to ourselves")
 	errDuplicate = errors.New("peer is connected already")
 	errFull      = errors.New("torrent has enough peers")
+	errNoSlot    = errors.New("node has enough connections")
 	errBanned    = errors.New("peer is banned")
 	errBlocked   = errors.New("address is in the filter")
 	errUseless   = errors.New("both sides are complete")
@@ -123,12 +127,15 @@ func (s *Swarm) connect() {
 		return
 	}
 	for a, k := range s.contacts() {
-		if s.halfOpen >= maxHalfOpen || len(s.peers)+s.halfOpen >= MaxPeers {
+		if s.halfOpen >= maxHalfOpen || len(s.peers)+s.halfOpen >= s.cfg.MaxPeers {
 			return
 		}
 		wait := retryAfter << min(k.failures, maxRetryShift)
 		if k.connected || (!k.tried.IsZero() && s.now.Sub(k.tried) < wait) || s.blocked(a.Addr()) {
 			continue
+		}
+		if !s.cfg.Slots.dial() {
+			return
 		}
 		k.tried, k.connected = s.now, true
 		s.halfOpen++
@@ -138,6 +145,10 @@ func (s *Swarm) connect() {
 
 func (s *Swarm) dial(a netip.AddrPort) {
 	in, err := s.cfg.Dialer.Dial(s.ctx, a, s.handshake())
+	s.cfg.Slots.dialed()
+	if err == nil {
+		defer context.AfterFunc(s.ctx, func() { in.Net.Close() })() // nobody takes it any more
+	}
 	s.post(func() {
 		s.halfOpen--
 		k := s.known[a]
@@ -158,7 +169,11 @@ func (s *Swarm) dial(a netip.AddrPort) {
 
 // admit takes a connection in or closes it.
 func (s *Swarm) admit(in *Incoming) {
-	if err := s.refusal(in); err != nil {
+	err := s.refusal(in)
+	if err == nil && !s.cfg.Slots.enter() {
+		err = errNoSlot
+	}
+	if err != nil {
 		in.Net.Close()
 		s.forget(in)
 		s.cfg.Log.Debug("peer refused", "addr", in.Addr, "err", err)
@@ -265,6 +280,7 @@ func (s *Swarm) drop(m *member, err error) {
 		s.picker.Return(m.conn.ID)
 		s.uncount(m)
 	}
+	s.cfg.Slots.leave(1)
 	s.remember(m)
 	s.totals.Downloaded += m.conn.Received.Load()
 	s.totals.Uploaded += m.conn.Sent.Load()
@@ -277,6 +293,9 @@ func (s *Swarm) drop(m *member, err error) {
 	}
 	if errors.Is(err, peer.ErrHostile) {
 		s.ban(s.authorOf(m), err)
+	}
+	if unread := (*peer.ReadError)(nil); errors.As(err, &unread) {
+		s.doubt(unread.Piece)
 	}
 	if m.unchoked {
 		s.cfg.FreeSlot()

@@ -9,12 +9,13 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
 const (
-	// maxPerIP is the greatest number of connections with one address; loopback
-	// stands for many peers and has no such limit.
+	// maxPerIP is the greatest number of connections with one address, of IPv6
+	// with one /64; loopback stands for many peers and has no such limit.
 	maxPerIP = 5
 	// settleTime is how long a peer may stay before it can lose its place to
 	// one of higher priority.
@@ -66,6 +67,30 @@ func priority(a, b netip.AddrPort) uint32 {
 	return crc32.Checksum(append(p, q...), castagnoli)
 }
 
+// maxVoted is the greatest number of addresses that peers may call ours.
+const maxVoted = 64
+
+// vote counts what a peer says our address is: the one that most of the
+// connected peers name counts, so that a single one cannot choose it.
+func (s *Swarm) vote(m *member, a netip.Addr) {
+	a = a.Unmap()
+	if !a.IsValid() || a.IsUnspecified() || a == m.told {
+		return
+	}
+	m.told = a
+	votes := make(map[netip.Addr]int, maxVoted)
+	for _, o := range s.peers {
+		if o.told.IsValid() && (votes[o.told] > 0 || len(votes) < maxVoted) {
+			votes[o.told]++
+		}
+	}
+	for a, n := range votes {
+		if !s.external.IsValid() || n > votes[s.external] {
+			s.external = a
+		}
+	}
+}
+
 // rank is the priority of a connection between us and a peer; all are equal
 // while nobody told our own address.
 func (s *Swarm) rank(a netip.AddrPort) uint32 {
@@ -78,7 +103,7 @@ func (s *Swarm) rank(a netip.AddrPort) uint32 {
 // ordered yields the known addresses: those of the highest priority first
 // where not all of them can be connected.
 func (s *Swarm) ordered() iter.Seq2[netip.AddrPort, *address] {
-	free := MaxPeers - len(s.peers) - s.halfOpen
+	free := s.cfg.MaxPeers - len(s.peers) - s.halfOpen
 	if len(s.known) <= free || !s.external.IsValid() {
 		return maps.All(s.known)
 	}
@@ -108,11 +133,11 @@ func (s *Swarm) ordered() iter.Seq2[netip.AddrPort, *address] {
 // makes one: a peer that nothing flows to or from goes for one of higher
 // priority.
 func (s *Swarm) room(in *Incoming) error {
-	ip := in.Addr.Addr().Unmap()
+	ip := scope(in.Addr.Addr())
 	same := 0
 	var least *member
 	for _, m := range s.peers {
-		if m.addr.Addr().Unmap() == ip && !m.kicked {
+		if scope(m.addr.Addr()) == ip && !m.kicked {
 			same++
 		}
 		if m.kicked || m.unchoked || !m.choked || m.trade.Busy() || s.now.Sub(m.joined) < settleTime {
@@ -125,9 +150,9 @@ func (s *Swarm) room(in *Incoming) error {
 	switch {
 	case same >= maxPerIP && !ip.IsLoopback():
 		return errCrowded
-	case len(s.peers) < MaxPeers:
+	case len(s.peers) < s.cfg.MaxPeers:
 		return nil
-	case least == nil || s.rank(in.Addr) <= s.rank(least.addr) || len(s.peers) >= MaxPeers+maxHalfOpen:
+	case least == nil || s.rank(in.Addr) <= s.rank(least.addr) || len(s.peers) >= s.cfg.MaxPeers+maxHalfOpen:
 		return errFull
 	}
 	s.kick(least, errReplaced)
@@ -190,4 +215,67 @@ func (s *Swarm) left(m *member) *address {
 		k.connected, k.tried = s.connectedTo(m.listen), s.now
 	}
 	return k
+}
+
+// Defaults of [Slots].
+const (
+	// DefaultMaxConnections is the greatest number of connections of a session,
+	// DefaultMaxDials of those being made at once.
+	DefaultMaxConnections = 800
+	DefaultMaxDials       = 100
+)
+
+// Slots bounds the connections of all swarms that share it. Its methods are
+// safe for concurrent use; nil bounds nothing.
+type Slots struct {
+	connections, dials atomic.Int32
+	most, mostDials    int32
+}
+
+// NewSlots bounds connections and those being made; 0 = the default.
+func NewSlots(connections, dials int) *Slots {
+	if connections <= 0 {
+		connections = DefaultMaxConnections
+	}
+	if dials <= 0 {
+		dials = DefaultMaxDials
+	}
+	return &Slots{most: int32(min(connections, 1<<30)), mostDials: int32(min(dials, 1<<30))}
+}
+
+// Connections returns how many there are.
+func (l *Slots) Connections() int {
+	if l == nil {
+		return 0
+	}
+	return int(l.connections.Load())
+}
+
+func take(n *atomic.Int32, most int32) bool {
+	if n.Add(1) <= most {
+		return true
+	}
+	n.Add(-1)
+	return false
+}
+
+// enter takes a place for a connection; leave must follow.
+func (l *Slots) enter() bool { return l == nil || take(&l.connections, l.most) }
+
+func (l *Slots) leave(n int) {
+	if l != nil {
+		l.connections.Add(-int32(n))
+	}
+}
+
+// dial takes a place for a call; dialed must follow. When no connection would
+// find a place, no call is made.
+func (l *Slots) dial() bool {
+	return l == nil || l.connections.Load() < l.most && take(&l.dials, l.mostDials)
+}
+
+func (l *Slots) dialed() {
+	if l != nil {
+		l.dials.Add(-1)
+	}
 }

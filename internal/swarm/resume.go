@@ -162,6 +162,7 @@ func (s *Swarm) persist(st *resume.State) error {
 
 // shutdown runs last on the swarm's goroutine.
 func (s *Swarm) shutdown() {
+	s.cfg.Slots.leave(len(s.peers))
 	for _, m := range s.peers {
 		m.conn.Close(ErrClosed)
 	}

@@ -91,6 +91,7 @@ func (s *Swarm) reselect() {
 		s.complete()
 	case s.state == Seeding && s.picker.Missing() > 0:
 		s.state = Downloading
+		s.tellUploadOnly()
 		s.notify(Reopened, nil)
 	}
 	for _, m := range s.peers {

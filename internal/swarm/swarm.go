@@ -26,7 +26,7 @@ import (
 
 // Named limits of a swarm.
 const (
-	// MaxPeers is the greatest number of connections of one torrent.
+	// MaxPeers is the usual greatest number of connections of one torrent.
 	MaxPeers = 200
 	// maxKnown is the greatest number of addresses remembered.
 	maxKnown = 2000
@@ -86,6 +86,8 @@ type Config struct {
 	Up, Down  []*ratelimit.Limiter
 	Announcer *announce.Announcer
 	Dialer    Dialer
+	MaxPeers  int          // connections of the torrent; 0 = MaxPeers
+	Slots     *Slots       // connections of all torrents; nil = no limit
 	DHT       DHT          // nil = none
 	Web       *http.Client // asks web seeds; nil = they are not used
 	Market    *market.Node // nil = plain BitTorrent
@@ -182,6 +184,7 @@ type Swarm struct {
 	web      []*webSeed
 	bans     bans
 	blamed   map[uint32][]attempt // failed attempts by piece
+	doubted  map[uint32]bool      // pieces that are read again
 	gone     map[uint32]author    // who left, by the number of the connection
 	judges   sync.WaitGroup       // readers of pieces that were blamed
 	halfOpen int
@@ -203,7 +206,6 @@ type Swarm struct {
 	unstuck  time.Time
 	totals   Totals
 	external netip.Addr
-	seedAt   time.Time
 
 	market    *market.Torrent // nil = none
 	reportBid func(tracker string, honest bool)
@@ -246,6 +248,9 @@ type Totals struct{ Downloaded, Uploaded int64 }
 // New starts a swarm.
 func New(cfg Config) *Swarm {
 	ctx, cancel := context.WithCancel(context.Background())
+	if cfg.MaxPeers <= 0 {
+		cfg.MaxPeers = MaxPeers
+	}
 	s := &Swarm{
 		cfg: cfg, ctx: ctx, cancel: cancel, done: make(chan struct{}), ending: make(chan struct{}),
 		ready: make(chan *peer.Conn, 64), calls: make(chan func(), 64),
@@ -319,6 +324,9 @@ func (s *Swarm) AddPeers(addrs ...netip.AddrPort) {
 // Accept hands over an incoming connection whose handshake was read.
 func (s *Swarm) Accept(in *Incoming) {
 	s.post(func() { s.admit(in) })
+	if s.ctx.Err() != nil {
+		in.Net.Close() // nobody takes it any more
+	}
 }
 
 func (s *Swarm) run() {
