@@ -77,21 +77,24 @@ func tailJournal(path string) ([]byte, error) {
 // the backup knows, nor keyGap more. The vault is written last: an Import that a
 // crash cut short is simply done again. Errors: ErrExists, ErrInUse.
 func Import(dir string, b *wallet.Backup, password string, nextKey uint32, entropy io.Reader) error {
-	if Exists(dir) {
+	return importInto(store{dir: dir, entropy: entropy}, b, password, nextKey)
+}
+
+func importInto(s store, b *wallet.Backup, password string, nextKey uint32) error {
+	if Exists(s.dir) {
 		return ErrExists
 	}
 	if _, err := scanJournal(bytes.NewReader(b.Journal), func(*Entry) {}); err != nil {
 		return fmt.Errorf("purse: restore journal: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return fmt.Errorf("purse: make directory: %w", err)
 	}
-	lock, err := acquire(dir)
+	lock, err := acquire(s.dir)
 	if err != nil {
 		return err
 	}
 	defer lock.Release()
-	s := store{dir: dir, entropy: entropy}
 	limits, err := json.Marshal(b.Limits)
 	if err != nil {
 		return fmt.Errorf("purse: encode limits: %w", err)

@@ -113,19 +113,32 @@ func lockName(l ledger.Lock) string {
 }
 
 // Release gives back the coins of a funding transaction that will not be
-// submitted. Unknown or nil transactions are ignored.
+// submitted; it is known by its id, so a decoded copy does as well. Unknown or nil
+// transactions are ignored.
 func (p *Purse) Release(tx *ledger.Tx) {
 	if tx == nil {
 		return
 	}
+	p.coins.network.Lock()
+	status := p.coins.status
+	p.coins.network.Unlock()
+	if status == nil {
+		return // nothing was funded yet
+	}
+	id := tx.ID(status.Network)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	f, ok := p.coins.values[tx]
-	p.dropHeld(tx)
-	if ok {
-		// A failure stays in journal.err and stops all further spending.
-		_ = p.record(Entry{Kind: Unlock, Amount: f.value, Transaction: f.id.String(), Channel: channel.MakeID(f.id).String(),
+	for held, f := range p.coins.values {
+		if f.id != id {
+			continue
+		}
+		p.dropHeld(held)
+		name := channel.MakeID(id).String()
+		// A failure stays in journal.err and stops all further spending. The id is
+		// that of the entry a node writes for a channel that ended.
+		_ = p.record(Entry{Kind: Unlock, Amount: f.value, Transaction: id.String(), Channel: name, ID: "unlock:" + name,
 			Reason: "came back: the channel was not opened"})
+		return
 	}
 }
 

@@ -386,3 +386,32 @@ func FuzzAccountFile(f *testing.F) {
 		}
 	})
 }
+
+// TestReleaseOfACopy gives coins back by a transaction that was decoded anew, as
+// a channel does that was refused; the node's own entry for it counts once.
+func TestReleaseOfACopy(t *testing.T) {
+	b := newBench(t)
+	b.gift(10 * amount.BTT)
+	id, tx := b.fund(10*amount.BTT, "aa")
+	again, err := ledger.DecodeTx(tx.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.purse.Release(again)
+	if v := b.balance(); v.Free != 10*amount.BTT || v.Reserved != 0 {
+		t.Errorf("balance %+v", v)
+	}
+	if err := b.purse.Record(Entry{Kind: Unlock, Amount: 10 * amount.BTT, Channel: id, ID: "unlock:" + id}); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, e := range b.history() {
+		if e.Kind == Unlock {
+			n++
+		}
+	}
+	if n != 1 || b.purse.torrents.committed("aa") != 0 {
+		t.Errorf("%d entries for one return, %v still set aside", n, b.purse.torrents.committed("aa"))
+	}
+	b.purse.Release(&ledger.Tx{Kind: ledger.Transfer})
+}
