@@ -83,7 +83,8 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	n.session = s
 	run, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
-	if n.purse != nil { // all three end with Close
+	if n.purse != nil { // all four end with Close
+		n.wg.Go(func() { n.tidy(run) })
 		n.wg.Go(func() { n.watchBalance(run) })
 		n.wg.Go(func() { n.follow(run) })
 		n.wg.Go(n.keepJournal)

@@ -210,3 +210,15 @@ func BenchmarkPayment(b *testing.B) {
 		}
 	}
 }
+
+func FuzzDecodeTerms(f *testing.F) {
+	terms := testTerms(f)
+	f.Add(terms.Append(nil))
+	f.Add(make([]byte, TermsSize))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		terms, err := DecodeTerms(b)
+		if err == nil && !bytes.Equal(terms.Append(nil), b) {
+			t.Fatalf("%x became %x", b, terms.Append(nil))
+		}
+	})
+}

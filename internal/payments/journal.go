@@ -68,8 +68,18 @@ func readJournal(path string, f func(channel.Record) error) (rest bool, err erro
 	if err != nil {
 		return false, fmt.Errorf("read payment journal: %w", err)
 	}
+	if rest, err = scanJournal(raw, f); errors.Is(err, errNoJournal) {
+		err = fmt.Errorf("read payment journal %s: %w", path, err)
+	}
+	return rest, err
+}
+
+var errNoJournal = errors.New("not a journal of this program; move it away")
+
+// scanJournal is readJournal of a file's content.
+func scanJournal(raw []byte, f func(channel.Record) error) (rest bool, err error) {
 	if len(raw) < len(journalMagic) || string(raw[:len(journalMagic)]) != journalMagic {
-		return false, fmt.Errorf("read payment journal %s: not a journal of this program; move it away", path)
+		return false, errNoJournal
 	}
 	b := raw[len(journalMagic):]
 	for len(b) >= frameHeader {
