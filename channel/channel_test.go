@@ -3,6 +3,7 @@ package channel
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"testing"
 
 	"github.com/bttnet/btt/amount"
@@ -221,4 +222,34 @@ func FuzzDecodeTerms(f *testing.F) {
 			t.Fatalf("%x became %x", b, terms.Append(nil))
 		}
 	})
+}
+
+// TestRefundSignedBySomebodyElse is step 5: the process ends, and T1 was shown to
+// nobody (R11.8).
+func TestRefundSignedBySomebodyElse(t *testing.T) {
+	payer, open := newTestPayer(t, pairOptions{deposit: amount.BTT})
+	c := payer.Contract()
+	sig, err := key(t, 9).Sign(c.refundDigest())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused *Refusal
+	if err := payer.Step(&RefundSig{ID: open.Channel(), Signature: sig}); !errors.As(err, &refused) || refused.Code != CodeSignature {
+		t.Errorf("%v, want a refusal for the signature", err)
+	}
+	if payer.Stage() != Abandoned {
+		t.Errorf("stage %v", payer.Stage())
+	}
+	good, err := key(t, 4).Sign(c.refundDigest())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := payer.Step(&RefundSig{ID: open.Channel(), Signature: good}); err != nil {
+		t.Error(err)
+	}
+	for _, m := range payer.Ready().Messages {
+		if m.Type() == TypeFund {
+			t.Error("T1 was shown")
+		}
+	}
 }

@@ -415,3 +415,41 @@ func TestReleaseOfACopy(t *testing.T) {
 	}
 	b.purse.Release(&ledger.Tx{Kind: ledger.Transfer})
 }
+
+// TestChoose picks coins that cover a sum and leave no change too small to exist;
+// one coin where one does, and nothing only where nothing would do.
+func TestChoose(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const smallest = 10
+		var free []ledger.Coin
+		total := amount.Amount(0)
+		for i, sum := range rapid.SliceOfN(rapid.Int64Range(smallest, 200), 0, 12).Draw(t, "coins") {
+			free = append(free, ledger.Coin{OutPoint: ledger.OutPoint{Index: uint16(i)}, Amount: amount.Amount(sum)})
+			total += amount.Amount(sum)
+		}
+		value := amount.Amount(rapid.Int64Range(smallest, 600).Draw(t, "value"))
+		chosen, sum := choose(append([]ledger.Coin(nil), free...), value, smallest)
+		if chosen == nil {
+			if total >= value+smallest {
+				t.Fatalf("nothing chosen for %d of %v", value, free)
+			}
+			return
+		}
+		got, seen := amount.Amount(0), map[ledger.OutPoint]bool{}
+		for _, c := range chosen {
+			if seen[c.OutPoint] {
+				t.Fatal("a coin twice")
+			}
+			seen[c.OutPoint] = true
+			got += c.Amount
+		}
+		if got != sum || sum < value || sum > value && sum < value+smallest {
+			t.Fatalf("%d in coins (said %d) for %d", got, sum, value)
+		}
+		for _, c := range free {
+			if len(chosen) > 1 && (c.Amount == value || c.Amount >= value+smallest) {
+				t.Fatalf("%d coins chosen where one of %d does", len(chosen), c.Amount)
+			}
+		}
+	})
+}
