@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -219,8 +220,26 @@ func (w *town) onDisk(piece int) (n int64) {
 	return n
 }
 
-// TestKillGet kills a download at random moments. A restart fetches nothing
-// that a kill left on disk, a kill loses no more than the pieces in progress,
+// checked is how many pieces a download hashed again at its start.
+func (w *town) checked(p *program) int {
+	w.t.Helper()
+	log, err := os.ReadFile(p.stderr)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	m := regexp.MustCompile(`to_check=(\d+)`).FindSubmatch(log)
+	if m == nil {
+		w.t.Fatalf("no files were opened: %s", tail(log))
+	}
+	n, err := strconv.Atoi(string(m[1]))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// TestKillGet kills a download at random moments. A restart hashes again and
+// fetches nothing that a kill left on disk but what was in progress, a kill loses no more than the pieces in progress,
 // and the file is right at the end.
 func TestKillGet(t *testing.T) {
 	const (
@@ -236,13 +255,16 @@ func TestKillGet(t *testing.T) {
 	var had int64
 	for i := range kills + 1 {
 		before := pipe.bytes.Load()
-		get := w.start(fmt.Sprintf("get%d", i), "get", "share/film.bin.torrent", "-o", "download", "--home", "leech", "--peer", pipe.Addr().String(), "--json")
+		get := w.start(fmt.Sprintf("get%d", i), "get", "share/film.bin.torrent", "-o", "download", "--home", "leech", "--peer", pipe.Addr().String(), "--json", "--verbose")
 		if i == kills {
 			w.end(get, false)
 		} else {
 			moment := before + rand.Int64N(2*size/(kills+2))
 			w.until(get, "download", func() bool { return pipe.bytes.Load() >= moment })
 			w.kill(get)
+		}
+		if n := w.checked(get); i > 0 && n > inProgress/piece {
+			t.Errorf("run %d: %d pieces were hashed again", i, n)
 		}
 		has, received := w.onDisk(piece), pipe.bytes.Load()-before
 		t.Logf("run %d: %d bytes received, %d more on disk", i, received, has-had)

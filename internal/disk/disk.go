@@ -115,6 +115,8 @@ type Config struct {
 	// Notify gets Written and Failed events, from writer goroutines. It must
 	// not call Close. Nil drops events.
 	Notify func(Event)
+	// Journal is told of all writes; nil = nobody is.
+	Journal Journal
 
 	open opener // replaced by tests
 }
@@ -157,11 +159,12 @@ type FileStat struct {
 // Store is one torrent's data. All methods may be called concurrently.
 type Store struct {
 	layout
-	pool   *Pool
-	notify func(Event)
-	hashes []byte
-	open   opener
-	tree   *tree
+	pool    *Pool
+	notify  func(Event)
+	journal Journal // nil = none
+	hashes  []byte
+	open    opener
+	tree    *tree
 
 	mu      sync.Mutex
 	cond    sync.Cond // a pending write ended, a block call ended
@@ -192,7 +195,7 @@ func Open(c Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		layout: l, pool: c.Pool, notify: c.Notify, hashes: c.Hashes, open: c.open,
+		layout: l, pool: c.Pool, notify: c.Notify, journal: c.Journal, hashes: c.Hashes, open: c.open,
 		active: make(map[uint32]*partial),
 		done:   make([]uint64, (l.pieces+63)/64),
 		dirty:  make([]uint64, (len(c.Files)+63)/64),

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"cmp"
+	"io/fs"
 	"slices"
 	"sync/atomic"
 )
@@ -109,6 +110,7 @@ type writer struct {
 	pool  *Pool
 	batch []job
 	flat  []byte // adjacent slabs, joined
+	record
 }
 
 // run writes a batch: adjacent slabs in one write.
@@ -120,6 +122,10 @@ func (w *writer) run(s *Store) {
 	}
 	s.mu.Unlock()
 	slices.SortFunc(w.batch, func(a, b job) int { return cmp.Compare(a.off, b.off) })
+	if s.journal != nil {
+		id := w.begin(s.journal, w.batch)
+		defer func() { s.journal.End(id, w.touched, w.done) }()
+	}
 	for first := 0; first < len(w.batch); {
 		end, size := first+1, w.batch[first].n
 		for end < len(w.batch) && w.batch[end].skip == w.batch[first].skip &&
@@ -130,13 +136,15 @@ func (w *writer) run(s *Store) {
 		group := w.batch[first:end]
 		var err error
 		if !group[0].skip && size > 0 {
-			err = s.writeAt(w.join(group, size), group[0].off)
+			err = s.writeAt(w.join(group, size), group[0].off, &w.record)
 		}
 		for i := range group {
 			if group[i].slab != nil {
 				w.pool.slabs.put(group[i].slab)
 			}
-			s.written(group[i].partial, err)
+			if piece := group[i].partial.piece; s.written(group[i].partial, err) {
+				w.done = append(w.done, piece)
+			}
 		}
 		first = end
 	}
@@ -161,7 +169,7 @@ func (w *writer) join(group []job, size int) []byte {
 // written settles one job and tells the piece's fate after its last one. A
 // failed piece is told only when it is out of the table, so that whatever the
 // owner asks for again meets a fresh attempt.
-func (s *Store) written(p *partial, err error) {
+func (s *Store) written(p *partial, err error) (whole bool) {
 	s.mu.Lock()
 	p.pending--
 	if err != nil && p.err == nil && !p.failed {
@@ -184,10 +192,11 @@ func (s *Store) written(p *partial, err error) {
 	if tell {
 		s.notify(event)
 	}
+	return tell && event.Kind == Written
 }
 
 // writeAt writes a range of the torrent.
-func (s *Store) writeAt(b []byte, off int64) error {
+func (s *Store) writeAt(b []byte, off int64, r *record) error {
 	i := s.fileAt(off)
 	for ; len(b) > 0; i++ {
 		at := off - s.starts[i]
@@ -196,7 +205,7 @@ func (s *Store) writeAt(b []byte, off int64) error {
 			continue
 		}
 		if !s.files[i].Pad {
-			if err := s.writeFile(i, b[:n], at); err != nil {
+			if err := s.writeFile(i, b[:n], at, r); err != nil {
 				return err
 			}
 		}
@@ -205,16 +214,72 @@ func (s *Store) writeAt(b []byte, off int64) error {
 	return nil
 }
 
-func (s *Store) writeFile(i int, b []byte, at int64) error {
+func (s *Store) writeFile(i int, b []byte, at int64, r *record) error {
 	h, err := s.pool.handles.acquire(s, i, true)
 	if err != nil {
 		return err
 	}
 	_, err = h.file.WriteAt(b, at)
+	if s.journal != nil {
+		r.note(i, h.file)
+	}
 	s.pool.handles.release(h)
 	s.markDirty(i)
 	if err != nil {
 		return ioError("write", s.path(i), err)
 	}
 	return nil
+}
+
+// Journal is told of each write to a torrent's files before it begins, and of
+// what is there after it, so that a process that is killed leaves behind which
+// pieces it was writing. Calls come from the Pool's writers.
+type Journal interface {
+	// Begin tells the pieces, in order, of which parts are about to be written.
+	Begin(pieces []uint32) (id uint64)
+	// End tells that this is done, or failed: how the files that were touched
+	// look now, and which pieces are verified and whole in them.
+	End(id uint64, files []Touched, done []uint32)
+}
+
+// Touched is a file after a write.
+type Touched struct {
+	File int
+	FileStat
+}
+
+// record is one writer's memory of a batch for the journal.
+type record struct {
+	pieces  []uint32
+	done    []uint32
+	touched []Touched
+}
+
+// begin tells the journal of a sorted batch.
+func (r *record) begin(j Journal, batch []job) uint64 {
+	r.pieces, r.done, r.touched = r.pieces[:0], r.done[:0], r.touched[:0]
+	for i := range batch {
+		if p := batch[i].partial.piece; !batch[i].skip && batch[i].n > 0 && !slices.Contains(r.pieces, p) {
+			r.pieces = append(r.pieces, p)
+		}
+	}
+	return j.Begin(r.pieces)
+}
+
+// note keeps how a file looks after a write to it.
+func (r *record) note(i int, f file) {
+	st, ok := f.(interface{ Stat() (fs.FileInfo, error) })
+	if !ok {
+		return
+	}
+	info, err := st.Stat()
+	if err != nil {
+		return // the file counts as changed at the next start
+	}
+	t := Touched{i, FileStat{Exists: true, Size: info.Size(), ModTime: info.ModTime()}}
+	if k := slices.IndexFunc(r.touched, func(t Touched) bool { return t.File == i }); k >= 0 {
+		r.touched[k] = t
+		return
+	}
+	r.touched = append(r.touched, t)
 }

@@ -179,5 +179,14 @@ func (f *Folder) Delete(infohash [20]byte) error {
 	if err := os.Remove(f.path(infohash)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("delete resume state: %w", err)
 	}
+	logs, err := filepath.Glob(strings.TrimSuffix(f.path(infohash), suffix) + ".*" + logSuffix)
+	if err != nil {
+		return fmt.Errorf("delete resume state: %w", err)
+	}
+	for _, path := range logs {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("delete log of writes: %w", err)
+		}
+	}
 	return f.flush()
 }

@@ -8,14 +8,27 @@
 // flush of the folder: a crash leaves the old state or the new one. The rule
 // that keeps the bitfield true is the caller's order of steps:
 //
-//  1. copy the set of pieces whose disk.Written event has arrived,
-//  2. disk.Store.Sync; on error stop here and keep the old state,
-//  3. disk.Store.Stat, then Folder.Save with the copy of step 1.
+//  1. Log.Rotate,
+//  2. copy the set of pieces that are verified and in their files
+//     (disk.Store.Written),
+//  3. disk.Store.Sync; on error stop here and keep the old state,
+//  4. disk.Store.Stat, then Folder.Save with the copy of step 2,
+//  5. Log.Drop.
 //
-// At the restart Check decides which pieces are trusted. It never trusts a
-// piece of a file whose size or modification time differs from the state, so
-// other programs' edits and our own writes after the last Save both lead to a
-// new check of that file and not to a wrong piece.
+// Beside it lies a log of the writes since, which is not flushed: a record
+// before each write and one after it, with the times that the files then have.
+// At the restart Check decides which pieces are trusted:
+//
+//   - A file that looks as its last known write left it was written to by nobody
+//     else. After the process was killed the log tells every write, so of such
+//     a file only the pieces in progress are hashed again.
+//   - A file whose time fits a write that began and of which no end is known
+//     counts as ours too, but for the pieces of that write.
+//   - Any other file whose size or time differs was changed by somebody else, and
+//     is hashed as a whole.
+//   - After a restart of the system the log is of no use, for what it speaks of
+//     may not have reached the disk: files written to since the Save are hashed
+//     as a whole.
 package resume
 
 import (
@@ -35,7 +48,7 @@ const (
 	MaxDirLength = 1 << 15
 	MaxExtra     = 1 << 20
 
-	magic   = "bttres\x00\x01" // the last byte is the version
+	magic   = "bttres\x00\x02" // the last byte is the version
 	perFile = 17
 )
 
@@ -64,6 +77,9 @@ type State struct {
 	// Clean says that nothing was written after Files was taken: the torrent
 	// is stopped, and pieces outside Bitfield need no check.
 	Clean bool
+	// Log is the generation of the log of what is written from now on
+	// (Log.Rotate).
+	Log uint64
 	// Uploaded and Downloaded are totals in bytes.
 	Uploaded, Downloaded int64
 	// Extra is the caller's own, at most MaxExtra bytes.
@@ -93,7 +109,7 @@ func (s *State) Encode(dst []byte) ([]byte, error) {
 	dst = append(dst, flags)
 	for _, n := range []uint64{
 		uint64(s.Uploaded), uint64(s.Downloaded), uint64(s.Pieces),
-		uint64(len(s.Files)), uint64(len(s.Dir)), uint64(len(s.Extra)),
+		uint64(len(s.Files)), uint64(len(s.Dir)), uint64(len(s.Extra)), s.Log,
 	} {
 		dst = binary.BigEndian.AppendUint64(dst, n)
 	}
@@ -122,7 +138,7 @@ func (s *State) Encode(dst []byte) ([]byte, error) {
 
 // Decode reads a state file. Any deviation is ErrCorrupt.
 func Decode(b []byte) (*State, error) {
-	const head = len(magic) + 20 + 1 + 6*8
+	const head = len(magic) + 20 + 1 + 7*8
 	if len(b) < head+4 || len(b) > MaxStateSize || string(b[:len(magic)]) != magic {
 		return nil, ErrCorrupt
 	}
@@ -134,7 +150,7 @@ func Decode(b []byte) (*State, error) {
 	copy(s.InfoHash[:], body[len(magic):])
 	flags := body[len(magic)+20]
 	s.Clean = flags == 1
-	var n [6]uint64
+	var n [7]uint64
 	for i := range n {
 		n[i] = binary.BigEndian.Uint64(body[len(magic)+21+8*i:])
 	}
@@ -143,7 +159,7 @@ func Decode(b []byte) (*State, error) {
 		int64(n[0]) < 0 || int64(n[1]) < 0 || uint64(len(rest)) != (n[2]+7)/8+n[3]*perFile+n[4]+n[5] {
 		return nil, ErrCorrupt
 	}
-	s.Uploaded, s.Downloaded, s.Pieces = int64(n[0]), int64(n[1]), int(n[2])
+	s.Uploaded, s.Downloaded, s.Pieces, s.Log = int64(n[0]), int64(n[1]), int(n[2]), n[6]
 	bits := (s.Pieces + 7) / 8
 	s.Bitfield, rest = append([]byte(nil), rest[:bits]...), rest[bits:]
 	s.Files = make([]disk.FileStat, n[3])
@@ -164,66 +180,4 @@ func Decode(b []byte) (*State, error) {
 		s.Extra = append([]byte(nil), rest[n[4]:]...)
 	}
 	return s, nil
-}
-
-// Layout is the geometry of the torrent a state is checked against.
-type Layout struct {
-	PieceLength int64
-	Files       []disk.File
-}
-
-// Check compares a state with the files as they are now (disk.Store.Stat). It
-// returns the bitfield of the pieces that may be trusted and, in order, the
-// pieces to hash before they may be used. A nil state, or one of another
-// geometry, trusts nothing.
-//
-//   - A file that is missing, short, or of another size or time than in the
-//     state spoils the trust in its pieces.
-//   - A piece of which no byte can exist (a file is missing or ends before it)
-//     is neither trusted nor listed.
-//   - With Clean, a piece outside the bitfield is not listed as long as its
-//     files are unchanged.
-func Check(s *State, l Layout, now []disk.FileStat) (trusted []byte, list []int) {
-	var total int64
-	for _, f := range l.Files {
-		total += f.Length
-	}
-	pieces := int((total + l.PieceLength - 1) / l.PieceLength)
-	trusted = make([]byte, (pieces+7)/8)
-	if len(now) != len(l.Files) {
-		return trusted, nil
-	}
-	usable := s != nil && s.Pieces == pieces && len(s.Files) == len(l.Files)
-	changed := make([]bool, pieces) // touches a changed file
-	absent := make([]bool, pieces)  // lacks bytes on disk
-	var at int64
-	for i, f := range l.Files {
-		first, last := at/l.PieceLength, (at+f.Length-1)/l.PieceLength
-		from := at
-		at += f.Length
-		if f.Length == 0 || f.Pad {
-			continue
-		}
-		same := usable && now[i].Exists && s.Files[i].Exists && now[i].Size >= f.Length &&
-			now[i].Size == s.Files[i].Size && now[i].ModTime.Equal(s.Files[i].ModTime)
-		if same {
-			continue
-		}
-		for q := first; q <= last; q++ {
-			end := min((q+1)*l.PieceLength, at) - from // of the piece's share of the file
-			changed[q] = true
-			absent[q] = absent[q] || !now[i].Exists || now[i].Size < end
-		}
-	}
-	for q := range pieces {
-		had := usable && s.Has(q)
-		switch {
-		case absent[q]:
-		case had && !changed[q]:
-			trusted[q/8] |= 0x80 >> (q % 8)
-		case changed[q] || !s.Clean:
-			list = append(list, q)
-		}
-	}
-	return trusted, list
 }

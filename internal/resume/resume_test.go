@@ -153,12 +153,12 @@ func TestCheck(t *testing.T) {
 		s := &State{Pieces: 6, Bitfield: []byte{0b11011000}, Files: stat(), Clean: true}
 		now := stat()
 		c.change(s, now)
-		trusted, list := Check(s, layout, now)
+		trusted, list := Check(s, nil, layout, now)
 		if !bytes.Equal(trusted, []byte{c.trusted}) || !slices.Equal(list, c.list) {
 			t.Errorf("%s: trusted %08b, list %v; want %08b, %v", c.name, trusted, list, c.trusted, c.list)
 		}
 	}
-	if trusted, list := Check(nil, layout, stat()); trusted[0] != 0 || len(list) != 6 {
+	if trusted, list := Check(nil, nil, layout, stat()); trusted[0] != 0 || len(list) != 6 {
 		t.Errorf("no state: %08b, %v", trusted, list)
 	}
 }

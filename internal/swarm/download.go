@@ -9,44 +9,20 @@ import (
 	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/peer"
 	"github.com/bttnet/btt/internal/picker"
+	"github.com/bttnet/btt/internal/resume"
 	"github.com/bttnet/btt/metainfo"
 	"github.com/bttnet/btt/wire"
 )
 
 // begin runs first on the swarm's goroutine.
 func (s *Swarm) begin() {
+	s.identify(*s.id.Load())
 	if s.cfg.Torrent != nil {
-		if !s.enterGate() {
-			return
-		}
-		defer s.leaveGate()
-		s.identify(*s.id.Load())
 		s.start(s.cfg.Torrent)
 		return // announced once it is known what we have
 	}
-	s.identify(*s.id.Load())
 	s.startAnnouncing()
 	s.startDHT()
-}
-
-// enterGate waits for the swarm's turn to open its files; false = the swarm
-// was closed meanwhile.
-func (s *Swarm) enterGate() bool {
-	if s.cfg.Gate == nil {
-		return true
-	}
-	select {
-	case s.cfg.Gate <- struct{}{}:
-		return true
-	case <-s.ctx.Done():
-		return false
-	}
-}
-
-func (s *Swarm) leaveGate() {
-	if s.cfg.Gate != nil {
-		<-s.cfg.Gate
-	}
 }
 
 // start begins a torrent whose info is known. Without all its piece layers a
@@ -60,38 +36,105 @@ func (s *Swarm) start(t *metainfo.Torrent) {
 		return
 	}
 	if s.cfg.Torrent == nil {
-		s.info = t.Info
 		s.notify(GotMetadata, nil)
 	}
-	if err := s.adopt(t.Info); err != nil {
-		s.fail(err)
-	}
+	s.adopt(t.Info)
 }
 
-// adopt makes the torrent ready once its info is known: files, picker and a
-// check of what is on disk already.
-func (s *Swarm) adopt(info *metainfo.Info) error {
-	s.info = info
+// adopt opens the files of a torrent and finds out which pieces are there, beside
+// the swarm's goroutine; install goes on.
+func (s *Swarm) adopt(info *metainfo.Info) {
+	s.torrent.Info = info
 	if info.Private {
 		s.stopDHT()
 		s.unlearnPEX()
 	}
-	store, err := disk.Open(disk.Config{Dir: s.cfg.Dir, Files: s.files(), PieceLength: info.PieceLength,
-		Hashes: info.Pieces, Pool: s.cfg.Pool, Notify: s.diskEvent})
-	if err != nil {
-		return fmt.Errorf("open files of %q: %w", info.Name, err)
+	s.state, s.opening = Checking, true
+	t := *s.torrent
+	t.PieceLayers = maps.Clone(t.PieceLayers)
+	go func() { s.opened <- s.open(&t) }() // ends when the files are open; run or shutdown takes it
+}
+
+// opened is a torrent whose files are open.
+type opened struct {
+	info              *metainfo.Info
+	files             []disk.File
+	store             *disk.Store
+	log               *resume.Log // nil = no state is kept
+	state             *resume.State
+	certain, doubtful []uint32
+	err               error
+}
+
+// open does what waits for the disk. It touches nothing of the swarm's own.
+func (s *Swarm) open(t *metainfo.Torrent) (o opened) {
+	o.info = t.Info
+	if s.cfg.Gate != nil {
+		select {
+		case s.cfg.Gate <- struct{}{}:
+			defer func() { <-s.cfg.Gate }()
+		case <-s.ctx.Done():
+			o.err = ErrClosed
+			return o
+		}
 	}
-	s.store = store
+	files := s.diskFiles(t)
+	o.files = files
+	var history *resume.History
+	var journal disk.Journal
+	if s.cfg.Resume != nil {
+		var gen uint64
+		if o.state = s.load(t.Info); o.state != nil {
+			gen = o.state.Log
+		}
+		history, gen = s.cfg.Resume.LoadLog(s.cfg.InfoHash, gen)
+		o.log = s.cfg.Resume.Log(s.cfg.InfoHash, gen)
+		journal = o.log
+	}
+	o.store, o.err = disk.Open(disk.Config{Dir: s.cfg.Dir, Files: files, PieceLength: t.Info.PieceLength, Hashes: t.Info.Pieces,
+		Pool: s.cfg.Pool, Preallocate: s.cfg.Preallocate, Notify: s.diskEvent, Journal: journal})
+	if o.err != nil {
+		o.err = fmt.Errorf("open files of %q: %w", t.Info.Name, o.err)
+		return o
+	}
+	known := o.state
+	if s.cfg.Recheck {
+		known = nil
+	}
+	o.restore(known, history, resume.Layout{PieceLength: t.Info.PieceLength, Files: files}, s.cfg.Log)
+	return o
+}
+
+// install takes a torrent whose files are open.
+func (s *Swarm) install(o opened) {
+	s.opening = false
+	if o.err != nil {
+		s.fail(o.err)
+		return
+	}
+	info := o.info
+	s.info, s.files, s.store, s.log = info, o.files, o.store, o.log
 	s.picker = picker.New(picker.Config{PieceLength: info.PieceLength, TotalLength: info.TotalLength,
 		Pads: pads(info), Seed: s.entropy()})
 	s.pieces = peer.NewPieces(info.NumPieces())
 	if err := s.choose(); err != nil {
-		return fmt.Errorf("choose files of %q: %w", info.Name, err)
+		s.fail(fmt.Errorf("choose files of %q: %w", info.Name, err))
+		return
 	}
 	s.market.SetLayout(market.Layout{Name: info.Name, TotalLength: info.TotalLength, PieceLength: info.PieceLength, Pieces: info.NumPieces()})
+	if st := o.state; st != nil {
+		s.totals = Totals{Downloaded: st.Downloaded, Uploaded: st.Uploaded}
+		s.market.Load(st.Extra)
+		if st.Clean && len(o.doubtful) == 0 && !s.cfg.Recheck {
+			s.kept = &Totals{Downloaded: st.Downloaded, Uploaded: st.Uploaded}
+		}
+	}
+	if s.cfg.Torrent == nil {
+		s.lateLayers()
+	}
 	s.openWebSeeds()
-	s.check(s.cfg.Recheck)
-	return nil
+	s.cfg.Log.Info("files are open", "torrent", info.Name, "certain", len(o.certain), "to_check", len(o.doubtful))
+	s.check(o.certain, o.doubtful)
 }
 
 func pads(info *metainfo.Info) []picker.Span {
@@ -109,11 +152,8 @@ func (s *Swarm) diskEvent(e disk.Event) {
 	}
 }
 
-// check verifies in the background what is on disk and not known to be good;
-// all = everything.
-func (s *Swarm) check(all bool) {
-	s.state = Checking
-	certain, doubtful := s.restore(all)
+// check verifies in the background what is on disk and not known to be good.
+func (s *Swarm) check(certain, doubtful []uint32) {
 	for _, p := range certain {
 		s.pieces.Set(p)
 		s.picker.SetHave(p)
@@ -156,6 +196,9 @@ func (s *Swarm) checked(err error) {
 	}
 	s.state = Downloading
 	s.notify(Checked, nil)
+	if s.picker.Missing() > 0 && s.kept == nil {
+		s.save() // what is written from now on is told apart from it
+	}
 	if s.picker.Missing() == 0 {
 		s.state = Seeding
 		s.market.Completed(true)

@@ -8,8 +8,8 @@ import (
 func (s *Swarm) extendedHandshake(m *member) wire.ExtendedHandshake {
 	h := wire.ExtendedHandshake{Metadata: wire.SubMetadata, DontHave: wire.SubDontHave, UploadOnlyID: wire.SubUploadOnly, Reqq: peer.MaxQueued, Port: s.cfg.Port,
 		Client: s.cfg.Client, YourIP: m.addr.Addr(), UploadOnly: s.state == Seeding}
-	if s.info != nil {
-		h.MetadataSize = len(s.info.Raw)
+	if s.torrent != nil {
+		h.MetadataSize = len(s.torrent.Info.Raw)
 	}
 	if !s.forbidsPEX() {
 		h.PEX = wire.SubPEX

@@ -137,6 +137,15 @@ func (s *Swarm) gotLayer(m *member, r *wire.HashRange, hashes, uncles []byte) bo
 	return true
 }
 
+// lateLayers gives the store the layers that came while it was opened.
+func (s *Swarm) lateLayers() {
+	for i := range s.info.Files {
+		if root := s.info.Files[i].PiecesRoot; root != nil && s.torrent.PieceLayers[*root] != nil {
+			_ = s.store.SetLayer(i, s.torrent.PieceLayers[*root]) // it was checked
+		}
+	}
+}
+
 // haveLayer books a layer that is complete.
 func (s *Swarm) haveLayer(f *layerFetch, root [32]byte) {
 	l := f.files[root]
@@ -155,7 +164,7 @@ func (s *Swarm) haveLayer(f *layerFetch, root [32]byte) {
 		return
 	}
 	s.layers = nil
-	if s.info == nil { // nothing else was missing
+	if s.info == nil && !s.opening { // nothing else was missing
 		s.start(f.torrent)
 		return
 	}

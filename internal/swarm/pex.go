@@ -32,13 +32,13 @@ type pexLink struct {
 type encryptionHinter interface{ PreferEncrypted(netip.AddrPort) }
 
 // forbidsPEX says whether peers may only come from trackers (BEP 27).
-func (s *Swarm) forbidsPEX() bool { return s.info != nil && s.info.Private }
+func (s *Swarm) forbidsPEX() bool { return s.torrent != nil && s.torrent.Info.Private }
 
 // tickPEX tells peers about one another, once it is known that the torrent is
 // not private.
 func (s *Swarm) tickPEX() {
 	s.prune()
-	if s.info == nil || s.info.Private {
+	if s.torrent == nil || s.torrent.Info.Private {
 		return
 	}
 	for _, m := range s.peers {

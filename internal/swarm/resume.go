@@ -3,6 +3,7 @@ package swarm
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,39 +15,23 @@ import (
 )
 
 // restore decides which pieces on disk are certain and which must be read.
-func (s *Swarm) restore(all bool) (certain, doubtful []uint32) {
-	n := s.info.NumPieces()
-	st := s.load()
-	if st != nil {
-		s.totals = Totals{Downloaded: st.Downloaded, Uploaded: st.Uploaded}
-		s.market.Load(st.Extra)
-	}
-	if all {
-		st = nil
-	}
-	now, err := s.store.Stat()
+func (o *opened) restore(st *resume.State, h *resume.History, l resume.Layout, log *slog.Logger) {
+	now, err := o.store.Stat()
 	if err != nil {
-		s.cfg.Log.Debug("stat files", "err", err)
+		log.Debug("stat files", "err", err)
 	}
-	trusted, list := resume.Check(st, resume.Layout{PieceLength: s.info.PieceLength, Files: s.files()}, now)
-	for i := range n {
+	trusted, list := resume.Check(st, h, l, now)
+	for i := range o.info.NumPieces() {
 		if wire.Bits(trusted).Has(i) {
-			certain = append(certain, uint32(i))
+			o.certain = append(o.certain, uint32(i))
 		}
 	}
 	for _, p := range list {
-		doubtful = append(doubtful, uint32(p))
+		o.doubtful = append(o.doubtful, uint32(p))
 	}
-	if st != nil && st.Clean && len(doubtful) == 0 {
-		s.kept = &Totals{Downloaded: st.Downloaded, Uploaded: st.Uploaded}
-	}
-	return certain, doubtful
 }
 
-func (s *Swarm) load() *resume.State {
-	if s.cfg.Resume == nil {
-		return nil
-	}
+func (s *Swarm) load(info *metainfo.Info) *resume.State {
 	st, err := s.cfg.Resume.Load(s.cfg.InfoHash)
 	if errors.Is(err, resume.ErrNotFound) {
 		return nil
@@ -55,17 +40,18 @@ func (s *Swarm) load() *resume.State {
 		s.cfg.Log.Warn("resume data not used: everything is checked", "err", err)
 		return nil
 	}
-	if st.Dir != s.cfg.Dir || st.Pieces != s.info.NumPieces() {
+	if st.Dir != s.cfg.Dir || st.Pieces != info.NumPieces() {
 		return nil
 	}
 	return st
 }
 
-func (s *Swarm) files() []disk.File {
-	list := DiskFiles(s.info, s.cfg.Dir, s.cfg.InPlace)
+// diskFiles are those of the torrent on disk, with the layers that are known.
+func (s *Swarm) diskFiles(t *metainfo.Torrent) []disk.File {
+	list := DiskFiles(t.Info, s.cfg.Dir, s.cfg.InPlace)
 	for i := range list {
 		if root := list[i].Root; root != nil {
-			list[i].Layer = s.torrent.PieceLayers[*root]
+			list[i].Layer = t.PieceLayers[*root]
 		}
 	}
 	return list
@@ -110,18 +96,11 @@ func ownPath(info *metainfo.Info, dir string, i int) string {
 	return filepath.ToSlash(path)
 }
 
-// snapshot copies what a saved state needs; the pieces in it are written but
-// not yet durable.
+// snapshot copies what a saved state needs of the swarm; persist adds the rest.
 func (s *Swarm) snapshot(clean bool) *resume.State {
 	t := s.liveTotals()
-	st := &resume.State{InfoHash: s.cfg.InfoHash, Dir: s.cfg.Dir, Pieces: s.info.NumPieces(), Clean: clean,
-		Bitfield: wire.NewBits(s.info.NumPieces()), Uploaded: t.Uploaded, Downloaded: t.Downloaded, Extra: s.market.Save()}
-	for i := range st.Pieces {
-		if s.pieces.Has(uint32(i)) {
-			wire.Bits(st.Bitfield).Set(i)
-		}
-	}
-	return st
+	return &resume.State{InfoHash: s.cfg.InfoHash, Dir: s.cfg.Dir, Pieces: s.info.NumPieces(), Clean: clean,
+		Uploaded: t.Uploaded, Downloaded: t.Downloaded, Extra: s.market.Save()}
 }
 
 // save writes the torrent's state in the background: first the data is made
@@ -149,7 +128,11 @@ func (s *Swarm) save() {
 	}()
 }
 
+// persist keeps to the order that package resume asks for. It touches nothing of
+// the swarm's own.
 func (s *Swarm) persist(st *resume.State) error {
+	st.Log = s.log.Rotate()
+	st.Bitfield = s.store.Written(nil)
 	if err := s.store.Sync(); err != nil {
 		return err
 	}
@@ -157,7 +140,10 @@ func (s *Swarm) persist(st *resume.State) error {
 	if st.Files, err = s.store.Stat(); err != nil {
 		return err
 	}
-	return s.cfg.Resume.Save(st)
+	if err := s.cfg.Resume.Save(st); err != nil {
+		return err
+	}
+	return s.log.Drop(st.Log)
 }
 
 // shutdown runs last on the swarm's goroutine.
@@ -168,6 +154,11 @@ func (s *Swarm) shutdown() {
 	}
 	s.market.Close()
 	s.judges.Wait()
+	if s.opening { // the disk may be slow
+		if o := <-s.opened; o.err == nil {
+			s.store, s.log = o.store, o.log
+		}
+	}
 	if s.store != nil {
 		if s.cfg.Resume != nil && s.state != Checking && s.failure == nil && s.changed() {
 			if err := s.lastSave(); err != nil {
@@ -176,6 +167,11 @@ func (s *Swarm) shutdown() {
 		}
 		if err := s.store.Close(); err != nil {
 			s.cfg.Log.Warn("close files", "err", err)
+		}
+	}
+	if s.log != nil {
+		if err := s.log.Close(); err != nil {
+			s.cfg.Log.Warn("close log of writes", "err", err)
 		}
 	}
 	s.stopDHT()
@@ -191,7 +187,5 @@ func (s *Swarm) changed() bool {
 // check anything.
 func (s *Swarm) lastSave() error {
 	s.store.Flush()
-	st := s.snapshot(true)
-	st.Bitfield = s.store.Written(nil)
-	return s.persist(st)
+	return s.persist(s.snapshot(true))
 }

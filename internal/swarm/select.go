@@ -124,7 +124,7 @@ func (s *Swarm) Files() []FileStatus {
 }
 
 func (s *Swarm) fileStatus() []FileStatus {
-	list := fileList(s.files(), s.cfg.Priorities)
+	list := fileList(s.files, s.cfg.Priorities)
 	at, length := int64(0), s.info.PieceLength
 	for i := range list {
 		f := &list[i]

@@ -75,8 +75,12 @@ func (s *Swarm) Status() Status {
 
 func (s *Swarm) status() Status {
 	st := Status{InfoHash: s.cfg.InfoHash, Dir: s.cfg.Dir, State: s.state, Err: s.failure, Totals: s.liveTotals()}
+	if s.torrent != nil {
+		in := s.torrent.Info
+		st.Name, st.Size, st.Pieces = in.Name, in.ContentLength(), in.NumPieces()
+	}
 	if s.info != nil {
-		st.Name, st.Size, st.Pieces = s.info.Name, s.wanted, s.info.NumPieces()
+		st.Size = s.wanted
 	}
 	if s.picker != nil {
 		st.Left, st.Have, st.Availability = s.picker.Left(), s.pieces.Count(), s.picker.Availability()
@@ -115,8 +119,8 @@ func (s *Swarm) liveTotals() Totals {
 // Info returns the torrent's name and piece length once they are known.
 func (s *Swarm) Info() (name string, pieceLength int64, ok bool) {
 	_ = s.do(func() {
-		if s.info != nil {
-			name, pieceLength, ok = s.info.Name, s.info.PieceLength, true
+		if s.torrent != nil {
+			name, pieceLength, ok = s.torrent.Info.Name, s.torrent.Info.PieceLength, true
 		}
 	})
 	return name, pieceLength, ok

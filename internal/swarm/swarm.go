@@ -74,6 +74,8 @@ type Config struct {
 	Choose     func(*metainfo.Info) ([]uint8, error)
 	Sequential bool // pieces in their order
 	Recheck    bool // read all that is on disk, whatever the state says
+	// Preallocate reserves the space of each file when it is first written to.
+	Preallocate bool
 	// Gate bounds how many swarms open their files at once; nil = no bound.
 	Gate chan struct{}
 	// Blocked says which addresses are never talked to; nil = none.
@@ -165,6 +167,7 @@ type Swarm struct {
 	results chan announce.Result
 	found   chan []netip.AddrPort // in the DHT
 	id      atomic.Pointer[identity]
+	opened  chan opened
 
 	// Owned by run.
 	info     *metainfo.Info
@@ -175,6 +178,9 @@ type Swarm struct {
 	starts   []int64 // offsets of the files; nil until hashes are asked for
 	cases    map[wire.HashRange]*badCase
 	store    *disk.Store
+	log      *resume.Log // of its writes; nil = none
+	opening  bool        // opened is to come
+	files    []disk.File // as they are on disk
 	picker   *picker.Picker
 	pieces   *peer.Pieces
 	state    State
@@ -256,7 +262,7 @@ func New(cfg Config) *Swarm {
 		ready: make(chan *peer.Conn, 64), calls: make(chan func(), 64),
 		disk: make(chan disk.Event, 64), results: make(chan announce.Result, 4), found: make(chan []netip.AddrPort, maxFoundBatches),
 		peers: map[uint32]*member{}, known: map[netip.AddrPort]*address{},
-		now: time.Now(),
+		now: time.Now(), opened: make(chan opened, 1),
 	}
 	s.reportBid = func(string, bool) {}
 	if cfg.Announcer != nil {
@@ -347,6 +353,9 @@ func (s *Swarm) run() {
 		case f := <-s.calls:
 			s.now = time.Now()
 			f()
+		case o := <-s.opened:
+			s.now = time.Now()
+			s.install(o)
 		case e := <-s.disk:
 			s.onDisk(e)
 		case <-s.market.Links():
@@ -378,9 +387,9 @@ func (s *Swarm) fail(err error) {
 
 func (s *Swarm) notify(k EventKind, err error) {
 	if s.cfg.Notify != nil {
-		e := Event{Swarm: s, Kind: k, Err: err, InfoHash: s.cfg.InfoHash, Info: s.info}
+		e := Event{Swarm: s, Kind: k, Err: err, InfoHash: s.cfg.InfoHash}
 		if k == GotMetadata || k == GotLayers {
-			e.Torrent = s.ownTorrent()
+			e.Torrent, e.Info = s.ownTorrent(), s.torrent.Info
 		}
 		s.cfg.Notify(e)
 	}

@@ -143,7 +143,7 @@ func (s *Swarm) spans(leases []picker.Lease) []span {
 		}
 		last := &list[len(list)-1]
 		for b := l.Block; b < l.Block+l.Count; b++ {
-			last.blocks = append(last.blocks, webBlock{begin: b * wire.BlockSize, length: s.picker.BlockLength(l.Piece, b)})
+			last.blocks = append(last.blocks, webBlock{begin: b * wire.BlockSize, length: s.store.BlockLength(l.Piece, b*wire.BlockSize)})
 		}
 	}
 	return list

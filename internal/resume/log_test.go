@@ -1,0 +1,189 @@
+package resume
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/bttnet/btt/internal/disk"
+)
+
+var (
+	logHash   = [20]byte{7}
+	logLayout = Layout{PieceLength: 10, Files: []disk.File{{Path: "a", Length: 40}, {Path: "b", Length: 60}}}
+)
+
+// logged is a torrent of which a state was saved at second 100 with piece 0, and
+// whose log is written by f; Check is asked at once.
+func logged(t *testing.T, boot string, f func(l *Log, clock *time.Time), now []disk.FileStat) (trusted, list []int) {
+	t.Helper()
+	if bootID() == "" {
+		t.Skip("no log is used on this system")
+	}
+	folder, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock := time.Unix(100, 0)
+	l := folder.Log(logHash, 3)
+	l.now = func() time.Time { return clock }
+	if boot != "" {
+		l.boot = boot
+	}
+	s := &State{InfoHash: logHash, Pieces: 10, Bitfield: []byte{0x80, 0}, Log: l.Rotate(),
+		Files: []disk.FileStat{at(40, 99), {}}}
+	f(l, &clock)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h, _ := folder.LoadLog(logHash, s.Log)
+	bits, list := Check(s, h, logLayout, now)
+	for i := range 10 {
+		if bits[i/8]&(0x80>>(i%8)) != 0 {
+			trusted = append(trusted, i)
+		}
+	}
+	return trusted, list
+}
+
+func at(size, second int64) disk.FileStat {
+	return disk.FileStat{Exists: true, Size: size, ModTime: time.Unix(second, 0)}
+}
+
+// TestHistory: what is trusted after the process was killed.
+func TestHistory(t *testing.T) {
+	write := func(l *Log, clock *time.Time, second int64, pieces []uint32, file int, size int64, done ...uint32) {
+		*clock = time.Unix(second, 0)
+		id := l.Begin(pieces)
+		l.End(id, []disk.Touched{{File: file, FileStat: at(size, second)}}, done)
+	}
+	for _, tt := range []struct {
+		name          string
+		boot          string
+		write         func(l *Log, clock *time.Time)
+		a, b          disk.FileStat
+		trusted, list []int
+	}{
+		{name: "nothing was written", write: func(*Log, *time.Time) {}, a: at(40, 99), trusted: []int{0}},
+		{name: "a whole piece and a part", write: func(l *Log, c *time.Time) {
+			write(l, c, 110, []uint32{4, 5}, 1, 60, 5)
+		}, a: at(40, 99), b: at(60, 110), trusted: []int{0, 5}, list: []int{4}},
+		{name: "killed in a write", write: func(l *Log, c *time.Time) {
+			write(l, c, 110, []uint32{5}, 1, 60, 5)
+			*c = time.Unix(120, 0)
+			l.Begin([]uint32{6, 7})
+		}, a: at(40, 99), b: at(60, 121), trusted: []int{0, 5}, list: []int{6, 7}},
+		{name: "killed before the write", write: func(l *Log, c *time.Time) {
+			write(l, c, 110, []uint32{5}, 1, 60, 5)
+			*c = time.Unix(120, 0)
+			l.Begin([]uint32{6})
+		}, a: at(40, 99), b: at(60, 110), trusted: []int{0, 5}, list: []int{6}},
+		{name: "somebody wrote long after", write: func(l *Log, c *time.Time) {
+			write(l, c, 110, []uint32{5}, 1, 60, 5)
+			*c = time.Unix(120, 0)
+			l.Begin([]uint32{6})
+		}, a: at(40, 99), b: at(60, 200), trusted: []int{0}, list: []int{4, 5, 6, 7, 8, 9}},
+		{name: "somebody wrote to the other file", write: func(l *Log, c *time.Time) {
+			*c = time.Unix(120, 0)
+			l.Begin([]uint32{6})
+		}, a: at(40, 120), b: at(60, 120), list: []int{0, 1, 2, 3, 6}},
+		{name: "somebody changed the size", write: func(l *Log, c *time.Time) {
+			write(l, c, 110, []uint32{5}, 1, 60, 5)
+		}, a: at(40, 99), b: at(61, 110), trusted: []int{0}, list: []int{4, 5, 6, 7, 8, 9}},
+		{name: "a piece is written anew", write: func(l *Log, c *time.Time) {
+			write(l, c, 110, []uint32{0}, 0, 40)
+		}, a: at(40, 110), list: []int{0}},
+		{name: "writers end out of order", write: func(l *Log, c *time.Time) {
+			*c = time.Unix(110, 0)
+			x, y := l.Begin([]uint32{5}), l.Begin([]uint32{6})
+			l.End(y, []disk.Touched{{File: 1, FileStat: at(60, 112)}}, []uint32{6})
+			l.End(x, []disk.Touched{{File: 1, FileStat: at(60, 111)}}, []uint32{5})
+		}, a: at(40, 99), b: at(60, 112), trusted: []int{0, 5, 6}},
+		{name: "a write goes on over a save", write: func(l *Log, c *time.Time) {
+			*c = time.Unix(110, 0)
+			x := l.Begin([]uint32{5})
+			l.Rotate()
+			l.End(x, []disk.Touched{{File: 1, FileStat: at(60, 111)}}, []uint32{5})
+		}, a: at(40, 99), b: at(60, 111), trusted: []int{0, 5}},
+		{name: "the system was restarted", boot: "another", write: func(l *Log, c *time.Time) {
+			write(l, c, 110, []uint32{5}, 1, 60, 5)
+		}, a: at(40, 99), b: at(60, 110), trusted: []int{0}, list: []int{1, 2, 3, 4, 5, 6, 7, 8, 9}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			trusted, list := logged(t, tt.boot, tt.write, []disk.FileStat{tt.a, tt.b})
+			if !slices.Equal(trusted, tt.trusted) || !slices.Equal(list, tt.list) {
+				t.Errorf("trusted %v, to hash %v; want %v and %v", trusted, list, tt.trusted, tt.list)
+			}
+		})
+	}
+}
+
+// TestLogSurvives: a torn end costs the last record alone, logs of several runs
+// are read together, and Drop leaves none.
+func TestLogSurvives(t *testing.T) {
+	if bootID() == "" {
+		t.Skip("no log is used on this system")
+	}
+	folder, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := folder.Log(logHash, 1)
+	first.End(first.Begin([]uint32{1}), nil, []uint32{1})
+	first.Begin([]uint32{2})
+	first.Close()
+	path := folder.logPath(logHash, 1)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, whole[:len(whole)-3], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h, next := folder.LoadLog(logHash, 1)
+	if h == nil || next != 2 || !h.Pieces[1] || len(h.Begun) != 0 {
+		t.Fatalf("history %+v, next %d", h, next)
+	}
+	second := folder.Log(logHash, next)
+	second.Begin([]uint32{3})
+	second.Close()
+	h, next = folder.LoadLog(logHash, 1)
+	if h == nil || next != 3 || !h.Pieces[1] || len(h.Begun) != 1 {
+		t.Fatalf("history of two runs %+v, next %d", h, next)
+	}
+	if err := second.Drop(next); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(folder.dir, "*"+logSuffix)); len(left) != 0 {
+		t.Errorf("left are %v", left)
+	}
+	folder.Log(logHash, 9).Begin([]uint32{3})
+	if err := folder.Delete(logHash); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(folder.dir, "*"+logSuffix)); len(left) != 0 {
+		t.Errorf("a deleted torrent left %v", left)
+	}
+}
+
+func FuzzLog(f *testing.F) {
+	folder := &Folder{dir: f.TempDir()}
+	l := folder.Log(logHash, 1)
+	l.boot = "boot"
+	l.End(l.Begin([]uint32{1, 2}), []disk.Touched{{File: 1, FileStat: at(60, 111)}}, []uint32{2})
+	l.Begin([]uint32{3})
+	l.Close()
+	seed, err := os.ReadFile(folder.logPath(logHash, 1))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h := &History{Files: map[int]disk.FileStat{}, Pieces: map[uint32]bool{}}
+		if h.read(b, logHash, "boot", map[uint64]Begun{}) && len(h.Pieces) > len(b) {
+			t.Fatalf("%d pieces of %d bytes", len(h.Pieces), len(b))
+		}
+	})
+}
