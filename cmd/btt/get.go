@@ -133,6 +133,7 @@ func watch(ctx context.Context, sw *btt.Torrent, r *terminal.Reporter, events <-
 			return st.Err
 		case btt.Seeding:
 			completed = true
+			r.Finish(st.Size)
 			reportComplete(r, st, time.Since(began))
 			if !seedAfter {
 				return nil
@@ -176,7 +177,10 @@ func copies(st *btt.Status) string { return fmt.Sprintf("available: %.2f copies"
 
 func progress(r *terminal.Reporter, st btt.Status) {
 	done := st.Size - st.Left
-	note := fmt.Sprintf("%s, %d peers, %s", terminal.Rate(st.Down), len(st.Peers), copies(&st))
+	note := fmt.Sprintf("%s, %s, %s", terminal.Rate(st.Down), terminal.Count(len(st.Peers), "peer"), copies(&st))
+	if st.Down > 0 && st.Left > 0 {
+		note += ", " + terminal.Span(time.Duration(st.Left/st.Down)*time.Second) + " left"
+	}
 	if st.Paid > 0 {
 		note += ", paid " + st.Paid.String()
 	}

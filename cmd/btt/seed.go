@@ -195,7 +195,7 @@ func showSeeds(r *terminal.Reporter, list []*btt.Torrent) {
 	var rows []string
 	for _, t := range list {
 		st := t.Status()
-		row := fmt.Sprintf("%-30.30s %s up, %d peers, %s, sent %s", printable(st.Name), terminal.Rate(st.Up), len(st.Peers), copies(&st),
+		row := fmt.Sprintf("%-30.30s %s up, %s, %s, sent %s", printable(st.Name), terminal.Rate(st.Up), terminal.Count(len(st.Peers), "peer"), copies(&st),
 			terminal.Bytes(st.Totals.Uploaded))
 		if st.Earned > 0 {
 			row += ", earned " + st.Earned.String()

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,6 +39,7 @@ type transfer struct {
 	whenPaid  bool
 	watch     time.Duration
 	stay      time.Duration
+	spendRate string
 	priceCap  string
 	budget    string
 	credit    string
@@ -71,6 +73,7 @@ func (t *transfer) register(f *pflag.FlagSet) {
 	f.DurationVar(&t.watch, "watch-every", market.DefaultWatchEvery, "with --when-paid: time between two questions to the trackers")
 	f.DurationVar(&t.stay, "stay", market.DefaultStay, "with --when-paid: how long to go on without a bid that pays")
 	f.BoolVar(&t.noBids, "no-tracker-bids", false, "with --speed: tell trackers no bids and ask for none")
+	f.StringVar(&t.spendRate, "spend-rate", "", "how much of the balance bids may go up to, from 0.0 (no bids) to 1.0 (the default)")
 	f.StringVar(&t.priceCap, "price-cap", "", "highest price ever bid, such as \"50 BTT/GiB\"")
 	f.StringVar(&t.budget, "budget", "", "most spent on one torrent, such as \"5 BTT\"")
 	f.StringVar(&t.credit, "credit", "", "most bytes a payer with a history may owe (default one piece)")
@@ -147,19 +150,48 @@ func (t *transfer) speedConfig(ctx context.Context) (*btt.SpeedConfig, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.PriceCap, err = price("--price-cap", t.priceCap); err != nil {
-		return nil, err
-	}
-	if t.budget != "" {
-		if c.TorrentBudget, err = amount.Parse(t.budget); err != nil {
-			return nil, usage("--budget: %v", err)
-		}
-	}
-	if c.Credit, err = rate("--credit", t.credit); err != nil {
+	if err := t.bids(c); err != nil {
 		return nil, err
 	}
 	c.Ledger, err = dialLedger(ctx, t.ledger)
 	return c, err
+}
+
+// bids sets how the node bids and what it lends (R9.3, R9.5).
+func (t *transfer) bids(c *btt.SpeedConfig) (err error) {
+	if t.spendRate != "" {
+		ppm, err := fraction(t.spendRate)
+		if err != nil {
+			return usage("--spend-rate: %v", err)
+		}
+		c.SpendRate = ppm
+		c.EarnOnly = c.EarnOnly || ppm == 0
+	}
+	if c.PriceCap, err = price("--price-cap", t.priceCap); err != nil {
+		return err
+	}
+	if t.budget != "" {
+		if c.TorrentBudget, err = amount.Parse(t.budget); err != nil {
+			return usage("--budget: %v", err)
+		}
+	}
+	if c.Credit, err = rate("--credit", t.credit); err != nil {
+		return err
+	}
+	return nil
+}
+
+// fraction reads a number from 0 to 1 in parts per million.
+func fraction(s string) (uint32, error) {
+	whole, rest, _ := strings.Cut(s, ".")
+	if whole == "" || len(rest) > 6 {
+		return 0, fmt.Errorf("%.20q is not a number from 0 to 1 with six decimal places at most", s)
+	}
+	n, err := strconv.ParseUint(whole+rest+strings.Repeat("0", 6-len(rest)), 10, 32)
+	if err != nil || n > 1_000_000 {
+		return 0, fmt.Errorf("%.20q is not a number from 0 to 1", s)
+	}
+	return uint32(n), nil
 }
 
 // reserves sets the price of paid slots: fixed, or growing with a cap.

@@ -43,3 +43,40 @@ func TestReserveFlags(t *testing.T) {
 		})
 	}
 }
+
+// TestBidFlags: the flags of R9.3 and R9.5 reach the node's configuration.
+func TestBidFlags(t *testing.T) {
+	const one = amount.Price(amount.BTT)
+	for _, tt := range []struct {
+		name string
+		f    transfer
+		want btt.SpeedConfig
+		err  string
+	}{
+		{name: "nothing"},
+		{name: "all of it", f: transfer{spendRate: "1.0"}, want: btt.SpeedConfig{SpendRate: 1_000_000}},
+		{name: "a half", f: transfer{spendRate: "0.5"}, want: btt.SpeedConfig{SpendRate: 500_000}},
+		{name: "a millionth", f: transfer{spendRate: "0.000001"}, want: btt.SpeedConfig{SpendRate: 1}},
+		{name: "no bids", f: transfer{spendRate: "0"}, want: btt.SpeedConfig{EarnOnly: true}},
+		{name: "more than all", f: transfer{spendRate: "1.1"}, err: "--spend-rate"},
+		{name: "less than none", f: transfer{spendRate: "-0.1"}, err: "--spend-rate"},
+		{name: "too fine", f: transfer{spendRate: "0.0000001"}, err: "--spend-rate"},
+		{name: "no number", f: transfer{spendRate: "half"}, err: "--spend-rate"},
+		{name: "guards", f: transfer{priceCap: "50 BTT/GiB", budget: "5 BTT", credit: "4MiB"},
+			want: btt.SpeedConfig{PriceCap: 50 * one, TorrentBudget: 5 * amount.BTT, Credit: 4 << 20}},
+		{name: "no price", f: transfer{priceCap: "much"}, err: "--price-cap"},
+		{name: "no sum", f: transfer{budget: "much"}, err: "--budget"},
+		{name: "no size", f: transfer{credit: "much"}, err: "--credit"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got btt.SpeedConfig
+			err := tt.f.bids(&got)
+			switch {
+			case tt.err == "" && (err != nil || got != tt.want):
+				t.Errorf("got %+v, %v", got, err)
+			case tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)):
+				t.Errorf("got error %v", err)
+			}
+		})
+	}
+}

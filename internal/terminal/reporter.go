@@ -132,6 +132,18 @@ func (r *Reporter) noteText() string {
 	return r.note
 }
 
+// Finish fills the bar: all of the size is there.
+func (r *Reporter) Finish(size int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.bar != nil {
+		r.note = ""
+		r.bar.SetTotal(size, false)
+		r.bar.SetCurrent(size)
+		r.bar.SetTotal(-1, true)
+	}
+}
+
 // Close ends a live view.
 func (r *Reporter) Close() {
 	r.mu.Lock()
@@ -166,6 +178,27 @@ func Bytes(n int64) string {
 
 // Rate writes bytes per second for people.
 func Rate(n int64) string { return Bytes(n) + "/s" }
+
+// Count writes a number of things: "1 peer", "2 peers".
+func Count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// Span writes a time for people, such as "45 s", "12 min" or "3 h 20 min".
+func Span(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case d < 100*time.Hour:
+		return fmt.Sprintf("%d h %d min", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf("%d days", int(d.Hours()/24))
+}
 
 // Table draws lines in place of those drawn before; nil ends the drawing and
 // leaves the last lines. It does nothing unless the mode is [Bars].

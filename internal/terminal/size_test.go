@@ -3,6 +3,7 @@ package terminal
 import (
 	"errors"
 	"testing"
+	"time"
 )
 
 func TestParseBytes(t *testing.T) {
@@ -28,6 +29,19 @@ func TestBytes(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 5 << 20: "5.0 MiB", 3 << 40: "3.0 TiB"} {
 		if got := Bytes(n); got != want {
 			t.Errorf("Bytes(%d) = %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestWords(t *testing.T) {
+	for d, want := range map[time.Duration]string{0: "0 s", 59 * time.Second: "59 s", 90 * time.Second: "1 min", 200 * time.Minute: "3 h 20 min", 240 * time.Hour: "10 days"} {
+		if got := Span(d); got != want {
+			t.Errorf("Span(%v) = %q, want %q", d, got, want)
+		}
+	}
+	for n, want := range map[int]string{0: "0 peers", 1: "1 peer", 2: "2 peers"} {
+		if got := Count(n, "peer"); got != want {
+			t.Errorf("Count(%d) = %q, want %q", n, got, want)
 		}
 	}
 }
