@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/create"
 	"github.com/bttnet/btt/internal/terminal"
 )
@@ -23,11 +22,14 @@ type Options struct {
 	Size      int64         // bytes of the file that is shared
 	Upload    int64         // the seed's upload limit in bytes per second
 	Slots     int           // upload slots the seed sells
+	Peers     int           // peers that download; 0 = those of the scenario
+	Scenario  string        // see Scenarios; "" = the first
 	Timeout   time.Duration // the demonstration fails after this time
 	ChokeEach time.Duration // time between choke rounds, shorter than the real 15 s
 	Log       *slog.Logger
 
 	announce string // the tracker, once it runs
+	scenario *scenario
 }
 
 // Defaults: done in well under a minute on two cores.
@@ -41,7 +43,15 @@ const (
 	fileName       = "film.bin"
 )
 
-func (o *Options) defaults() {
+func (o *Options) defaults() error {
+	s, err := scenarioOf(o.Scenario)
+	if err != nil {
+		return err
+	}
+	if o.Peers < 0 || o.Peers > MaxPeers {
+		return fmt.Errorf("%w: %d peers, at most %d are possible", ErrOptions, o.Peers, MaxPeers)
+	}
+	o.scenario = s
 	if o.Size <= 0 {
 		o.Size = DefaultSize
 	}
@@ -60,20 +70,17 @@ func (o *Options) defaults() {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	return nil
 }
 
-// cast are the actors and what they start with. The plain peer has no wallet.
-var cast = []struct {
-	name    string
-	role    role
-	balance amount.Amount
-}{
-	{"seed", provider, 0},
-	{"alice", requester, 300 * amount.BTT},
-	{"bob", requester, 120 * amount.BTT},
-	{"carol", requester, 40 * amount.BTT},
-	{"dave", plain, 0},
-}
+// Errors of Run.
+var (
+	// ErrOptions says that an option makes no sense.
+	ErrOptions = errors.New("demonstration cannot be run like that")
+	// ErrUnreconciled says that the books do not add up, or that the scenario
+	// did not happen: a bug.
+	ErrUnreconciled = errors.New("the sums do not reconcile")
+)
 
 type role uint8
 
@@ -85,13 +92,12 @@ const (
 
 func (r role) String() string { return [...]string{"provider", "requester", "plain"}[r] }
 
-// ErrUnreconciled says that the books do not add up: a bug.
-var ErrUnreconciled = errors.New("the sums do not reconcile")
-
 // Run runs the demonstration and returns its closing statement. The error is
 // not nil if a file or a sum was wrong, or time ran out.
 func Run(ctx context.Context, o Options, r *terminal.Reporter) (*Statement, error) {
-	o.defaults()
+	if err := o.defaults(); err != nil {
+		return nil, err
+	}
 	dir := o.Dir
 	if dir == "" {
 		tmp, err := os.MkdirTemp("", "btt-demo-")

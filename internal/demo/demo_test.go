@@ -35,7 +35,7 @@ func TestRun(t *testing.T) {
 	}
 	var start, end, paid, earned amount.Amount
 	for i, a := range st.Actors {
-		if a.Name != cast[i].name || a.Start != cast[i].balance {
+		if a.Name != scenarios[0].cast[i].name || a.Start != scenarios[0].cast[i].balance {
 			t.Errorf("actor %d is %+v", i, a)
 		}
 		b, err := os.ReadFile(filepath.Join(o.Dir, a.Name, "files", fileName))
@@ -85,8 +85,47 @@ func checkLines(t *testing.T, out string, st *Statement) {
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil {
 		t.Fatal(err)
 	}
-	if last.Event != "statement" || !last.Reconciled || last.Payments != st.Payments || len(last.Actors) != len(cast) {
+	if last.Event != "statement" || !last.Reconciled || last.Payments != st.Payments || len(last.Actors) != len(scenarios[0].cast) {
 		t.Errorf("last line %+v", last)
+	}
+}
+
+// TestScenarios: what each shows happens, and its sums reconcile.
+func TestScenarios(t *testing.T) {
+	for _, s := range scenarios[1:] {
+		t.Run(s.name, func(t *testing.T) {
+			o := small(t)
+			o.Scenario, o.Size, o.Timeout = s.name, 12<<20, 2*time.Minute
+			var out bytes.Buffer
+			st, err := Run(context.Background(), o, terminal.New(terminal.JSON, &out))
+			if err != nil || !st.Reconciled {
+				t.Fatalf("%v\n%s", err, out.String())
+			}
+			for _, event := range map[string][]string{"reserve": {"reserve", "proof"}, "dying": {"resting", "returned"}}[s.name] {
+				if !strings.Contains(out.String(), `"event":"`+event+`"`) {
+					t.Errorf("no event %q in\n%s", event, out.String())
+				}
+			}
+		})
+	}
+}
+
+// TestPeers: as many peers as wanted, within the limit.
+func TestPeers(t *testing.T) {
+	for n, want := range map[int]int{0: 5, 1: 2, 4: 5, 9: 10} {
+		if got := len(scenarios[0].parts(n)); got != want {
+			t.Errorf("%d peers make a cast of %d, want %d", n, got, want)
+		}
+	}
+	o := small(t)
+	for _, o.Peers = range []int{-1, MaxPeers + 1} {
+		if _, err := Run(context.Background(), o, terminal.New(terminal.JSON, new(bytes.Buffer))); !errors.Is(err, ErrOptions) {
+			t.Errorf("%d peers: %v", o.Peers, err)
+		}
+	}
+	o.Peers, o.Scenario = 0, "nonsense"
+	if _, err := Run(context.Background(), o, terminal.New(terminal.JSON, new(bytes.Buffer))); !errors.Is(err, ErrOptions) {
+		t.Errorf("unknown scenario: %v", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -35,12 +36,18 @@ type economy struct {
 	stop    context.CancelFunc
 	tracked chan struct{}
 	view    *view
+
+	// What the scenario noted.
+	entered          time.Time // the last actor
+	peak, told, fell amount.Price
+	proofs           int64
+	rested           bool
+	returns          int
 }
 
 // actor is one node.
 type actor struct {
-	name    string
-	role    role
+	part
 	start   amount.Amount
 	address ledger.Address
 	node    *btt.Node
@@ -70,8 +77,8 @@ func newEconomy(ctx context.Context, dir string, o Options, r *terminal.Reporter
 func (e *economy) openLedger(context.Context) error {
 	rest := amount.Supply
 	var grants []ledger.Grant
-	for _, c := range cast {
-		a := &actor{name: c.name, role: c.role, start: c.balance, files: filepath.Join(home(e.dir, c.name), "files")}
+	for _, c := range e.o.scenario.parts(e.o.Peers) {
+		a := &actor{part: c, start: c.balance, files: filepath.Join(home(e.dir, c.name), "files")}
 		if err := os.MkdirAll(a.files, 0o755); err != nil {
 			return fmt.Errorf("make folder: %w", err)
 		}
@@ -152,13 +159,28 @@ func (e *economy) makeTorrent(ctx context.Context) error {
 }
 
 func (e *economy) openNodes(ctx context.Context) error {
-	for _, a := range e.actors {
-		if err := e.openNode(ctx, a); err != nil {
-			return fmt.Errorf("start %s: %w", a.name, err)
-		}
+	if err := e.enter(ctx); err != nil {
+		return err
 	}
 	e.report.Event("start", fmt.Sprintf("the seed uploads at most %s and sells %d slots; one more is optimistic and free",
 		terminal.Rate(e.o.Upload), e.o.Slots), nil)
+	return nil
+}
+
+// enter opens the nodes whose time has come.
+func (e *economy) enter(ctx context.Context) error {
+	for _, a := range e.actors {
+		if a.node != nil || a.enters != nil && !a.enters(e) {
+			continue
+		}
+		if err := e.openNode(ctx, a); err != nil {
+			return fmt.Errorf("start %s: %w", a.name, err)
+		}
+		e.entered = time.Now()
+		if a.enters != nil {
+			e.report.Event("enters", fmt.Sprintf("%s enters", a.name), terminal.Fields{"name": a.name})
+		}
+	}
 	return nil
 }
 
@@ -171,14 +193,22 @@ func (e *economy) openNode(ctx context.Context, a *actor) error {
 		cfg.UploadRate = e.o.Upload
 	}
 	if a.role != plain {
-		cfg.Speed = &btt.SpeedConfig{Ledger: e.ledger.Client(), EarnOnly: a.role == provider}
+		cfg.Speed = &btt.SpeedConfig{Ledger: e.ledger.Client(), EarnOnly: a.role == provider, PriceCap: a.most, NoReserve: true,
+			Demand: &btt.Demand{Every: time.Second / 2, Stay: 3 * time.Second}}
+	}
+	var peers []netip.AddrPort
+	if a.file && a != e.actors[0] {
+		peers = append(peers, e.actors[0].node.Addr()) // trackers give no seeds to seeds
+		if err := os.CopyFS(a.files, os.DirFS(e.actors[0].files)); err != nil {
+			return fmt.Errorf("copy content: %w", err)
+		}
 	}
 	node, err := btt.Open(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	a.node = node
-	a.torrent, err = node.Add(btt.Add{Torrent: e.torrent, Dir: a.files})
+	a.torrent, err = node.Add(btt.Add{Torrent: e.torrent, Dir: a.files, Reserve: a.reserve, WhenPaid: a.whenPaid, Peers: peers})
 	return err
 }
 

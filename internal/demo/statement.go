@@ -28,6 +28,9 @@ type Statement struct {
 	Audited    amount.Amount `json:"audited"` // sum of all balances, by the independent audit
 	Ledger     uint64        `json:"ledger_transactions"`
 	Problems   []string      `json:"problems,omitempty"`
+	// Free says that nobody had to pay: there were slots for all, and no
+	// reserve price (R10.21).
+	Free bool `json:"free,omitempty"`
 }
 
 // Account is one actor's line of the statement: Start - Paid + Earned = End.
@@ -62,12 +65,49 @@ func (e *economy) settle(ctx context.Context) (*Statement, error) {
 	if err := e.audit(st); err != nil {
 		return nil, err
 	}
+	if f := e.o.scenario.problem; f != nil {
+		if p := f(e); p != "" {
+			st.Problems = append(st.Problems, "scenario "+e.o.scenario.name+": "+p)
+		}
+	}
+	e.receipts(st)
+	st.Free = e.free()
 	st.check()
 	e.print(st)
 	if !st.Reconciled {
 		return st, fmt.Errorf("%w: %s", ErrUnreconciled, st.Problems[0])
 	}
 	return st, nil
+}
+
+// free says whether there were slots for all that bid, without a reserve price.
+func (e *economy) free() bool {
+	bidders := 0
+	for _, a := range e.actors {
+		if a.role == requester {
+			bidders++
+		}
+	}
+	return bidders <= e.o.Slots && e.actors[0].reserve == nil
+}
+
+// receipts compares each actor's receipts with its channels: two books kept
+// apart.
+func (e *economy) receipts(st *Statement) {
+	for i, a := range e.actors {
+		if a.role == plain {
+			continue
+		}
+		var paid, earned amount.Amount
+		for _, r := range a.node.Receipts() {
+			t := r.Totals()
+			paid, earned = paid+t.Paid, earned+t.Earned
+		}
+		if acc := &st.Actors[i]; paid != acc.Paid || earned != acc.Earned {
+			st.Problems = append(st.Problems, fmt.Sprintf("%s: the receipts say paid %s and earned %s, the channels %s and %s",
+				a.name, paid, earned, acc.Paid, acc.Earned))
+		}
+	}
 }
 
 // settled are the channels whose providers saw their end on the ledger. A
@@ -175,7 +215,7 @@ func (st *Statement) check() {
 	if st.Audited != st.Supply {
 		st.Problems = append(st.Problems, fmt.Sprintf("the ledger holds %s of a supply of %s", st.Audited, st.Supply))
 	}
-	if st.Payments == 0 {
+	if st.Payments == 0 && !st.Free {
 		st.Problems = append(st.Problems, "nothing was paid")
 	}
 	st.Reconciled = len(st.Problems) == 0

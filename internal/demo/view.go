@@ -29,7 +29,7 @@ func (v *view) show(e *economy) {
 	}
 	v.last = time.Now()
 	for _, a := range e.actors[1:] {
-		if a.done > 0 {
+		if a.done > 0 || a.node == nil || a.role == provider {
 			continue
 		}
 		slot, price := e.slot(a)

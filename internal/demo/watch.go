@@ -22,8 +22,15 @@ func (e *economy) watch(ctx context.Context) error {
 			return ctx.Err()
 		case <-t.C:
 		}
+		if err := e.enter(ctx); err != nil {
+			return err
+		}
 		left := 0
 		for _, a := range e.actors {
+			if a.node == nil {
+				left++
+				continue
+			}
 			a.status = a.torrent.Status()
 			if a.status.State == btt.Failed {
 				return fmt.Errorf("%s: %w", a.name, a.status.Err)
@@ -36,6 +43,9 @@ func (e *economy) watch(ctx context.Context) error {
 			}
 		}
 		e.noteSales()
+		if f := e.o.scenario.watch; f != nil {
+			f(e)
+		}
 		e.view.show(e)
 		if left == 0 {
 			return nil
