@@ -290,6 +290,7 @@ type bank struct {
 	*town
 	url          string
 	ledger, seed *program
+	seeds        []*program // all runs of the seed
 	pipe         *pipe
 	want         [32]byte
 }
@@ -308,10 +309,17 @@ func newBank(t *testing.T) *bank {
 	w.run("ledger", "init", "--dir", "ledger", "--grant", leech+"=100")
 	b.serve("127.0.0.1:0")
 	b.url = w.await(b.ledger, b.ledger.stdout, `"url":"([^"]+)"`)
-	b.seed = w.start("seed", "seed", "share/film.bin", "--home", "seed", "--listen", "127.0.0.1:0", "--limit-up", "2MiB",
-		"--speed", "--ledger", b.url, "--reserve", "2 BTT/GiB", "--choke-interval", "1s", "--json")
+	b.sells("127.0.0.1:0")
 	b.pipe = w.pipe(w.await(b.seed, b.seed.stdout, `"event":"seeding".*"listen":"([^"]+)"`))
 	return b
+}
+
+// sells starts a seed.
+func (b *bank) sells(listen string) {
+	b.t.Helper()
+	b.seed = b.start(fmt.Sprintf("seed%d", len(b.seeds)), "seed", "share/film.bin", "--home", "seed", "--listen", listen, "--limit-up", "2MiB",
+		"--speed", "--ledger", b.url, "--reserve", "2 BTT/GiB", "--choke-interval", "1s", "--json")
+	b.seeds = append(b.seeds, b.seed)
 }
 
 func (b *bank) serve(listen string) {
@@ -341,12 +349,7 @@ func (b *bank) get(name string) *program {
 
 func (b *bank) balance(home string) amount.Amount {
 	b.t.Helper()
-	free, _ := b.run("wallet", "balance", "--home", home, "--ledger", b.url)[0]["free"].(string)
-	a, err := amount.Parse(free)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return a
+	return b.amount(b.run("wallet", "balance", "--home", home, "--ledger", b.url)[0]["free"])
 }
 
 // reconcile ends the seed, which settles, and checks the file and every sum:
@@ -372,21 +375,28 @@ func (b *bank) reconcile() amount.Amount {
 // earnings are the sums that the seed reported as earned.
 func (b *bank) earnings() (sum amount.Amount) {
 	b.t.Helper()
-	out, err := os.ReadFile(b.seed.stdout)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	for _, e := range b.parse(out) {
-		if e["event"] == "payment" && e["kind"] == "earned" {
-			s, _ := e["sum"].(string)
-			a, err := amount.Parse(s)
-			if err != nil {
-				b.t.Fatal(err)
+	for _, p := range b.seeds {
+		out, err := os.ReadFile(p.stdout)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		for _, e := range b.parse(out) {
+			if e["event"] == "payment" && e["kind"] == "earned" {
+				sum += b.amount(e["sum"])
 			}
-			sum += a
 		}
 	}
 	return sum
+}
+
+func (w *town) amount(field any) amount.Amount {
+	w.t.Helper()
+	s, _ := field.(string)
+	a, err := amount.Parse(s)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return a
 }
 
 // TestKillLedger kills the ledger while a channel opens and while it is paid
