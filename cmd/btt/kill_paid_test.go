@@ -57,7 +57,7 @@ func (b *bank) downloadWithKills(n int) {
 	get := b.get("get")
 	done := 0
 	for i := range n {
-		moment := b.pipe.bytes.Load() + rand.Int64N(2*bankSize/int64(n+2))
+		moment := b.pipe.bytes.Load() + rand.Int64N(bankSize/int64(n+1))
 		b.waitFor("download", func() bool { return b.pipe.bytes.Load() >= moment || get.hasEnded() })
 		if get.hasEnded() {
 			break // the file is complete already

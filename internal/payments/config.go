@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"os"
 	"time"
 
 	"github.com/bttnet/btt/amount"
@@ -95,6 +96,8 @@ type Config struct {
 	Now            func() time.Time
 	Entropy        io.Reader   // reserved for batched checks; may be nil
 	Notify         func(Event) // every change of any channel; must not block
+
+	datasync func(*os.File) error // in the place of fdatasync, for tests
 }
 
 func (c *Config) defaults() error {

@@ -52,6 +52,7 @@ type journal struct {
 	closed bool
 	done   chan struct{}
 	buf    []byte
+	sync   func(*os.File) error
 }
 
 func crcFrame(header, payload []byte) uint32 {
@@ -116,7 +117,7 @@ func newJournal(dir string, records []channel.Record, keep bool) (*journal, erro
 	if err != nil {
 		return nil, fmt.Errorf("create payment journal: %w", err)
 	}
-	j := &journal{file: f, done: make(chan struct{})}
+	j := &journal{file: f, done: make(chan struct{}), sync: datasync}
 	j.moved.L, j.work.L = &j.mu, &j.mu
 	err = j.begin(records)
 	if err == nil && keep {
@@ -261,7 +262,7 @@ func (j *journal) run() {
 		mark := j.wanted
 		j.mu.Unlock()
 		start := time.Now()
-		err := datasync(j.file)
+		err := j.sync(j.file)
 		j.pace.Add((int64(time.Since(start)) - j.pace.Load()) / 8)
 		j.mu.Lock()
 		if err != nil {

@@ -34,6 +34,11 @@ func (b *Book) recover() ([]*channel.Snapshot, error) {
 		records = append(records, channel.Record{Snapshot: s})
 	}
 	b.journal, err = newJournal(b.cfg.Dir, records, rest)
+	if err == nil && b.cfg.datasync != nil {
+		b.journal.mu.Lock()
+		b.journal.sync = b.cfg.datasync
+		b.journal.mu.Unlock()
+	}
 	return live, err
 }
 
