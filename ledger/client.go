@@ -121,6 +121,9 @@ type Coin struct {
 	Amount   amount.Amount `json:"amount"`
 	Lock     Lock          `json:"lock"`
 	Height   uint64        `json:"height"` // of the block that made it
+	// NotBefore is the ledger time from which a coin of the genesis may be spent;
+	// 0 for all others.
+	NotBefore uint64 `json:"not_before,omitempty"`
 }
 
 // OutpointStatus says what became of an output.

@@ -24,6 +24,7 @@ const (
 	CodeWitness   Code = "bad-witness"      // witnesses that do not fit the locks
 	CodeSignature Code = "bad-signature"    // a signature that does not verify, also one made for another network
 	CodeNotFinal  Code = "not-final"        // locked, and not of the form that may be parked (LR4)
+	CodeReleased  Code = "not-released"     // an input of the genesis before its time (Grant.NotBefore)
 	CodeLockFar   Code = "lock-too-far"     // lock time beyond Params.MaxLock (LR4)
 	CodeStale     Code = "stale-sequence"   // sequence not above the parked one (LR5)
 	CodeReplaced  Code = "too-many-updates" // MaxReplacements used up (LR5)

@@ -108,6 +108,9 @@ func (r *run) inputs(tx *Tx, id TxID) ([]Coin, *Rejection, error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("look up input %s: %w", o, err)
 		}
+		if at := r.s.releases[o]; ok && at > r.now {
+			return nil, refuse(CodeReleased, "input %s is released at ledger time %d, it is %d", o, at, r.now), nil
+		}
 		if !ok {
 			return nil, refuse(CodeMissing, "input %s does not exist or was spent before", o), nil
 		}
@@ -234,7 +237,7 @@ func (r *run) apply(tx *Tx, id TxID, coins []Coin, index uint32, kind EventKind)
 	for i := range tx.Outputs {
 		o := OutPoint{TxID: id, Index: uint16(i)}
 		r.made[o] = len(r.created)
-		r.created = append(r.created, Coin{o, tx.Outputs[i].Amount, tx.Outputs[i].Lock, r.delta.Head.Height})
+		r.created = append(r.created, Coin{OutPoint: o, Amount: tx.Outputs[i].Amount, Lock: tx.Outputs[i].Lock, Height: r.delta.Head.Height})
 		r.live = append(r.live, true)
 		out += tx.Outputs[i].Amount
 	}

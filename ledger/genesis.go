@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/bttnet/btt/amount"
 )
@@ -17,6 +18,8 @@ const (
 	MaxName         = 64      // bytes of a network or share name
 	MaxShares       = 256
 	MaxGrants       = 1 << 16 // outputs of all shares together
+	// MaxRelease is the longest time until a grant may be spent, in seconds.
+	MaxRelease = 100 * 365 * 86400
 )
 
 // Defaults of Params.
@@ -52,6 +55,9 @@ func DefaultParams() Params {
 type Grant struct {
 	Address Address       `json:"address"`
 	Amount  amount.Amount `json:"amount"`
+	// NotBefore is the ledger time from which the coin may be spent; 0 = at once.
+	// Several grants with rising times release a share gradually (R14.14).
+	NotBefore uint64 `json:"not_before,omitempty"`
 }
 
 // Share is a named part of the supply.
@@ -125,6 +131,9 @@ func (g *Genesis) validate() error {
 			if c.Amount < g.Params.MinOutput || c.Address.IsZero() {
 				return fmt.Errorf("share %q has a grant under the smallest output or to nobody", s.Name)
 			}
+			if c.NotBefore > g.Time+MaxRelease {
+				return fmt.Errorf("share %q has a grant that is released more than a hundred years after the genesis", s.Name)
+			}
 			var err error
 			if total, err = total.Add(c.Amount); err != nil {
 				return fmt.Errorf("share %q exceeds the supply: %w", s.Name, err)
@@ -162,10 +171,22 @@ func (p *Params) validate() error {
 	return nil
 }
 
+// scheduled reports whether any grant is released later.
+func (g *Genesis) scheduled() bool {
+	return slices.ContainsFunc(g.Shares, func(s Share) bool {
+		return slices.ContainsFunc(s.Grants, func(c Grant) bool { return c.NotBefore != 0 })
+	})
+}
+
 // Hash returns the network identifier: tagged SHA-256 over the canonical
-// binary form of all fields.
+// binary form of all fields. Its first byte is 2 when any grant is released
+// later: each grant has its NotBefore then.
 func (g *Genesis) Hash() Network {
 	b := []byte{txVersion}
+	scheduled := g.scheduled()
+	if scheduled {
+		b[0] = 2
+	}
 	b = appendText(b, g.Name)
 	b = binary.BigEndian.AppendUint64(b, g.Time)
 	b = binary.BigEndian.AppendUint64(b, uint64(g.Params.MinOutput))
@@ -184,6 +205,9 @@ func (g *Genesis) Hash() Network {
 		for _, c := range s.Grants {
 			b = append(b, c.Address[:]...)
 			b = binary.BigEndian.AppendUint64(b, uint64(c.Amount))
+			if scheduled {
+				b = binary.BigEndian.AppendUint64(b, c.NotBefore)
+			}
 		}
 	}
 	h := tagged(tagGenesis)
@@ -205,7 +229,22 @@ func (g *Genesis) Coins() []Coin {
 	for _, s := range g.Shares {
 		for _, c := range s.Grants {
 			o := OutPoint{TxID: id, Index: uint16(len(list))}
-			list = append(list, Coin{OutPoint: o, Amount: c.Amount, Lock: PayTo(c.Address)})
+			list = append(list, Coin{OutPoint: o, Amount: c.Amount, Lock: PayTo(c.Address), NotBefore: c.NotBefore})
+		}
+	}
+	return list
+}
+
+// Releases returns the coins that may not be spent at once and the ledger time
+// from which they may; nil when there are none.
+func (g *Genesis) Releases() map[OutPoint]uint64 {
+	if !g.scheduled() {
+		return nil
+	}
+	list := map[OutPoint]uint64{}
+	for _, c := range g.Coins() {
+		if c.NotBefore != 0 {
+			list[c.OutPoint] = c.NotBefore
 		}
 	}
 	return list

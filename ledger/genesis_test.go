@@ -23,8 +23,8 @@ func testGenesis() Genesis {
 	p.Threshold = 2
 	to := testKey("faucet").Address()
 	return Genesis{Name: "test", Time: testStart, Params: p, Shares: []Share{
-		{Name: "public sale", Grants: []Grant{{to, amount.Supply / 2}}},
-		{Name: "reserve", Grants: []Grant{{to, amount.Supply / 2}}},
+		{Name: "public sale", Grants: []Grant{{Address: to, Amount: amount.Supply / 2}}},
+		{Name: "reserve", Grants: []Grant{{Address: to, Amount: amount.Supply / 2}}},
 	}}
 }
 

@@ -36,6 +36,8 @@ type State struct {
 	slots  map[OutPoint]*Pending
 	due    dueIndex
 	halted error
+	// releases holds the coins of the genesis that may not be spent at once.
+	releases map[OutPoint]uint64
 }
 
 // Result is Prepare's answer for one transaction.
@@ -76,7 +78,7 @@ func Resume(g Genesis, coins Coins, meta Meta) (*State, error) {
 	}
 	s := &State{
 		net: g.Hash(), params: g.Params, coins: coins, head: meta.Head,
-		verify: BatchVerifier(nil), slots: make(map[OutPoint]*Pending, len(meta.Pending)),
+		verify: BatchVerifier(nil), slots: make(map[OutPoint]*Pending, len(meta.Pending)), releases: g.Releases(),
 	}
 	s.params.Operators = slices.Clone(g.Params.Operators)
 	if err := conserved(meta.Head.Totals); err != nil {

@@ -88,6 +88,7 @@ type auditor struct {
 	genesis  ledger.Genesis
 	state    *ledger.State // the second opinion
 	coins    map[ledger.OutPoint]ledger.Output
+	releases map[ledger.OutPoint]uint64 // of the genesis: not to be spent before
 	slots    map[ledger.OutPoint]*ledger.Tx
 	deposits map[ledger.Reference]bool
 	time     uint64 // of the newest block
@@ -104,13 +105,16 @@ func newAuditor(g ledger.Genesis) (*auditor, error) {
 	}
 	a := &auditor{
 		genesis: g, state: state, time: g.Time,
-		coins: map[ledger.OutPoint]ledger.Output{}, slots: map[ledger.OutPoint]*ledger.Tx{}, deposits: map[ledger.Reference]bool{},
+		coins: map[ledger.OutPoint]ledger.Output{}, slots: map[ledger.OutPoint]*ledger.Tx{}, deposits: map[ledger.Reference]bool{}, releases: map[ledger.OutPoint]uint64{},
 		roots:  map[uint64][32]byte{},
 		report: Report{Network: g.Hash(), LedgerTime: g.Time},
 	}
 	a.report.Head = a.report.Network
 	for _, c := range g.Coins() {
 		a.coins[c.OutPoint] = ledger.Output{Amount: c.Amount, Lock: c.Lock}
+		if c.NotBefore > 0 {
+			a.releases[c.OutPoint] = c.NotBefore
+		}
 		a.report.Minted += c.Amount // validated to be the supply
 	}
 	a.report.Coins = len(a.coins)

@@ -57,6 +57,9 @@ func (a *auditor) inputs(tx *ledger.Tx) (amount.Amount, error) {
 		if !ok || slices.Contains(tx.Inputs[:i], o) {
 			return 0, errors.New("an input does not exist or is spent")
 		}
+		if a.releases[o] > a.report.LedgerTime {
+			return 0, errors.New("a coin of the genesis is spent before its release")
+		}
 		var err error
 		if sum, err = sum.Add(coin.Amount); err != nil {
 			return 0, err

@@ -92,6 +92,9 @@ func (l local) Outpoint(ctx context.Context, o ledger.OutPoint) (ledger.Outpoint
 		return ledger.OutpointState{}, context.Cause(ctx)
 	}
 	state, err := l.s.db.Outpoint(o)
+	if state.Status == ledger.OutpointUnspent {
+		state.Coin.NotBefore = l.s.releases[o]
+	}
 	return state, l.s.late(err)
 }
 
@@ -100,6 +103,9 @@ func (l local) Unspent(ctx context.Context, a ledger.Address, after ledger.OutPo
 		return nil, context.Cause(ctx)
 	}
 	coins, err := l.s.db.Unspent(a, after, limit)
+	for i := range coins {
+		coins[i].NotBefore = l.s.releases[coins[i].OutPoint]
+	}
 	return coins, l.s.late(err)
 }
 

@@ -116,6 +116,7 @@ type genesisText struct {
 		Name    string         `toml:"name"`
 		Percent string         `toml:"percent"`
 		Address ledger.Address `toml:"address"`
+		Release *releaseText   `toml:"release"`
 		Grants  []struct {
 			Address ledger.Address `toml:"address"`
 			Amount  amount.Amount  `toml:"amount"`
@@ -123,9 +124,64 @@ type genesisText struct {
 	} `toml:"share"`
 }
 
+// releaseText is the schedule of a share (R14.14): each of its grants is divided
+// into steps equal parts, the first of which may be spent after a time from the
+// genesis, and the others one period later each. Without it all is there at once.
+type releaseText struct {
+	After string `toml:"after"`
+	Every string `toml:"every"`
+	Steps int    `toml:"steps"`
+}
+
+// MaxReleaseSteps bounds the parts of one grant.
+const MaxReleaseSteps = 1200
+
+// divide returns the parts of a grant.
+func (r *releaseText) divide(grant ledger.Grant, start uint64) ([]ledger.Grant, error) {
+	if r == nil {
+		return []ledger.Grant{grant}, nil
+	}
+	after, err := wholeSeconds(r.After, 0)
+	if err != nil {
+		return nil, err
+	}
+	every, err := wholeSeconds(r.Every, 0)
+	if err != nil {
+		return nil, err
+	}
+	steps := max(r.Steps, 1)
+	if steps > MaxReleaseSteps || r.Steps < 0 || (steps > 1 && every == 0) {
+		return nil, fmt.Errorf("release in %d steps every %q: write 1 to %d steps and a time between them", r.Steps, r.Every, MaxReleaseSteps)
+	}
+	var parts []ledger.Grant
+	for i := range uint64(steps) {
+		part := ledger.Grant{Address: grant.Address, Amount: grant.Amount / amount.Amount(steps)}
+		if i == uint64(steps)-1 {
+			part.Amount = grant.Amount - part.Amount*amount.Amount(steps-1)
+		}
+		if after+i*every > 0 {
+			part.NotBefore = start + after + i*every
+		}
+		parts = append(parts, part)
+	}
+	return parts, nil
+}
+
+// wholeSeconds reads a duration; "" means d.
+func wholeSeconds(text string, d uint64) (uint64, error) {
+	if text == "" {
+		return d, nil
+	}
+	v, err := time.ParseDuration(text)
+	if err != nil || v < time.Second || v%time.Second != 0 || v/time.Second > ledger.MaxRelease {
+		return 0, fmt.Errorf("duration %q: write whole seconds, such as \"30s\" or \"720h\"", text)
+	}
+	return uint64(v / time.Second), nil
+}
+
 // ParseGenesis reads the TOML text of a genesis: a name, a time, parameters, and
-// shares that each give percent and address, or a list of grants. The shares
-// must sum to the supply exactly. Unknown keys are errors.
+// shares that each give percent and address, or a list of grants, and may give a
+// release schedule. The shares must sum to the supply exactly. Unknown keys are errors.
 func ParseGenesis(text []byte) (ledger.Genesis, error) {
 	if len(text) > ledger.MaxGenesisBytes {
 		return ledger.Genesis{}, fmt.Errorf("parse genesis: %d bytes, at most %d: %w", len(text), ledger.MaxGenesisBytes, ledger.ErrGenesis)
@@ -158,34 +214,49 @@ func (t *genesisText) genesis() (ledger.Genesis, error) {
 		text string
 		into *uint64
 	}{{t.Params.MaxLock, &g.Params.MaxLock}, {t.Params.Clamp, &g.Params.Clamp}} {
-		if d.text == "" {
-			continue
+		v, err := wholeSeconds(d.text, *d.into)
+		if err != nil {
+			return g, err
 		}
-		v, err := time.ParseDuration(d.text)
-		if err != nil || v < time.Second || v%time.Second != 0 {
-			return g, fmt.Errorf("duration %q: write whole seconds, such as \"30s\" or \"720h\"", d.text)
-		}
-		*d.into = uint64(v / time.Second)
+		*d.into = v
 	}
 	if t.Params.MaxParked != 0 {
 		g.Params.MaxParked = t.Params.MaxParked
 	}
 	g.Params.Operators, g.Params.Threshold = t.Params.Operators, t.Params.Threshold
-	for _, s := range t.Shares {
-		share := ledger.Share{Name: s.Name}
-		if s.Percent != "" {
-			ppm, err := parsePercent(s.Percent)
-			if err != nil {
-				return g, fmt.Errorf("share %q: %w", s.Name, err)
-			}
-			share.Grants = append(share.Grants, ledger.Grant{Address: s.Address, Amount: part(ppm)})
-		}
-		for _, grant := range s.Grants {
-			share.Grants = append(share.Grants, ledger.Grant{Address: grant.Address, Amount: grant.Amount})
+	for i := range t.Shares {
+		share, err := t.share(i, g.Time)
+		if err != nil {
+			return g, fmt.Errorf("share %q: %w", t.Shares[i].Name, err)
 		}
 		g.Shares = append(g.Shares, share)
 	}
 	return g, nil
+}
+
+// share returns one share with its release schedule worked out.
+func (t *genesisText) share(i int, start uint64) (ledger.Share, error) {
+	s := &t.Shares[i]
+	share := ledger.Share{Name: s.Name}
+	var grants []ledger.Grant
+	if s.Percent != "" {
+		ppm, err := parsePercent(s.Percent)
+		if err != nil {
+			return share, err
+		}
+		grants = append(grants, ledger.Grant{Address: s.Address, Amount: part(ppm)})
+	}
+	for _, grant := range s.Grants {
+		grants = append(grants, ledger.Grant{Address: grant.Address, Amount: grant.Amount})
+	}
+	for _, grant := range grants {
+		parts, err := s.Release.divide(grant, start)
+		if err != nil {
+			return share, err
+		}
+		share.Grants = append(share.Grants, parts...)
+	}
+	return share, nil
 }
 
 // parsePercent reads "10" or "10.25" (at most four places) as millionths.

@@ -96,3 +96,89 @@ func FuzzGenesisText(f *testing.F) {
 		}
 	})
 }
+
+// TestReleaseText divides shares into parts; TestReleaseOnTheLedger spends them.
+func TestReleaseText(t *testing.T) {
+	scheduled := func(release string) (ledger.Genesis, error) {
+		text := strings.Replace(sampleGenesis, "name = \"client users\"\n", "name = \"client users\"\nrelease = "+release+"\n", 1)
+		return ParseGenesis([]byte(text))
+	}
+	g, err := scheduled(`{ after = "24h", every = "720h", steps = 7 }`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sum amount.Amount
+	grants := g.Shares[1].Grants
+	for i, c := range grants {
+		sum += c.Amount
+		if want := g.Time + 86400 + uint64(i)*720*3600; c.NotBefore != want {
+			t.Errorf("part %d at %d, want %d", i, c.NotBefore, want)
+		}
+	}
+	if len(grants) != 7 || sum != part(799_999) {
+		t.Errorf("%d parts of together %s", len(grants), sum)
+	}
+	if g, err = scheduled(`{ every = "720h", steps = 2 }`); err != nil || g.Shares[1].Grants[0].NotBefore != 0 || g.Shares[1].Grants[1].NotBefore != g.Time+720*3600 {
+		t.Errorf("the first part at once: %+v, %v", g.Shares[1], err)
+	}
+	for _, bad := range []string{
+		`{ steps = 2 }`, `{ every = "1h", steps = -1 }`, `{ every = "1h", steps = 1201 }`, `{ after = "1ms" }`, `{ after = "-1h" }`,
+		`{ after = "876001h" }`, `{ every = "876000h", steps = 3 }`, `{ until = "1h" }`,
+	} {
+		if _, err := scheduled(bad); !errors.Is(err, ledger.ErrGenesis) {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+// TestReleaseOnTheLedger: a part is refused before its time, listed with it, and
+// an audit of a log that spends it too early fails.
+func TestReleaseOnTheLedger(t *testing.T) {
+	clk := newClock()
+	cfg := testConfig(t, t.TempDir(), clk)
+	rest := &cfg.Genesis.Shares[len(cfg.Genesis.Shares)-1]
+	rest.Grants[0].NotBefore = cfg.Genesis.Time + 50
+	s := openServer(t, cfg)
+	c := s.Client()
+	var locked ledger.Coin
+	coins, err := c.Unspent(t.Context(), key(1).Address(), ledger.OutPoint{}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, coin := range coins {
+		if coin.NotBefore > 0 {
+			locked = coin
+		}
+	}
+	if locked.NotBefore != cfg.Genesis.Time+50 {
+		t.Fatalf("coins %+v", coins)
+	}
+	if o, err := c.Outpoint(t.Context(), locked.OutPoint); err != nil || o.Coin != locked {
+		t.Errorf("%+v, %v", o, err)
+	}
+	tx := transfer(s.Network(), key(1), locked, ledger.PayTo(key(9).Address()), amount.BTT)
+	for range 2 {
+		if _, err := c.Submit(t.Context(), tx.Encode()); ledger.CodeOf(err) != ledger.CodeReleased {
+			t.Fatalf("before its time: %v", err)
+		}
+		clk.advance(25 * time.Second)
+		if err := s.Beat(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustSubmit(t, c, tx)
+	dir := cfg.Dir
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Audit(dir); err != nil {
+		t.Fatal(err)
+	}
+	a, err := newAuditor(cfg.Genesis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.inputs(tx); err == nil {
+		t.Error("the auditor's books let a coin go before its time")
+	}
+}

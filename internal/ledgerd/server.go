@@ -106,6 +106,8 @@ type Server struct {
 	db      *ledgerdb.DB
 	network ledger.Network
 	params  ledger.Params
+	// releases says when coins of the genesis may be spent; never changed.
+	releases map[ledger.OutPoint]uint64
 
 	queue    chan *request
 	quit     chan struct{} // closed by Close
@@ -179,7 +181,7 @@ func open(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, log: log, network: g.Hash(), params: g.Params,
+		cfg: cfg, log: log, network: g.Hash(), params: g.Params, releases: g.Releases(),
 		queue: make(chan *request, queueLength),
 		quit:  make(chan struct{}), stopped: make(chan struct{}),
 	}

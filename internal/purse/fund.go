@@ -348,7 +348,19 @@ func listCoins(ctx context.Context, client ledger.Client, address ledger.Address
 		}
 		after = page[len(page)-1].OutPoint
 	}
-	return all, nil
+	return released(ctx, client, all)
+}
+
+// released leaves out the coins of the genesis whose time has not come (R14.14).
+func released(ctx context.Context, client ledger.Client, coins []ledger.Coin) ([]ledger.Coin, error) {
+	if !slices.ContainsFunc(coins, func(c ledger.Coin) bool { return c.NotBefore > 0 }) {
+		return coins, nil
+	}
+	status, err := client.Status(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("purse: ask ledger: %w", err)
+	}
+	return slices.DeleteFunc(coins, func(c ledger.Coin) bool { return c.NotBefore > status.LedgerTime }), nil
 }
 
 // ledgerStatus returns the ledger's fixed facts (network, parameters), asked once.
