@@ -1,11 +1,13 @@
 package ledgerd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +22,7 @@ type request struct {
 	raw   []byte
 	tx    *ledger.Tx
 	id    ledger.TxID
+	turn  uint64     // order of arrival
 	reply chan reply // buffered, one answer
 }
 
@@ -54,6 +57,7 @@ func (s *Server) execute() {
 		var first *request
 		if first = s.executor.carry; first == nil {
 			select {
+			case first = <-s.closes:
 			case first = <-s.queue:
 			case <-beat.tick():
 			case <-s.quit:
@@ -117,18 +121,38 @@ func (s *Server) collect(first *request) []*request {
 	batch := []*request{first}
 	size := frameFixed + 4 + len(first.raw)
 	for len(batch) < MaxBlockTransactions {
-		select {
-		case r := <-s.queue:
-			if size += 4 + len(r.raw); size > MaxBlockBytes {
-				s.executor.carry = r
-				return batch
-			}
-			batch = append(batch, r)
-		default:
-			return batch
+		r := s.next()
+		if r == nil {
+			break
 		}
+		if size += 4 + len(r.raw); size > MaxBlockBytes {
+			s.executor.carry = r
+			break
+		}
+		batch = append(batch, r)
 	}
+	// Closes come first into a full block, not inside it: who pays out of a channel
+	// that it has just funded finds the funding before it.
+	slices.SortStableFunc(batch, func(a, b *request) int { return cmp.Compare(a.turn, b.turn) })
 	return batch
+}
+
+// next takes what waits: closes of channels before all else, since their time may
+// run out; nil when nothing waits.
+func (s *Server) next() *request {
+	select {
+	case r := <-s.closes:
+		return r
+	default:
+	}
+	select {
+	case r := <-s.closes:
+		return r
+	case r := <-s.queue:
+		return r
+	default:
+		return nil
+	}
 }
 
 // run executes a batch as the next block. A block without transactions is made
@@ -229,13 +253,8 @@ func (s *Server) drain() {
 	if r := s.executor.carry; r != nil {
 		answer([]*request{r}, err)
 	}
-	for {
-		select {
-		case r := <-s.queue:
-			answer([]*request{r}, err)
-		default:
-			return
-		}
+	for r := s.next(); r != nil; r = s.next() {
+		answer([]*request{r}, err)
 	}
 }
 
@@ -312,8 +331,13 @@ func (s *Server) explain(tx *ledger.Tx, why *ledger.Rejection) error {
 // submit queues a request and waits for its answer.
 func (s *Server) submit(ctx context.Context, r *request) (ledger.Receipt, error) {
 	r.reply = make(chan reply, 1)
+	r.turn = s.turns.Add(1)
+	queue := s.queue
+	if r.tx != nil && r.tx.Closes() {
+		queue = s.closes
+	}
 	select {
-	case s.queue <- r:
+	case queue <- r:
 	case <-s.quit:
 		return ledger.Receipt{}, s.ended()
 	case <-ctx.Done():

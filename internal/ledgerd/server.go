@@ -55,7 +55,7 @@ import (
 const DefaultHeartbeat = 5 * time.Second
 
 // queueLength is how many transactions wait for the executor before Submit
-// itself waits.
+// itself waits: so many closes of channels, and so many others.
 const queueLength = 2 * MaxBlockTransactions
 
 var (
@@ -110,6 +110,8 @@ type Server struct {
 	releases map[ledger.OutPoint]uint64
 
 	queue    chan *request
+	closes   chan *request // of channels: taken before queue
+	turns    atomic.Uint64 // requests so far
 	quit     chan struct{} // closed by Close
 	stopped  chan struct{} // closed when both goroutines have ended
 	closing  sync.Once
@@ -182,8 +184,8 @@ func open(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, log: log, network: g.Hash(), params: g.Params, releases: g.Releases(),
-		queue: make(chan *request, queueLength),
-		quit:  make(chan struct{}), stopped: make(chan struct{}),
+		queue: make(chan *request, queueLength), closes: make(chan *request, queueLength),
+		quit: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if err := s.load(g); err != nil {
 		return nil, errors.Join(err, log.Close())
