@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -356,6 +357,61 @@ func TestOutOfTheMarket(t *testing.T) {
 	if x.Status().Plain {
 		t.Error("it is not in the market")
 	}
+}
+
+// TestStartAgain tries again what failed.
+func TestStartAgain(t *testing.T) {
+	dir, torrent := content(t, map[string]int{"x": 100_000}, 32<<10)
+	seed, to := open(t, Config{}), t.TempDir()
+	await(t, add(t, seed, Add{Torrent: torrent, Dir: dir}))
+	must(t, os.MkdirAll(filepath.Join(to, "stuff", "x"), 0o777)) // a folder where the file goes
+	s := open(t, Config{StateDir: t.TempDir(), Keep: true, MaxDownloads: 1})
+	x := add(t, s, Add{Torrent: torrent, Dir: to, Peers: []netip.AddrPort{seed.Addr()}})
+	until(t, "the failure", func() bool { return x.Status().State == swarm.Failed })
+	if err := x.Status().Err; err == nil || !strings.Contains(err.Error(), "stuff/x") {
+		t.Errorf("failed with %v", err)
+	}
+	next := add(t, s, Add{InfoHash: metainfo.InfoHash{9}, Dir: to}) // what failed takes no place in the queue
+	until(t, "the next in the queue", func() bool { return next.Status().State == swarm.FetchingMetadata })
+	must(t, next.Remove(context.Background(), false))
+	must(t, os.Remove(filepath.Join(to, "stuff", "x")))
+	must(t, x.Start())
+	x.AddPeers(seed.Addr())
+	await(t, x)
+	must(t, x.Stop())
+	must(t, x.Stop())
+	must(t, x.Start())
+	await(t, x)
+}
+
+// TestManyAtOnce does everything to one torrent from several sides; the race
+// detector and the end of the test are the judges.
+func TestManyAtOnce(t *testing.T) {
+	dir, torrent := content(t, map[string]int{"x": 300_000, "y": 5}, 32<<10)
+	s := open(t, Config{StateDir: t.TempDir(), Keep: true, MaxDownloads: 2, MaxSeeds: 2})
+	x := add(t, s, Add{Torrent: torrent, Dir: dir})
+	await(t, x)
+	other := t.TempDir()
+	var group sync.WaitGroup
+	for _, f := range []func() error{x.Start, x.Stop, x.Recheck, func() error { return x.SetPosition(0) }, func() error { return x.SetLabels("a") },
+		func() error { return x.Move(t.Context(), other) }, func() error { return x.Move(t.Context(), dir) }, func() error { x.Status(); x.Files(); return nil },
+		func() error { s.SetActive(1, 1); s.SetActive(0, 0); return nil }, func() error { return x.SetPriorities([]uint8{4, 0}) },
+		func() error { return x.SetSpeed(false) }, func() error { return x.SetForced(true) }} {
+		group.Go(func() {
+			for range 4 {
+				if err := f(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	must(t, x.SetPriorities(nil))
+	must(t, x.Start())
+	await(t, x)
+	group.Go(func() { s.Close() })
+	must(t, x.Stop())
+	group.Wait()
 }
 
 // TestDamagedRecord leaves one torrent out and brings back the others.

@@ -495,27 +495,42 @@ func (t *Torrent) SetLimits(up, down int64) error {
 
 // SetSequential switches between rarest first and the order of the pieces.
 func (t *Torrent) SetSequential(on bool) error {
+	t.op.Lock()
 	if sw := t.running(); sw != nil {
 		sw.SetSequential(on)
 	}
-	return t.change(func(r *record) { r.Sequential = on })
+	err := t.change(func(r *record) { r.Sequential = on })
+	t.op.Unlock()
+	return err
 }
 
 // SetPriorities says which files are wanted and how soon: for each file of the
 // torrent 0 (not wanted) to 7; a shorter list leaves the rest at the default, 4.
 func (t *Torrent) SetPriorities(prios []uint8) error {
+	t.op.Lock() // the swarm neither starts nor stops meanwhile
+	err := t.prioritise(slices.Clone(prios))
+	t.op.Unlock()
+	if err != nil {
+		return fmt.Errorf("choose files: %w", err)
+	}
+	return t.change(func(*record) {})
+}
+
+// prioritise does it; t.op is held.
+func (t *Torrent) prioritise(prios []uint8) error {
+	complete := false
 	if sw := t.running(); sw != nil {
 		if err := sw.SetPriorities(prios); err != nil {
-			return fmt.Errorf("choose files: %w", err)
+			return err
 		}
-		t.complete.Store(sw.Status().Left == 0 && sw.Status().Pieces > 0)
-	} else {
-		t.complete.Store(false)
+		st := sw.Status()
+		complete = st.Left == 0 && st.Pieces > 0
 	}
+	t.complete.Store(complete)
 	t.mu.Lock()
-	t.choose = nil
-	t.mu.Unlock()
-	return t.change(func(r *record) { r.Priorities = slices.Clone(prios) })
+	defer t.mu.Unlock()
+	t.choose, t.rec.Priorities = nil, prios
+	return nil
 }
 
 // Remove takes the torrent out of the session; with data its files are deleted
