@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/ledgerdb"
 	"github.com/bttnet/btt/internal/ledgerhttp"
 	"github.com/bttnet/btt/ledger"
 )
@@ -22,7 +23,7 @@ import (
 // directory. crashRounds sets how often it is killed.
 const (
 	crashDir    = "LEDGERD_CRASH_DIR"
-	crashRounds = "LEDGERD_CRASH_ROUNDS"
+	crashRounds = "BTT_KILLS"
 )
 
 func TestMain(m *testing.M) {
@@ -36,12 +37,15 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// flushOften has the database at work in any short run.
+func flushOften(c *ledgerdb.Config) { c.FlushSize, c.FlushPeriod = 50, 5*time.Millisecond }
+
 // serveForCrash serves dir on a socket in it until it is killed.
 func serveForCrash(dir string) error {
 	s, err := Open(Config{Dir: dir, OperatorKey: key(200), Heartbeat: 20 * time.Millisecond, Fatal: func(err error) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(4)
-	}})
+	}, database: flushOften})
 	if err != nil {
 		return err
 	}
@@ -82,7 +86,8 @@ func (p *payer) pay(ctx context.Context, c ledger.Client, network ledger.Network
 	}
 }
 
-// TestKill kills a serving process with SIGKILL again and again under load. No
+// TestKill kills a serving process with SIGKILL again and again under load, 20
+// times or as often as BTT_KILLS says, while its database writes layers. No
 // acknowledged transaction may be missing afterwards.
 func TestKill(t *testing.T) {
 	rounds := 20

@@ -132,8 +132,11 @@ func TestFatalStopsWaiters(t *testing.T) {
 	s := openServer(t, cfg)
 	c := s.Client()
 	answers := make(chan error)
+	var list []*ledger.Tx
 	for i := range byte(4) {
-		tx := transfer(s.Network(), key(i+1), coinOf(t, c, key(i+1).Address(), amount.BTT), ledger.PayTo(key(9).Address()), amount.BTT)
+		list = append(list, transfer(s.Network(), key(i+1), coinOf(t, c, key(i+1).Address(), amount.BTT), ledger.PayTo(key(9).Address()), amount.BTT))
+	}
+	for _, tx := range list {
 		go func() {
 			_, err := c.Submit(context.Background(), tx.Encode())
 			answers <- err
