@@ -27,6 +27,13 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(openDir); dir != "" {
+		if err := openOnce(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(3)
+		}
+		return
+	}
 	if dir := os.Getenv(crashDir); dir != "" {
 		if err := serveForCrash(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)

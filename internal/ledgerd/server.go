@@ -34,6 +34,7 @@
 package ledgerd
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -154,13 +155,7 @@ func Open(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("open ledger %s: %w", cfg.Dir, err)
 	}
 	s.lock = lock
-	if at := s.behind; at != nil {
-		s.audits.Go(func() { // ends with the history, or Close
-			if err := s.auditHistory(*at, s.quit); err != nil {
-				s.fail(err)
-			}
-		})
-	}
+	s.startAudits()
 	go s.execute()
 	go s.write()
 	return s, nil
@@ -256,6 +251,26 @@ func (s *Server) restore(g ledger.Genesis) error {
 		s.behind = &at
 	}
 	return s.replay(whole.offset)
+}
+
+// startAudits checks, while the server runs, what Open had no time for. Its
+// goroutines end with their work or with Close.
+func (s *Server) startAudits() {
+	if at := s.behind; at != nil {
+		s.audits.Go(func() {
+			if err := s.auditHistory(*at, s.quit); err != nil {
+				s.fail(err)
+			}
+		})
+	}
+	if s.db.Position().Coins > ledgerdb.AuditInline {
+		ctx, stop := context.WithCancel(context.Background())
+		s.audits.Go(func() {
+			<-s.quit
+			stop()
+		})
+		s.audits.Go(func() { _ = s.db.Audit(ctx) }) // the database ends itself on a mismatch
+	}
 }
 
 // operatorKeyFile holds the block signing key of a server that was given none.

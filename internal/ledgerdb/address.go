@@ -86,7 +86,7 @@ func (db *DB) Unspent(a ledger.Address, after ledger.OutPoint, limit int) ([]led
 	}
 	db.gate.RLock()
 	defer db.gate.RUnlock()
-	if db.closed {
+	if db.closed.Load() {
 		return nil, ErrClosed
 	}
 	changes := map[ledger.OutPoint]change{}

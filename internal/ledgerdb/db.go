@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -31,9 +30,9 @@ const (
 const (
 	memTableBytes = 4 << 20 // of the store; a full layer is written past it
 	maxOpenFiles  = 256     // of the store
-	maxLayers     = 4       // a live layer of so many FlushSizes waits for the disk
+	maxLayers     = 2       // a live layer of so many FlushSizes waits for the disk
 	maxIdleBlocks = 1 << 10 // blocks without transactions that a layer gathers
-	auditInline   = 2 << 20 // coins that Open adds up before it returns
+	AuditInline   = 2 << 20 // coins that Open adds up before it returns; of more the owner calls Audit
 )
 
 var (
@@ -65,7 +64,7 @@ type DB struct {
 	cfg     Config
 	gate    sync.RWMutex // readers of store hold it; Close takes it
 	store   *pebble.DB
-	closed  bool // under gate
+	closed  atomic.Bool // set before gate is taken
 	rebuilt error
 
 	mu       sync.RWMutex
@@ -137,12 +136,15 @@ func open(cfg Config) (*DB, error) {
 	if err := cfg.FS.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	var err error
-	if db.store, err = pebble.Open(cfg.Dir, db.options()); err != nil {
+	err := db.guard(func() (err error) {
+		db.store, err = pebble.Open(cfg.Dir, db.options())
+		return err
+	})
+	if err != nil {
 		return nil, unusable(err)
 	}
 	if err := db.load(); err != nil {
-		if e := db.store.Close(); e != nil && !errors.Is(err, errStale) {
+		if e := db.guard(db.store.Close); e != nil && !errors.Is(err, errStale) {
 			return nil, errors.Join(err, e)
 		}
 		return nil, err
@@ -174,7 +176,7 @@ func unusable(err error) error {
 
 func (db *DB) options() *pebble.Options {
 	o := &pebble.Options{
-		FS: db.cfg.FS, DisableWAL: true, CacheSize: db.cfg.CacheBytes, MemTableSize: memTableBytes, MaxOpenFiles: maxOpenFiles,
+		FS: diskFS{db.cfg.FS, db}, DisableWAL: true, CacheSize: db.cfg.CacheBytes, MemTableSize: memTableBytes, MaxOpenFiles: maxOpenFiles,
 		FormatMajorVersion: pebble.FormatNewest, Logger: storeLog{db},
 		CompactionConcurrencyRange: func() (int, int) { return 1, 1 },
 		EventListener: &pebble.EventListener{
@@ -191,18 +193,6 @@ func (db *DB) options() *pebble.Options {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	return o
-}
-
-// storeLog hears what the store has to say: nothing but that it cannot go on.
-type storeLog struct{ db *DB }
-
-func (storeLog) Infof(string, ...any)  {}
-func (storeLog) Errorf(string, ...any) {}
-
-// Fatalf ends the goroutine that called it, since the store must not go on.
-func (l storeLog) Fatalf(format string, args ...any) {
-	l.db.fail(fmt.Errorf("write the ledger's database: "+format, args...))
-	runtime.Goexit()
 }
 
 // load reads position and slots, and checks the sums.
@@ -229,7 +219,7 @@ func (db *DB) load() error {
 	if err := db.loadSlots(); err != nil {
 		return err
 	}
-	if db.position.Coins <= auditInline {
+	if db.position.Coins <= AuditInline {
 		if err := db.audit(context.Background()); err != nil {
 			return stale(err)
 		}
@@ -331,24 +321,44 @@ func (db *DB) Abandon() { _ = db.close(false) }
 
 func (db *DB) close(write bool) error {
 	close(db.quit)
-	db.ended.Wait()
-	db.gate.Lock()
-	defer db.gate.Unlock()
-	db.closed = true
+	idle := make(chan struct{})
+	go func() { // ends with the goroutines of the DB
+		db.ended.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+	case <-db.failed:
+	}
 	for write && db.Err() == nil {
-		if err := db.flush(); err != nil {
+		if err := db.guard(db.flush); err != nil {
 			db.fail(err)
 		}
 		if !db.freeze(true) {
 			break
 		}
 	}
+	db.closed.Store(true)
 	if db.Err() != nil {
 		// A store that cannot write may hold its locks for ever or wait for a
 		// flush that never comes; the process ends.
 		return db.Err()
 	}
-	return db.store.Close()
+	db.gate.Lock()
+	defer db.gate.Unlock()
+	return db.guard(db.store.Close)
+}
+
+// guard runs a call into the store that may never come back (disk.go).
+func (db *DB) guard(f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }() // ends with f, or with the process
+	select {
+	case err := <-done:
+		return err
+	case <-db.failed:
+		return db.cause
+	}
 }
 
 func bounds(from, to []byte) *pebble.IterOptions {

@@ -132,7 +132,7 @@ func (db *DB) Events(from uint64, limit int) ([]ledger.Event, <-chan struct{}, e
 func (db *DB) storedEvents(from uint64, limit int) ([]ledger.Event, error) {
 	db.gate.RLock()
 	defer db.gate.RUnlock()
-	if db.closed {
+	if db.closed.Load() {
 		return nil, ErrClosed
 	}
 	it, err := db.store.NewIter(bounds([]byte{keyEvents}, keyEnd(keyEvents)))

@@ -16,7 +16,7 @@ import (
 func (db *DB) get(key []byte, f func(value []byte) error) (bool, error) {
 	db.gate.RLock()
 	defer db.gate.RUnlock()
-	if db.closed {
+	if db.closed.Load() {
 		return false, ErrClosed
 	}
 	value, closer, err := db.store.Get(key)
@@ -178,13 +178,14 @@ func (db *DB) Block(height uint64) (Place, bool, error) {
 func (db *DB) Audit(ctx context.Context) error {
 	db.gate.RLock()
 	defer db.gate.RUnlock()
-	if db.closed {
+	if db.closed.Load() {
 		return ErrClosed
 	}
-	if err := db.audit(ctx); err != nil {
+	err := db.guard(func() error { return db.audit(ctx) })
+	if err != nil && ctx.Err() == nil {
 		return db.fault("audit coins", err)
 	}
-	return nil
+	return err
 }
 
 func (db *DB) audit(ctx context.Context) error {
