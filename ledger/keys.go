@@ -1,9 +1,11 @@
 package ledger
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/consensys/gnark-crypto/ecc/secp256k1"
 	decred "github.com/decred/dcrd/dcrec/secp256k1/v4"
@@ -94,7 +96,46 @@ func (k PublicKey) Valid() bool {
 
 // point sets p to the point that k names and reports whether there is one.
 func (k *PublicKey) point(p *secp256k1.G1Affine) bool {
-	return (k[0] == 2 || k[0] == 3) && liftX(p, k[1:], k[0] == 3)
+	known := k.known()
+	if known == nil {
+		return false
+	}
+	*p = known.point
+	return true
+}
+
+// knownKey is a valid key with what takes long to find out: a square root and a
+// hash.
+type knownKey struct {
+	key     PublicKey
+	point   secp256k1.G1Affine
+	address Address
+}
+
+// knownKeys remembers keys that were looked at lately, by a part of their x: one
+// key is looked at when its output is made, when its witness is matched and when
+// its signature is verified. It changes no result, only the time to the next; a
+// key that is forgotten is found out again. 4 MiB when full.
+var knownKeys [1 << 15]atomic.Pointer[knownKey]
+
+// known returns what is known of k, or nil when k is no point.
+func (k *PublicKey) known() *knownKey {
+	slot := &knownKeys[binary.BigEndian.Uint16(k[31:])%uint16(len(knownKeys))]
+	if known := slot.Load(); known != nil && known.key == *k {
+		return known
+	}
+	fresh := &knownKey{key: *k}
+	if k[0] != 2 && k[0] != 3 || !liftX(&fresh.point, k[1:], k[0] == 3) {
+		return nil
+	}
+	raw := fresh.point.RawBytes() // X || Y
+	h := sha3.NewLegacyKeccak256()
+	h.Write(raw[:])
+	var sum [32]byte
+	h.Sum(sum[:0])
+	fresh.address = Address(sum[12:])
+	slot.Store(fresh)
+	return fresh
 }
 
 // IsZero reports whether k is the zero value (no key).
@@ -109,16 +150,11 @@ func (k PublicKey) Address() Address {
 }
 
 func (k *PublicKey) address() (Address, bool) {
-	var p secp256k1.G1Affine
-	if !k.point(&p) {
+	known := k.known()
+	if known == nil {
 		return Address{}, false
 	}
-	raw := p.RawBytes() // X || Y
-	h := sha3.NewLegacyKeccak256()
-	h.Write(raw[:])
-	var sum [32]byte
-	h.Sum(sum[:0])
-	return Address(sum[12:]), true
+	return known.address, true
 }
 
 // String returns k in hex.

@@ -3,6 +3,7 @@ package ledgerd
 import (
 	"context"
 	"encoding/binary"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -17,6 +18,17 @@ import (
 // benchWindow is how many transactions are under way at once in a closed loop.
 const benchWindow = 4000
 
+// benchKey returns key i of a benchmark.
+func benchKey(i int) *ledger.PrivateKey {
+	var scalar [32]byte
+	binary.BigEndian.PutUint32(scalar[28:], uint32(i+1))
+	k, err := ledger.NewPrivateKey(scalar)
+	if err != nil {
+		panic(err)
+	}
+	return k
+}
+
 // payChains signs n transfers of 1 input and 2 outputs in chains, one chain for
 // each of width keys, and returns the genesis that they start from.
 func payChains(b testing.TB, width, n int) (ledger.Genesis, [][][]byte) {
@@ -26,9 +38,7 @@ func payChains(b testing.TB, width, n int) (ledger.Genesis, [][][]byte) {
 	each := amount.Supply / amount.Amount(width)
 	rest := amount.Supply
 	for i := range keys {
-		var scalar [32]byte
-		binary.BigEndian.PutUint32(scalar[28:], uint32(i+1))
-		keys[i], _ = ledger.NewPrivateKey(scalar)
+		keys[i] = benchKey(i)
 		sum := each
 		if i == width-1 {
 			sum = rest
@@ -74,6 +84,14 @@ func BenchmarkDurableTransfers(b *testing.B) {
 	width := min(benchWindow, b.N)
 	g, chains := payChains(b, width, b.N)
 	s := openServer(b, Config{Dir: b.TempDir(), Genesis: g, OperatorKey: key(200), Heartbeat: -1})
+	closedLoop(b, s, chains, b.N, 1)
+}
+
+// closedLoop hands in chains of n transactions, one sender for each chain, and
+// reports throughput, also as a multiple of what one signature after the other
+// would allow on all cores, measured before and after.
+func closedLoop(b *testing.B, s *Server, chains [][][]byte, n int, signatures float64) {
+	bound := singleBound(b)
 	c := s.Client()
 	cpu := cpuTime()
 	b.ResetTimer()
@@ -90,9 +108,76 @@ func BenchmarkDurableTransfers(b *testing.B) {
 	}
 	wg.Wait()
 	b.StopTimer()
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tx/s")
-	b.ReportMetric(float64((cpuTime()-cpu).Microseconds())/float64(b.N), "cpu-µs/tx")
-	b.ReportMetric(float64(b.N)/float64(s.head().Height), "tx/block")
+	perTx := float64((cpuTime() - cpu).Nanoseconds()) / 1000 / float64(n)
+	after := singleBound(b)
+	rate := float64(n) / b.Elapsed().Seconds()
+	b.ReportMetric(rate, "tx/s")
+	b.ReportMetric(perTx, "cpu-µs/tx")
+	b.ReportMetric(float64(n)/float64(s.head().Height), "tx/block")
+	b.ReportMetric(rate*signatures/((bound.rate+after.rate)/2), "x-single")
+	b.ReportMetric((bound.cpu+after.cpu)/2*signatures/perTx, "x-single-cpu")
+}
+
+// single is what checking signatures one by one gives.
+type single struct {
+	rate float64 // a second, on all cores
+	cpu  float64 // microseconds each
+}
+
+// singleBound checks signatures one by one on all cores for a while.
+func singleBound(b *testing.B) single {
+	digest := [32]byte{1, 2, 3}
+	sig, err := key(1).Sign(digest)
+	if err != nil {
+		b.Fatal(err)
+	}
+	const each = 2000
+	start, cpu := time.Now(), cpuTime()
+	var wg sync.WaitGroup
+	cores := runtime.GOMAXPROCS(0)
+	for range cores {
+		wg.Go(func() {
+			for range each {
+				if !ledger.VerifySignature(key(1).PublicKey(), digest, sig) {
+					b.Error("a good signature is refused")
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	n := float64(each * cores)
+	return single{n / time.Since(start).Seconds(), float64((cpuTime() - cpu).Nanoseconds()) / 1000 / n}
+}
+
+// BenchmarkChannels is the closed loop with channels instead of transfers: T1,
+// which locks, then T3, which settles; three signatures for two transactions. Run
+// with -benchtime 50000x pairs.
+func BenchmarkChannels(b *testing.B) {
+	width := min(benchWindow, b.N)
+	g, _ := payChains(b, width, 0)
+	network, coins := g.Hash(), g.Coins()
+	chains := make([][][]byte, width)
+	var wg sync.WaitGroup
+	for part := range 2 {
+		wg.Go(func() {
+			for i := part; i < width; i += 2 {
+				payer, payee, coin := benchKey(i), benchKey((i+1)%width), coins[i]
+				joint := ledger.Joint(payer.PublicKey(), payee.PublicKey())
+				for range b.N/width + min(1, max(0, b.N%width-i)) {
+					t1 := transfer(network, payer, coin, joint, 5000)
+					t3 := &ledger.Tx{Kind: ledger.Transfer, Sequence: 1, Inputs: []ledger.OutPoint{t1.OutPoint(network, 0)}, Outputs: []ledger.Output{
+						{Amount: 2000, Lock: ledger.PayTo(payer.Address())}, {Amount: 3000, Lock: ledger.PayTo(payee.Address())}}}
+					sign(network, t3, joint, payer, payee)
+					chains[i] = append(chains[i], t1.Encode(), t3.Encode())
+					coin = ledger.Coin{OutPoint: t1.OutPoint(network, 1), Amount: t1.Outputs[1].Amount, Lock: coin.Lock}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	s := openServer(b, Config{Dir: b.TempDir(), Genesis: g, OperatorKey: key(200), Heartbeat: -1})
+	closedLoop(b, s, chains, 2*b.N, 1.5)
 }
 
 // BenchmarkOpenLoop submits 1,000 transfers a second, on time whatever the
