@@ -7,6 +7,11 @@
 // [Config.Notify]. A node without a wallet is a first-class plain client (R9.1,
 // R15.3, R15.4).
 //
-// The node's goroutines belong to internal/session and internal/payments; one
-// more keeps the balance fresh and ends with Close.
+// [OpenWallet] uses a node's wallet without the node, also beside it for looking:
+// what it holds and where, its channels, payments, limits. [ExportWallet] and
+// [RestoreWallet] carry it to another machine.
+//
+// The node's goroutines belong to internal/session and internal/payments; a few
+// more keep the balance, the wallet's journal and its coins in order and end with
+// Close.
 package btt

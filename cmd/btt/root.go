@@ -81,7 +81,7 @@ func hintFor(err error) string {
 	case exitCode(err) == exitLocked:
 		return "give the wallet's password on a terminal, with --password-file or in the environment variable BTT_WALLET_PASSWORD"
 	case errors.Is(err, purse.ErrInUse):
-		return "stop the node that uses it (Ctrl-C in its window) and try again; looking works meanwhile: btt wallet balance"
+		return "stop the node that uses it (Ctrl-C in its window), or use another wallet with --home; looking works meanwhile: btt wallet balance"
 	case errors.Is(err, errPartly):
 		return "see what is open: btt channel list"
 	case exitCode(err) == exitLimit:

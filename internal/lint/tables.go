@@ -53,7 +53,7 @@ var sideways = map[string][]string{
 	"internal/dht":        {"internal/durable"},
 	"internal/peer":       {"internal/disk", "internal/picker", "internal/ratelimit"},
 	"internal/resume":     {"internal/disk", "internal/picker"},
-	"internal/payments":   {"internal/purse"},
+	"internal/payments":   {"internal/durable", "internal/purse"},
 	"internal/receipts":   {"internal/durable"},
 	"internal/purse":      {"internal/durable"},
 	"internal/swarm":      {"internal/market"},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/internal/durable"
 )
 
 // Frames: length u32, CRC-32C u32 of length and payload, payload. A zero
@@ -130,7 +130,7 @@ func newJournal(dir string, records []channel.Record, keep bool) (*journal, erro
 		err = os.Rename(path+".new", path)
 	}
 	if err == nil {
-		err = syncDir(dir)
+		err = durable.SyncDir(dir)
 	}
 	if err != nil {
 		f.Close()
@@ -292,16 +292,4 @@ func (j *journal) close() error {
 		err = cerr
 	}
 	return err
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	return nil
 }
