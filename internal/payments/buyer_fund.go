@@ -1,0 +1,170 @@
+package payments
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/internal/purse"
+	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/wallet"
+)
+
+// provide opens a channel when none is there or the last one is used up to
+// successorAt percent.
+func (b *buyer) provide() {
+	if b.opening || b.stopping || b.book.closing.Load() || len(b.orders) == 0 || b.book.cfg.Now().Before(b.retry) {
+		return
+	}
+	need, link := b.need()
+	if need <= 0 {
+		return
+	}
+	live := 0
+	for _, c := range b.channels {
+		if c.m.Stage().Final() {
+			continue
+		}
+		if live++; live >= MaxChannels {
+			return
+		}
+		if !c.m.Live() {
+			continue
+		}
+		capacity := c.m.Remaining() + c.m.Paid()
+		if c.m.Stage() < channel.Opened || c.m.NeedsState() || c.m.Paid() <= capacity/100*successorAt && c.m.Remaining() > 0 || c.m.Remaining() >= need {
+			return
+		}
+	}
+	b.fund(need, link)
+}
+
+// need returns what the orders will still cost, bounded by DepositBytes each.
+func (b *buyer) need() (total amount.Amount, link *Link) {
+	for l, o := range b.orders {
+		if o.order.price <= 0 || l.closed.Load() {
+			continue
+		}
+		left := max(o.order.left, l.verified.Load()-o.pos, l.cfg.Quantum)
+		sum, err := o.order.price.Owed(min(left, b.book.cfg.DepositBytes))
+		if err != nil {
+			continue
+		}
+		if sum, err = total.Add(sum); err == nil {
+			total, link = sum, l
+		}
+	}
+	return total, link
+}
+
+// fund makes T1 in a goroutine of its own, which ends with the purse's answer.
+func (b *buyer) fund(need amount.Amount, link *Link) {
+	status, ok := b.book.head.get()
+	if !ok || !b.fresh {
+		return
+	}
+	cfg := &b.book.cfg
+	floor := max(b.terms.MinDeposit, 2*status.Params.MinOutput)
+	deposit := min(max(need+status.Params.MinOutput, floor), b.terms.MaxDeposit)
+	least := min(deposit, max(floor, b.quantumCost(link)+status.Params.MinOutput))
+	f := &funding{terms: b.terms, status: status, lock: b.lockTime(link)}
+	b.fresh, b.opening = false, true
+	torrent := hex.EncodeToString(link.cfg.Infohash[:])
+	b.book.start(func() {
+		ctx, cancel := context.WithTimeout(b.book.ctx, 2*ledgerWait)
+		defer cancel()
+		done := b.book.head.begin()
+		var err error
+		if f.index, f.signer, err = cfg.Purse.NewChannelKey(); err == nil {
+			f.t1, err = fundAtMost(ctx, cfg.Purse, deposit, least, ledger.Joint(f.signer.PublicKey(), f.terms.K2), torrent)
+		}
+		done(context.Canceled) // the purse's errors do not tell
+		if err != nil {
+			b.book.head.refresh(ctx, cfg.Ledger)
+		}
+		b.postWait(op{kind: opFunded, funding: f, err: err})
+	})
+}
+
+// fundAtMost funds what the wallet and its limits allow, from most down to
+// least: a smaller channel pays as well, and a successor follows it.
+func fundAtMost(ctx context.Context, p Purse, most, least amount.Amount, lock ledger.Lock, torrent string) (*ledger.Tx, error) {
+	for {
+		tx, err := p.Fund(ctx, most, lock, torrent)
+		var limit *wallet.LimitError
+		if err == nil || most <= least || !errors.Is(err, purse.ErrFunds) && !errors.As(err, &limit) {
+			return tx, err
+		}
+		most = max(least, most/2)
+	}
+}
+
+// quantumCost is the price of one quantum of a link.
+func (b *buyer) quantumCost(link *Link) amount.Amount {
+	o := b.orders[link]
+	if o == nil {
+		return 0
+	}
+	sum, err := o.order.price.Owed(link.cfg.Quantum)
+	if err != nil {
+		return 0
+	}
+	return sum
+}
+
+// lockTime is several times the expected time plus some hours (R11.5), inside
+// what the payee accepts.
+func (b *buyer) lockTime(link *Link) uint64 {
+	cfg := &b.book.cfg
+	left := int64(0)
+	if o := b.orders[link]; o != nil {
+		left = min(o.order.left, cfg.DepositBytes)
+	}
+	lock := uint64(cfg.LockBase/time.Second) + uint64(cfg.LockFactor)*uint64(left/expectedRate)
+	// A minute of slack either way: the two sides' ledger times differ a little.
+	low, high := uint64(b.terms.MinLock)+60, uint64(b.terms.MaxLock)
+	if high > 60 {
+		high -= 60
+	}
+	return b.book.head.exact() + max(min(lock, high), min(low, high))
+}
+
+func (b *buyer) funded(f *funding, err error) {
+	b.opening = false
+	link := b.anyLink()
+	if err != nil {
+		now := b.book.cfg.Now()
+		b.fresh = b.fresh || b.terms.K2 == f.terms.K2
+		e := Event{Kind: EventNoFunds, Reason: err.Error()}
+		if b.retry = now.Add(fundRetry); b.book.head.out(now) {
+			b.retry, e.Code = now.Add(outageEvery), channel.CodeLedger
+			b.tellOutage(true)
+		}
+		b.publish(link, e)
+		return
+	}
+	m, err := channel.NewPayer(channel.PayerConfig{
+		Terms: f.terms, Account: b.book.cfg.Purse.Account(), Signer: f.signer, KeyIndex: f.index, T1: f.t1,
+		Network: f.status.Network, MinOutput: f.status.Params.MinOutput, Now: b.book.head.exact(), LockTime: f.lock,
+	})
+	if err != nil || link == nil || b.stopping {
+		b.book.cfg.Purse.Release(f.t1)
+		b.retry = b.book.cfg.Now().Add(fundRetry)
+		var r *channel.Refusal
+		if errors.As(err, &r) {
+			b.publish(link, Event{Kind: EventRefused, Code: r.Code, Reason: r.Reason})
+		}
+		return
+	}
+	c := b.bought(m, link)
+	contract := m.Contract()
+	if !b.book.claim(&contract, b.pair) {
+		b.book.cfg.Purse.Release(f.t1)
+		return
+	}
+	b.channels = append(b.channels, c)
+	b.flush(c, link)
+}

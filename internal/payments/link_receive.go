@@ -1,0 +1,132 @@
+package payments
+
+import (
+	"fmt"
+
+	"github.com/bttnet/btt/channel"
+)
+
+// Receive takes a channel message of the peer.
+func (l *Link) Receive(payload []byte) error {
+	if l.closed.Load() {
+		return ErrClosed
+	}
+	m, err := channel.Decode(payload)
+	if err != nil {
+		return err
+	}
+	if r, ok := m.(*channel.Refuse); ok && r.ID == (channel.ID{}) && r.Code == channel.CodeLedger {
+		return l.receiveOutage(r)
+	}
+	switch m := m.(type) {
+	case *channel.Quote:
+		return l.receiveQuote(m)
+	case *channel.Pay:
+		return l.receivePay(m)
+	case *channel.Open, *channel.Fund, *channel.Attach:
+		return l.toSeller(m)
+	case *channel.RefundSig, *channel.Confirm, *channel.State, *channel.Closed:
+		return l.toBuyer(m)
+	default: // Close and Refuse go to whoever has the channel
+		if p := l.buyer.Load(); p != nil && l.book.ownedBy(m.Channel(), p) {
+			return l.toBuyer(m)
+		}
+		return l.toSeller(m)
+	}
+}
+
+// receivePay takes a payment in this goroutine when the pair is idle and the
+// disk is fast; otherwise the pair's goroutine takes it.
+func (l *Link) receivePay(m *channel.Pay) error {
+	l.arrived.Add(1)
+	l.mu.Lock()
+	p := l.sale.pair
+	l.mu.Unlock()
+	if p == nil || !l.book.journal.fast() || !p.enter() {
+		err := l.toSeller(m)
+		if p == nil && err == nil { // it was refused if it has no pair now
+			l.mu.Lock()
+			p = l.sale.pair
+			l.mu.Unlock()
+		}
+		if p == nil || err != nil {
+			l.taken()
+		}
+		return err
+	}
+	s := p.side.(*seller)
+	s.message(l, m)
+	s.settlePays()
+	p.leave()
+	return nil
+}
+
+// taken notes that a payment was looked at.
+func (l *Link) taken() { l.arrived.Add(-1) }
+
+func (b *Book) ownedBy(id channel.ID, p *pair) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.channels[id].pair == p
+}
+
+func (l *Link) receiveQuote(m *channel.Quote) error {
+	l.mu.Lock()
+	n := len(l.quotes)
+	if n < MaxQuotes {
+		l.quotes = append(l.quotes, *m)
+	}
+	l.mu.Unlock()
+	if n >= MaxQuotes {
+		return fmt.Errorf("receive price: %w", ErrOverflow)
+	}
+	if p := l.buyer.Load(); p != nil {
+		p.wake()
+	}
+	return nil
+}
+
+// receiveOutage takes the word of the other side that it cannot reach the ledger:
+// channels wait, and their opening counts for nothing until it can.
+func (l *Link) receiveOutage(m *channel.Refuse) error {
+	l.mu.Lock()
+	l.sale.excused = true
+	l.mu.Unlock()
+	return l.toBuyer(m)
+}
+
+func (l *Link) toBuyer(m channel.Message) error {
+	p := l.buyer.Load()
+	if p == nil {
+		return nil // about a channel of a purchase that is gone
+	}
+	return p.post(op{kind: opMessage, link: l, message: m})
+}
+
+// toSeller hands a payer's message to its pair, which the first message of a
+// connection names: Open by account, the others by channel.
+func (l *Link) toSeller(m channel.Message) error {
+	l.mu.Lock()
+	p := l.sale.pair
+	l.mu.Unlock()
+	if p == nil {
+		if open, ok := m.(*channel.Open); ok {
+			p = l.book.pair(open.Payer, channel.RolePayee)
+		} else {
+			p = l.book.owner(m.Channel(), channel.RolePayee)
+		}
+		if p == nil {
+			if m.Type() != channel.TypeRefuse {
+				l.send(&channel.Refuse{ID: m.Channel(), Code: channel.CodeUnknown, Reason: "no such channel here"})
+			}
+			return nil
+		}
+		l.mu.Lock()
+		l.sale.pair = p
+		l.mu.Unlock()
+		if err := p.post(op{kind: opBind, link: l}); err != nil {
+			return err
+		}
+	}
+	return p.post(op{kind: opMessage, link: l, message: m})
+}
