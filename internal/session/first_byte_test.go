@@ -1,0 +1,143 @@
+package session
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/ledger/ledgertest"
+	"github.com/bttnet/btt/wire"
+)
+
+// slowLine is a relay that delays every byte by half a round trip, and notes when
+// unchokes and blocks reach the requester.
+type slowLine struct {
+	addr  netip.AddrPort
+	delay time.Duration
+
+	mu              sync.Mutex
+	unchoked, block time.Time // the last unchoke before the first block, and that block
+}
+
+func newSlowLine(t *testing.T, to netip.AddrPort, rtt time.Duration) *slowLine {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &slowLine{addr: l.Addr().(*net.TCPAddr).AddrPort(), delay: rtt / 2}
+	go func() { // ends with the listener
+		for {
+			a, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b, err := net.Dial("tcp", to.String())
+			if err != nil {
+				a.Close()
+				return
+			}
+			go x.relay(b, a, func([]byte) {})
+			go x.relay(a, b, x.watch())
+		}
+	}()
+	t.Cleanup(func() { l.Close() })
+	return x
+}
+
+type slowChunk struct {
+	due  time.Time
+	data []byte
+}
+
+// relay ends with either connection.
+func (x *slowLine) relay(to, from net.Conn, see func([]byte)) {
+	line := make(chan slowChunk, 1<<12)
+	go func() {
+		defer to.Close()
+		for c := range line {
+			time.Sleep(time.Until(c.due))
+			see(c.data)
+			if _, err := to.Write(c.data); err != nil {
+				break
+			}
+		}
+		for range line { // until the reader ends
+		}
+	}()
+	defer close(line)
+	defer from.Close()
+	for {
+		buf := make([]byte, 64<<10)
+		n, err := from.Read(buf)
+		if err != nil {
+			return
+		}
+		line <- slowChunk{time.Now().Add(x.delay), buf[:n]}
+	}
+}
+
+// watch reads what the provider says.
+func (x *slowLine) watch() func([]byte) {
+	var held []byte
+	shook := false
+	return func(b []byte) {
+		held = append(held, b...)
+		if !shook {
+			if len(held) < wire.HandshakeLen {
+				return
+			}
+			shook, held = true, held[wire.HandshakeLen:]
+		}
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		for {
+			m, n, err := wire.Next(held)
+			if err != nil || n == 0 {
+				// The block's head is enough: its first byte is here.
+				if len(held) > 4 && wire.ID(held[4]) == wire.Piece && x.block.IsZero() {
+					x.block = time.Now()
+				}
+				return
+			}
+			switch {
+			case m.ID == wire.Unchoke && x.block.IsZero():
+				x.unchoked = time.Now()
+			case m.ID == wire.Piece && x.block.IsZero():
+				x.block = time.Now()
+			}
+			held = held[n:]
+		}
+	}
+}
+
+// TestFirstPaidByte measures the time from an unchoke at the requester to the
+// first paid byte: one round trip and what the two nodes take. The channel opens
+// meanwhile. It holds that no second round trip is in between.
+func TestFirstPaidByte(t *testing.T) {
+	const rtt = 60 * time.Millisecond
+	l := ledgertest.New()
+	dir, torrent := content(t, map[string]int{"a.bin": 1 << 20}, piece)
+	seed := newTrader(t, l, traderConfig{reserve: perGiB(2)})
+	seed.seeds(dir, torrent)
+	var over []time.Duration
+	for range 9 {
+		line := newSlowLine(t, seed.Addr(), rtt)
+		leech := newTrader(t, l, traderConfig{funds: 10 * amount.BTT, cap: perGiB(5)})
+		g, _ := leech.gets(torrent, line.addr)
+		await(t, g)
+		line.mu.Lock()
+		over = append(over, line.block.Sub(line.unchoked)-rtt)
+		line.mu.Unlock()
+		leech.settle()
+	}
+	slices.Sort(over)
+	t.Logf("beyond a round trip of %v: least %v, median %v, most %v", rtt, over[0], over[len(over)/2], over[len(over)-1])
+	if over[0] < -rtt/10 || over[0] > rtt {
+		t.Errorf("the first paid byte comes %v after the unchoke, a round trip takes %v", over[0]+rtt, rtt)
+	}
+}
