@@ -2,11 +2,13 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/bttnet/btt/amount"
@@ -25,6 +27,9 @@ type vectorFile struct {
 	Txs     []vectorTx  `json:"transactions"`
 	Run     []vectorRun `json:"run"`
 	Final   vectorFinal `json:"final"`
+	// Refusals are offered after the run, each by itself.
+	Refusals  []vectorRefusal `json:"refusals"`
+	Scheduled vectorSchedule  `json:"scheduled"`
 }
 
 type vectorKey struct {
@@ -71,6 +76,7 @@ type vectorScript struct {
 	clock uint64
 	prev  [32]byte
 	byID  map[string]*Tx
+	joint Coin // 2-of-2, with a checkpoint of sequence 4 in its slot
 }
 
 func (v *vectorScript) tx(name string, tx *Tx, coins []Coin, keys ...Signer) *Tx {
@@ -133,7 +139,7 @@ func (v *vectorScript) block(seconds int64, names ...string) {
 
 func buildVectors(t *testing.T) vectorFile {
 	g := testGenesis()
-	v := &vectorScript{T: t, store: NewMemoryCoins(), clock: g.Time, byID: map[string]*Tx{}}
+	v := &vectorScript{T: t, store: NewMemoryCoins(), clock: g.Time, prev: g.Hash(), byID: map[string]*Tx{}}
 	v.file = vectorFile{About: "Private ledger: encodings, ids, digests, signatures and a run of T1, T2, T3. Private keys are SHA-256 of their names.", Genesis: g, Network: g.Hash()}
 	var err error
 	if v.s, err = NewStateOn(g, v.store); err != nil {
@@ -145,6 +151,8 @@ func buildVectors(t *testing.T) vectorFile {
 		v.file.Keys = append(v.file.Keys, vectorKey{n, secret[:], k.PublicKey(), k.Address()})
 	}
 	v.script(g)
+	v.refusals()
+	v.schedule(g)
 	var image bytes.Buffer
 	if err := v.s.WriteSnapshot(&image, v.store); err != nil {
 		t.Fatal(err)
@@ -200,6 +208,15 @@ func (v *vectorScript) script(g Genesis) {
 	v.block(-1_000_000, "redeem")
 	v.block(30, "mint", "mint")
 	v.block(5, "T3 b all", "fund")
+
+	t1c := open("T1 c", v.coin(v.byID["T1 a"], 1))
+	v.joint = v.coin(t1c, 0)
+	settle("T3 c checkpoint 4", v.joint, 4, 4*amount.BTT, v.clock+1000)
+	v.block(5, "T1 c", "T3 c checkpoint 4")
+}
+
+func sortRefusals(list []vectorRefusal) {
+	slices.SortStableFunc(list, func(a, b vectorRefusal) int { return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(a.Name, b.Name)) })
 }
 
 func TestVectors(t *testing.T) {
