@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,12 +23,14 @@ import (
 type offer struct {
 	torrent *metainfo.Torrent
 	dir     string
-	path    string // as the user named it
+	path    string // as the user named it, made absolute
+	plain   bool   // out of the market
 }
 
 func newSeed(g *global) *cobra.Command {
 	var t transfer
 	var file, data string
+	var plain []string
 	cmd := &cobra.Command{
 		Use:   "seed PATH...",
 		Short: "Share files, folders or torrents",
@@ -52,22 +55,29 @@ settled on the ledger at the end.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r := g.reporter(cmd.OutOrStdout())
 			defer r.Close()
-			return seed(cmd.Context(), g, &t, r, args, file, data)
+			for _, p := range plain {
+				if !slices.Contains(args, p) {
+					return usage("--plain %s is none of the PATHs that are shared", p)
+				}
+			}
+			return seed(cmd.Context(), g, &t, r, args, plain, file, data)
 		},
 	}
 	t.register(cmd.Flags())
 	cmd.Flags().StringVar(&file, "torrent", "", "torrent file of the one PATH (default PATH.torrent, made if it does not exist)")
+	cmd.Flags().StringArrayVar(&plain, "plain", nil, "with --speed: a PATH that neither bids nor sells (may be repeated)")
 	cmd.Flags().StringVar(&data, "data", "", "folder in which the files of torrents given as PATH lie (default that of the torrent file)")
 	return cmd
 }
 
-func seed(ctx context.Context, g *global, t *transfer, r *terminal.Reporter, paths []string, file, data string) error {
+func seed(ctx context.Context, g *global, t *transfer, r *terminal.Reporter, paths, plain []string, file, data string) error {
 	var offers []offer
 	for _, path := range paths {
 		o, err := offerOf(ctx, t, path, file, data)
 		if err != nil {
 			return err
 		}
+		o.plain = slices.Contains(plain, path)
 		offers = append(offers, o)
 	}
 	x, err := t.open(ctx, g)
@@ -76,7 +86,8 @@ func seed(ctx context.Context, g *global, t *transfer, r *terminal.Reporter, pat
 	}
 	defer x.close(r)
 	for _, o := range offers {
-		_, err := x.node.Add(btt.Add{Torrent: o.torrent, Trackers: t.tiers(), Dir: o.dir, InPlace: true, Peers: x.peers, WhenPaid: t.whenPaid})
+		_, err := x.node.Add(btt.Add{Torrent: o.torrent, Trackers: t.tiers(), Dir: o.dir, InPlace: true, Peers: x.peers, Plain: o.plain,
+			WhenPaid: t.whenPaid && !o.plain})
 		if errors.Is(err, btt.ErrExists) {
 			return fmt.Errorf("share %s: another PATH has the same content: %w", o.path, err)
 		}
