@@ -43,6 +43,9 @@ type Config struct {
 	// 0 = unlimited.
 	UploadRate, DownloadRate int64
 	Announce                 announce.Config
+	// Preallocate reserves the space of each file when it is first written to;
+	// otherwise files are sparse.
+	Preallocate bool
 	// MaxPeers and MaxPeersTorrent bound the connections of the node and of each
 	// torrent; 0 = 800 and 200.
 	MaxPeers, MaxPeersTorrent int

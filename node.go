@@ -74,7 +74,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		Listen: cfg.Listen, StateDir: n.stateDir(), Keep: cfg.Keep, MaxDownloads: cfg.MaxDownloads, MaxSeeds: cfg.MaxSeeds, Filter: cfg.IPFilter,
 		Client: "btt " + Version, Encryption: cfg.Encryption, Choker: cfg.Choker, ChokeEvery: cfg.ChokeEvery,
 		UploadRate: cfg.UploadRate, DownloadRate: cfg.DownloadRate, Announce: cfg.Announce, DHT: cfg.DHT, MaxPeers: cfg.MaxPeers, MaxPeersTorrent: cfg.MaxPeersTorrent, Market: n.market, Demand: cfg.demand(),
-		Notify: n.onSwarm, Observe: n.onPayment, Log: cfg.Log,
+		Preallocate: cfg.Preallocate, Notify: n.onSwarm, Observe: n.onPayment, Log: cfg.Log,
 	})
 	if err != nil {
 		n.abandonMoney(ctx)

@@ -47,6 +47,7 @@ Ctrl-C ends at once: then a part may be fetched again.`,
 	t.register(cmd.Flags())
 	d.choice.register(cmd.Flags())
 	cmd.Flags().StringVarP(&d.dir, "output", "o", ".", "folder to download into")
+	cmd.Flags().StringVar(&t.allocate, "allocate", "sparse", "sparse: files take space as they fill; full: each file's space is reserved at its first byte")
 	cmd.Flags().BoolVar(&d.seedAfter, "seed-after", false, "go on sharing when the download is complete, until Ctrl-C")
 	return cmd
 }

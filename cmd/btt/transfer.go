@@ -49,6 +49,7 @@ type transfer struct {
 	peers     []string
 	stateless bool
 	encrypt   string
+	allocate  string // of get; "" = sparse
 	filter    string
 	dht       dhtFlags
 	maxPeers  int
@@ -98,6 +99,13 @@ func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 	var err error
 	if cfg.Encryption, err = mse.ParsePolicy(t.encrypt); err != nil {
 		return cfg, usage("--encryption: %v", err)
+	}
+	switch t.allocate {
+	case "", "sparse":
+	case "full":
+		cfg.Preallocate = true
+	default:
+		return cfg, usage("--allocate %q: sparse or full", t.allocate)
 	}
 	for _, u := range t.trackers {
 		if err := metainfo.CheckTrackerURL(u); err != nil {

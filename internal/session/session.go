@@ -64,6 +64,8 @@ type Config struct {
 	// MaxPeers and MaxPeersTorrent bound the connections of the session and of
 	// each torrent; 0 = swarm.DefaultMaxConnections and swarm.MaxPeers.
 	MaxPeers, MaxPeersTorrent int
+	// Preallocate reserves the space of each file when it is first written to.
+	Preallocate bool
 	// WriteBudget bounds the verified bytes that wait for the disk.
 	WriteBudget int64
 	// Filter holds the addresses that are never talked to; nil = none.

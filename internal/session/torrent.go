@@ -228,7 +228,7 @@ func (t *Torrent) config() swarm.Config {
 	s.mu.Unlock()
 	cfg := swarm.Config{Index: index, InfoHash: t.hash, InfoHashV2: r.InfoHashV2, Alias: t.alias, Torrent: t.torrent, Tiers: tiers,
 		WebSeeds: r.WebSeeds, Dir: r.Dir, InPlace: r.InPlace,
-		Resume: s.resume, Priorities: slices.Clone(r.Priorities), Sequential: r.Sequential, Recheck: r.Recheck, Gate: s.gate,
+		Resume: s.resume, Priorities: slices.Clone(r.Priorities), Sequential: r.Sequential, Recheck: r.Recheck, Gate: s.gate, Preallocate: s.cfg.Preallocate,
 		Blocked: s.Blocked, PeerID: s.peerID, Port: s.port, Client: s.cfg.Client, Pool: s.pool,
 		Up: []*ratelimit.Limiter{t.up, s.up}, Down: []*ratelimit.Limiter{t.down, s.down},
 		Announcer: s.announcer, MaxPeers: s.cfg.MaxPeersTorrent, Slots: s.slots, Dialer: (*dialer)(s), Web: s.web, Market: s.cfg.Market, FreeSlot: s.freeSlot, Notify: t.onEvent, Log: s.cfg.Log}
