@@ -204,13 +204,14 @@ func orDefault(v, def int) int {
 // the common string and key cases stay in line: this is the hot path.
 func (d *Doc) scan(buf []byte, o *Options) (int, error) {
 	var (
-		maxItems = orDefault(o.MaxItems, DefaultMaxItems)
-		tokens   = d.tokens[:min(cap(d.tokens), maxItems)]
-		n        = 0 // tokens used
-		maxDepth = orDefault(o.MaxDepth, DefaultMaxDepth)
-		cur      frame // the innermost open container
-		wantKey  bool
-		pos      int
+		maxItems  = orDefault(o.MaxItems, DefaultMaxItems)
+		tokens    = d.tokens[:min(cap(d.tokens), maxItems)]
+		n         = 0 // tokens used
+		maxDepth  = orDefault(o.MaxDepth, DefaultMaxDepth)
+		maxString = orDefault(o.MaxString, len(buf))
+		cur       frame // the innermost open container
+		wantKey   bool
+		pos       int
 	)
 	for pos < len(buf) {
 		c := buf[pos]
@@ -248,8 +249,11 @@ func (d *Doc) scan(buf []byte, o *Options) (int, error) {
 				pos++
 				continue
 			}
-			end, err := scanAtom(buf, pos, t, o)
-			if err != nil {
+			end, err := 0, error(nil)
+			if head, size := shortString(buf, pos); head > 0 && size <= maxString && pos+head+size <= len(buf) {
+				end = pos + head + size
+				t.end, t.kind, t.head = uint32(end), String, uint8(head)
+			} else if end, err = scanAtom(buf, pos, t, o); err != nil {
 				return pos, err
 			}
 			if wantKey {
@@ -271,6 +275,23 @@ func (d *Doc) scan(buf []byte, o *Options) (int, error) {
 		wantKey = cur.dict
 	}
 	return pos, ErrTruncated
+}
+
+// shortString reads the head of a canonical string of up to 99 bytes, as most
+// are; head is 0 for anything else. It is inlined. The caller checks that the
+// string lies within buf.
+func shortString(buf []byte, pos int) (head, size int) {
+	if pos+3 > len(buf) {
+		return 0, 0
+	}
+	a, b := buf[pos]-'0', buf[pos+1]-'0'
+	switch {
+	case a <= 9 && b == ':'-'0':
+		return 2, int(a)
+	case a-1 <= 8 && b <= 9 && buf[pos+2] == ':':
+		return 3, 10*int(a) + int(b)
+	}
+	return 0, 0
 }
 
 // pop closes the innermost container and gives the one around it.
