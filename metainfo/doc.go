@@ -10,6 +10,15 @@
 // o / PieceLength whatever the version. Version 2 torrents, which align files instead of
 // padding them, get the pad files they imply.
 //
+// What is tolerated, because the wild has it: keys in any order, equal keys (the first
+// counts), numbers with leading zeros, bytes after the torrent, a flat announce-list, URLs
+// with spaces around them and unusable ones (passed over), names that are no UTF-8,
+// BitComet's padding files, a missing piece layer of a hybrid, padding after the last
+// file. What is not: file trees whose names are out of order (their order is that of the
+// files), a hybrid whose versions list different files, layers that do not lead to their
+// root, lengths or counts beyond the limits, files with both files and length. Symbolic
+// links are never made and never followed.
+//
 // Callers: internal/session, internal/swarm, internal/disk (through DiskFile) and the
 // commands that create and show torrents. The package is pure: no files, no sockets, no
 // clock, no goroutine. Its values may be read by many goroutines once made.
