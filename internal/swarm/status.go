@@ -78,6 +78,7 @@ func (s *Swarm) status() Status {
 	if s.torrent != nil {
 		in := s.torrent.Info
 		st.Name, st.Size, st.Pieces = in.Name, in.ContentLength(), in.NumPieces()
+		st.Left = st.Size // until it is known what is there
 	}
 	if s.info != nil {
 		st.Size = s.wanted
