@@ -239,13 +239,8 @@ func (d *Doc) scan(buf []byte, o *Options) (int, error) {
 				if len(d.stack) >= maxDepth {
 					return pos, ErrTooDeep
 				}
-				d.stack = append(d.stack, cur)
 				wantKey = c == 'd'
-				cur = frame{tok: uint32(n - 1), dict: wantKey}
-				t.kind = List
-				if wantKey {
-					t.kind = Dictionary
-				}
+				cur = d.push(cur, t, uint32(n-1), wantKey)
 				pos++
 				continue
 			}
@@ -292,6 +287,16 @@ func shortString(buf []byte, pos int) (head, size int) {
 		return 3, 10*int(a) + int(b)
 	}
 	return 0, 0
+}
+
+// push opens a container inside another.
+func (d *Doc) push(outer frame, t *token, tok uint32, dict bool) frame {
+	d.stack = append(d.stack, outer)
+	t.kind = List
+	if dict {
+		t.kind = Dictionary
+	}
+	return frame{tok: tok, dict: dict}
 }
 
 // pop closes the innermost container and gives the one around it.
