@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -172,6 +173,46 @@ func TestLeechersTrade(t *testing.T) {
 	if !both {
 		t.Error("no two leechers sold to each other")
 	}
+	settleAll(all...)
+	reconcile(t, l, all...)
+}
+
+// TestSeveralProviders: a requester bids to each provider that has what it wants
+// (R5.4), buys from all of them at once at their own prices, and pays each what
+// it got from it, on one channel for each.
+func TestSeveralProviders(t *testing.T) {
+	l := ledgertest.New()
+	files := map[string]int{"a.bin": 4 << 20}
+	dir, torrent := content(t, files, piece)
+	leech := newTrader(t, l, traderConfig{funds: 10 * amount.BTT, cap: perGiB(500)})
+	var seeds []*trader
+	var at []netip.AddrPort
+	for i := range 3 {
+		seed := newTrader(t, l, traderConfig{reserve: perGiB(int64(100 * (i + 1))), session: Config{UploadRate: 1 << 20}})
+		seed.seeds(dir, torrent)
+		seeds, at = append(seeds, seed), append(at, seed.Addr())
+	}
+	g, to := leech.gets(torrent, at...)
+	await(t, g)
+	sameFiles(t, dir, to, files)
+	eventually(t, "the last payment", func() bool {
+		var bytes int64
+		for _, seed := range seeds {
+			_, n, _ := seed.seen(payments.EventEarned)
+			bytes += n
+		}
+		return bytes == torrent.Info.TotalLength
+	})
+	for i, seed := range seeds {
+		_, n, sum := seed.seen(payments.EventEarned)
+		if most := owed(t, perGiB(int64(100*(i+1))), n); sum == 0 || sum > most || sum < most-amount.Amount(n/piece) {
+			t.Errorf("seed %d earned %v for %d bytes", i, sum, n)
+		}
+	}
+	if list := leech.book.Summary(); len(list) != len(seeds) {
+		t.Errorf("%d channels for %d providers", len(list), len(seeds))
+	}
+	all := append(seeds, leech)
 	settleAll(all...)
 	reconcile(t, l, all...)
 }
