@@ -177,6 +177,14 @@ func (w *world) visit(s *Swarm) *stranger { return w.visitAs(s, wire.HaveNone, t
 // it.
 func (w *world) visitAs(s *Swarm, have wire.ID, outgoing bool) *stranger {
 	w.t.Helper()
+	st, _ := w.ledger.Status(context.Background())
+	id := speed.NetworkID(st.Network)
+	return w.visitWith(s, wire.ExtendedHandshake{Speed: wire.SubSpeed, SpeedVersion: speed.Version, SpeedNetwork: id[:], Port: 6881}, have, outgoing)
+}
+
+// visitWith connects a stranger with an extension handshake of its own.
+func (w *world) visitWith(s *Swarm, ext wire.ExtendedHandshake, have wire.ID, outgoing bool) *stranger {
+	w.t.Helper()
 	x, y := net.Pipe()
 	w.nodes++
 	h := wire.Handshake{Reserved: wire.OurReserved(), InfoHash: w.torrent.InfoHash}
@@ -189,9 +197,6 @@ func (w *world) visitAs(s *Swarm, have wire.ID, outgoing bool) *stranger {
 		in.Addr = netip.AddrPortFrom(in.Addr.Addr(), 50_000)
 	}
 	s.Accept(in)
-	st, _ := w.ledger.Status(context.Background())
-	id := speed.NetworkID(st.Network)
-	ext := wire.ExtendedHandshake{Speed: wire.SubSpeed, SpeedVersion: speed.Version, SpeedNetwork: id[:], Port: 6881}
 	out := wire.AppendExtended(nil, wire.SubHandshake, ext.Append(nil))
 	out = wire.AppendEmpty(out, have)
 	p.write(wire.AppendEmpty(out, wire.Interested))

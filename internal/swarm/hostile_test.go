@@ -1,0 +1,136 @@
+package swarm
+
+import (
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/speed"
+	"github.com/bttnet/btt/speed/reserve"
+	"github.com/bttnet/btt/wire"
+)
+
+// TestFloods: a peer that sends any message of the market faster than the
+// protocol allows is disconnected; others are served on, and what it made us
+// read of the disk is bounded.
+func TestFloods(t *testing.T) {
+	for name, message := range map[string]func(i int, asked speed.Reserve) speed.Message{
+		"bids": func(i int, _ speed.Reserve) speed.Message {
+			return speed.Bid{Price: amount.Price(i + 1), Account: [20]byte{1}}
+		},
+		"reserve prices": func(i int, _ speed.Reserve) speed.Message {
+			return speed.Reserve{Price: amount.Price(i), Nonce: [16]byte{byte(i), byte(i >> 8), 1}}
+		},
+		"proofs": func(_ int, r speed.Reserve) speed.Message {
+			return speed.Proof{Piece: r.Piece, Chunk: r.Chunk, Hash: [32]byte{1}}
+		},
+		"accepts": func(int, speed.Reserve) speed.Message { return speed.Accept{Price: 1} },
+		"responses": func(int, speed.Reserve) speed.Message {
+			return speed.BidResponse{Price: 1, Terms: []byte{1}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, 10*testPiece, func(t *testing.T, w *world) {
+				s := w.seed(growing(w), nil)
+				p, honest := w.visit(s), w.visit(s)
+				for i := 0; i < 200 && len(s.Status().Peers) == 2; i++ {
+					p.send(message(i, p.asked()))
+				}
+				if honest.gone() || len(s.Status().Peers) != 1 {
+					t.Errorf("%d peers are left, the honest one gone: %v", len(s.Status().Peers), honest.gone())
+				}
+				honest.send(speed.Bid{Price: btt, Account: [20]byte{2}})
+				if got := s.Status().Peers[0].TheirBid; got != btt {
+					t.Errorf("the honest peer's bid is %v", got)
+				}
+			})
+		})
+	}
+}
+
+// TestResetAbuse: a buyer's friends that have the torrent answer each challenge
+// at once, over new connections too. They lower the price once in a quarantine,
+// not more, and between that it grows.
+func TestResetAbuse(t *testing.T) {
+	bubble(t, 40*testPiece, func(t *testing.T, w *world) {
+		k := growing(w)
+		k.Reserve.Growth = reserve.Growth{Slope: 144 * btt, Step: btt / 10} // 1 BTT/GiB in a quarantine
+		s := w.seed(k, nil)
+		const hours = 3
+		var top amount.Price
+		began := time.Now()
+		for time.Since(began) < hours*time.Hour {
+			friend := w.visit(s)
+			for range 2 { // and the question that follows
+				friend.send(w.proof(friend.asked()))
+				after(31 * time.Second)
+				top = max(top, s.Status().Reserve)
+			}
+			friend.net.Close()
+			synctest.Wait()
+		}
+		st := s.Status()
+		if most := int64(hours*time.Hour/reserve.Quarantine) + 1; st.Proofs == 0 || st.Proofs > most {
+			t.Errorf("%d proofs counted in %d hours, at most %d", st.Proofs, hours, most)
+		}
+		if top < 9*btt/10 {
+			t.Errorf("between proofs the price rose to %v only", top)
+		}
+	})
+}
+
+// TestStrangersBids: who does not take part on our network is heard by nobody:
+// its bid makes it no bidder, and it is served as any plain peer.
+func TestStrangersBids(t *testing.T) {
+	for name, hello := range map[string]wire.ExtendedHandshake{
+		"no extension":      {},
+		"another network":   {Speed: wire.SubSpeed, SpeedVersion: speed.Version, SpeedNetwork: []byte("12345678")},
+		"another version":   {Speed: wire.SubSpeed, SpeedVersion: speed.Version + 1},
+		"no extension bits": {Speed: wire.SubSpeed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, 10*testPiece, func(t *testing.T, w *world) {
+				s := w.seed(growing(w), nil)
+				p := w.visitWith(s, hello, wire.HaveNone, true)
+				p.send(speed.Bid{Price: 100 * btt, Account: [20]byte{1}})
+				c := s.Candidates(nil, false)
+				if len(c) != 1 || c[0].Speed || c[0].Bid != 0 || !c[0].Interested {
+					t.Errorf("candidates %+v", c)
+				}
+				if st := s.Status().Peers; len(st) != 1 || st[0].TheirBid != 0 || st[0].Account != "" {
+					t.Errorf("peers %+v", st)
+				}
+			})
+		})
+	}
+}
+
+// TestSpoofedBid: who bids in the name of another's account and does not pay is
+// barred, not the account where its owner uses it; a second account on one
+// connection ends it.
+func TestSpoofedBid(t *testing.T) {
+	bubble(t, 10*testPiece, func(t *testing.T, w *world) {
+		k := growing(w)
+		s := w.seed(k, nil)
+		victim := ledger.Address{7}
+		for range speed.BanAfter {
+			k.Fail(victim, false, netip.MustParseAddr("203.0.113.9"), time.Now())
+		}
+		if _, banned := k.Standing(victim, netip.MustParseAddr("203.0.113.9"), time.Now()); !banned {
+			t.Error("the spoofer is not banned")
+		}
+		p := w.visit(s)
+		p.send(speed.Bid{Price: btt, Account: victim})
+		if p.gone() || s.Status().Peers[0].TheirBid != btt {
+			t.Error("the account's owner pays for the spoofer")
+		}
+		after(time.Minute)
+		p.send(speed.Bid{Price: 2 * btt, Account: [20]byte{8}})
+		if !p.gone() {
+			t.Error("one connection speaks for two accounts")
+		}
+	})
+}
