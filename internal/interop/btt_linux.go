@@ -152,3 +152,18 @@ func isEvent(name string) func(string) bool {
 		return strings.HasPrefix(line, "{") && json.Unmarshal([]byte(line), &e) == nil && e.Event == name
 	}
 }
+
+// Last returns the fields of the newest printed event of that name, nil if
+// there is none yet.
+func (b *BTT) Last(name string) map[string]any {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	is := isEvent(name)
+	for i := len(b.lines) - 1; i >= 0; i-- {
+		var fields map[string]any
+		if is(b.lines[i]) && json.Unmarshal([]byte(b.lines[i]), &fields) == nil {
+			return fields
+		}
+	}
+	return nil
+}

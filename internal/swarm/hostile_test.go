@@ -1,12 +1,14 @@
 package swarm
 
 import (
+	"bytes"
 	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/speed"
 	"github.com/bttnet/btt/speed/reserve"
@@ -133,4 +135,32 @@ func TestSpoofedBid(t *testing.T) {
 			t.Error("one connection speaks for two accounts")
 		}
 	})
+}
+
+// TestPlainWire: with BTT switched off, for the node or the torrent, nothing on
+// the wire tells of it, whatever the peer says (R1.9, R9.1, R15.3).
+func TestPlainWire(t *testing.T) {
+	for name, on := range map[string]bool{"off": false, "on": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, 10*testPiece, func(t *testing.T, w *world) {
+				var k *market.Node
+				if on {
+					k = growing(w)
+				}
+				s := w.seed(k, nil)
+				p := w.visit(s)
+				p.send(speed.Bid{Price: btt, Account: [20]byte{1}})
+				after(2 * time.Minute)
+				if got := bytes.Contains(p.hello, []byte("btt_speed")); got != on || (p.speeds > 0) != on {
+					t.Errorf("handshake %q, then %d messages", p.hello, p.speeds)
+				}
+				if !on && bytes.Contains(p.hello, []byte("network")) {
+					t.Errorf("handshake %q", p.hello)
+				}
+				if p.gone() {
+					t.Error("a peer is sent away for its bid")
+				}
+			})
+		})
+	}
 }

@@ -166,6 +166,8 @@ type stranger struct {
 	reserves []speed.Reserve
 	proofs   []speed.Proof
 	bids     []speed.Bid
+	hello    []byte // the extension handshake
+	speeds   int    // messages of the extension
 	pieces   int
 	ended    error
 }
@@ -239,7 +241,10 @@ func (p *stranger) take(body []byte) {
 	switch {
 	case wire.ID(body[0]) == wire.Piece:
 		p.pieces++
+	case wire.ID(body[0]) == wire.Extended && body[1] == wire.SubHandshake:
+		p.hello = body[2:]
 	case wire.ID(body[0]) == wire.Extended && body[1] == wire.SubSpeed:
+		p.speeds++
 		m, err := p.session.Step(body[2:], time.Now())
 		if err != nil {
 			p.ended = err
