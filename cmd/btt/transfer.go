@@ -22,6 +22,7 @@ import (
 	"github.com/bttnet/btt/internal/swarm"
 	"github.com/bttnet/btt/internal/terminal"
 	"github.com/bttnet/btt/metainfo"
+	"github.com/bttnet/btt/speed/auction"
 )
 
 // transfer are the flags that get and seed share.
@@ -36,6 +37,8 @@ type transfer struct {
 	growth    string
 	resCap    string
 	noBids    bool
+	strategy  string
+	paidOnly  bool
 	whenPaid  bool
 	watch     time.Duration
 	stay      time.Duration
@@ -73,6 +76,8 @@ func (t *transfer) register(f *pflag.FlagSet) {
 	f.BoolVar(&t.whenPaid, "when-paid", false, "with --speed: once complete, seed only while somebody bids the reserve price; trackers are asked for bids")
 	f.DurationVar(&t.watch, "watch-every", market.DefaultWatchEvery, "with --when-paid: time between two questions to the trackers")
 	f.DurationVar(&t.stay, "stay", market.DefaultStay, "with --when-paid: how long to go on without a bid that pays")
+	f.StringVar(&t.strategy, "strategy", "paper", "with --speed: who buys slots: paper (the highest bids), or weighted (bids and what a peer gives us)")
+	f.BoolVar(&t.paidOnly, "paid-only", false, "with --speed: serve nobody for nothing while seeding")
 	f.BoolVar(&t.noBids, "no-tracker-bids", false, "with --speed: tell trackers no bids and ask for none")
 	f.StringVar(&t.spendRate, "spend-rate", "", "how much of the balance bids may go up to, from 0.0 (no bids) to 1.0 (the default)")
 	f.StringVar(&t.priceCap, "price-cap", "", "highest price ever bid, such as \"50 BTT/GiB\"")
@@ -95,7 +100,17 @@ func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 		return cfg, usage("--slots 0 would serve nobody: give a number, or -1 for no limit")
 	}
 	cfg.Choker = choker.Default(t.slots)
-	cfg.Choker.Optimistic = t.optim
+	cfg.Choker.Optimistic, cfg.Choker.PaidOnly = t.optim, t.paidOnly
+	switch t.strategy {
+	case "", "paper":
+	case "weighted":
+		cfg.Choker.Strategy = auction.Weighted{}
+	default:
+		return cfg, usage("--strategy %q is neither paper nor weighted", t.strategy)
+	}
+	if t.paidOnly && !t.speed {
+		return cfg, usage("--paid-only needs --speed: nobody pays without it")
+	}
 	var err error
 	if cfg.Encryption, err = mse.ParsePolicy(t.encrypt); err != nil {
 		return cfg, usage("--encryption: %v", err)

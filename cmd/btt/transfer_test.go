@@ -3,9 +3,11 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/speed/auction"
 )
 
 func TestReserveFlags(t *testing.T) {
@@ -18,6 +20,7 @@ func TestReserveFlags(t *testing.T) {
 	}{
 		{name: "nothing"},
 		{name: "fixed", reserve: "2 BTT/GiB", want: btt.SpeedConfig{Reserve: 2 * one}},
+		{name: "none", reserve: "0 BTT/GiB", want: btt.SpeedConfig{NoReserve: true}},
 		{name: "a day", growth: "1 BTT/GiB/day", want: btt.SpeedConfig{ReserveGrowth: one}},
 		{name: "a day is meant", growth: "1 BTT/GiB", cap: "10 BTT/GiB", want: btt.SpeedConfig{ReserveGrowth: one, ReserveCap: 10 * one}},
 		{name: "an hour", growth: "0.5 BTT/GiB/hour", want: btt.SpeedConfig{ReserveGrowth: 12 * one}},
@@ -41,6 +44,45 @@ func TestReserveFlags(t *testing.T) {
 				t.Errorf("got error %v", err)
 			}
 		})
+	}
+}
+
+// TestSellerFlags: the strategy of the auction and who is served for nothing
+// reach the node's configuration (R10.10, A18, A21).
+func TestSellerFlags(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		f    transfer
+		want auction.Strategy
+		err  string
+	}{
+		{name: "default", f: transfer{}, want: auction.Paper{}},
+		{name: "paper", f: transfer{strategy: "paper"}, want: auction.Paper{}},
+		{name: "weighted", f: transfer{strategy: "weighted"}, want: auction.Weighted{}},
+		{name: "unknown", f: transfer{strategy: "luck"}, err: "neither paper nor weighted"},
+		{name: "paid only, but nobody can pay", f: transfer{paidOnly: true}, err: "--paid-only needs --speed"},
+		{name: "rests, but nobody can pay", f: transfer{whenPaid: true}, err: "--when-paid needs --speed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.f.slots, tt.f.stateless, tt.f.encrypt = 8, true, "off"
+			cfg, err := tt.f.config(t.Context(), &global{home: t.TempDir()})
+			switch {
+			case tt.err == "" && (err != nil || cfg.Choker.Strategy != tt.want || cfg.Choker.PaidOnly):
+				t.Errorf("got %+v, %v", cfg.Choker, err)
+			case tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)):
+				t.Errorf("got error %v", err)
+			}
+		})
+	}
+	var c btt.SpeedConfig
+	for _, f := range []transfer{{whenPaid: true}, {whenPaid: true, watch: time.Second}, {whenPaid: true, stay: time.Second}} {
+		if err := f.reserves(&c); err == nil {
+			t.Errorf("%+v is accepted", f)
+		}
+	}
+	f := transfer{whenPaid: true, watch: time.Minute, stay: time.Hour}
+	if err := f.reserves(&c); err != nil || *c.Demand != (btt.Demand{Every: time.Minute, Stay: time.Hour}) {
+		t.Errorf("got %+v, %v", c.Demand, err)
 	}
 }
 
