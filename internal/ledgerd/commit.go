@@ -302,11 +302,16 @@ func (s *Server) reply(out *sealed) {
 		r.reply <- reply{receipt, err}
 	}
 	for i, r := range out.refused {
-		receipt, ok, err := s.db.Receipt(r.id)
-		if !ok && err == nil {
+		row, ok, err := s.db.Row(r.id)
+		// "Known" was parked when it came, whatever happened to it since.
+		if ok && err == nil && (row.State != ledger.Displaced || out.why[i].Code == ledger.CodeKnown) {
+			r.reply <- reply{receipt: row.Receipt(r.id)}
+			continue
+		}
+		if err == nil {
 			err = s.explain(r.tx, out.why[i])
 		}
-		r.reply <- reply{receipt, err}
+		r.reply <- reply{err: err}
 	}
 	answer(out.waiting, nil)
 }
