@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -23,10 +24,14 @@ type aria2 struct {
 
 func startAria2(ctx context.Context, c Config) (Peer, error) {
 	args := []string{"aria2c", "--no-conf", "--enable-rpc", "--rpc-listen-port=6800", "--rpc-listen-all=true",
-		"--listen-port=" + strconv.Itoa(peerPort), "--enable-dht=false", "--enable-dht6=false", "--bt-enable-lpd=false",
+		"--listen-port=" + strconv.Itoa(peerPort), "--enable-dht=" + strconv.FormatBool(c.DHT.IsValid()), "--enable-dht6=false", "--bt-enable-lpd=false",
 		"--disable-ipv6", "--file-allocation=none", "--seed-ratio=0.0", "--check-integrity=true",
 		"--bt-request-peer-speed-limit=100M", "--quiet=true", "--bt-detach-seed-only=true", "--follow-torrent=mem",
 		"--enable-peer-exchange=" + strconv.FormatBool(c.PEX), "--max-overall-upload-limit=" + strconv.Itoa(c.LimitUp)}
+	if c.DHT.IsValid() {
+		args = append(args, "--dht-listen-port="+strconv.Itoa(peerPort), "--dht-entry-point="+c.DHT.String(),
+			"--dht-file-path="+filepath.Join(c.Dir, "dht.dat"))
+	}
 	if c.Encrypt {
 		args = append(args, "--bt-require-crypto=true", "--bt-min-crypto-level=arc4")
 	}

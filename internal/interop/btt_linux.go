@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -76,6 +77,11 @@ func (b *BTT) common() []string {
 		home = filepath.Join(b.config.Dir, "home")
 	}
 	args := append([]string{"--listen", b.Addr().String(), "--home", home}, b.args...)
+	if b.config.DHT.IsValid() {
+		args = append(args, "--dht-bootstrap", b.config.DHT.String())
+	} else if !slices.Contains(b.args, "--dht-bootstrap") {
+		args = append(args, "--no-dht")
+	}
 	if b.config.LimitUp > 0 {
 		args = append(args, "--limit-up", fmt.Sprintf("%dKiB", b.config.LimitUp/1024))
 	}

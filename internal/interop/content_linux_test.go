@@ -51,6 +51,17 @@ func (b *bench) share(content Content, trackers ...string) shared {
 	return s
 }
 
+// shareAs does so in a folder of its own, so that one test may share the same
+// names more than once with other bytes.
+func (b *bench) shareAs(label string, content Content) shared {
+	b.Helper()
+	dir := b.folder("source-" + label)
+	b.check(WriteContent(dir, content, b.T.Name()+label))
+	t, err := MakeTorrent(filepath.Join(dir, "album"), filepath.Join(b.dir, label+".torrent"))
+	b.check(err)
+	return shared{Torrent: t, dir: dir}
+}
+
 // shareTracked does the same over an own opentracker. announce picks its URL.
 func (b *bench) shareTracked(content Content, announce func(*Tracker) string) shared {
 	b.Helper()

@@ -51,8 +51,12 @@ func startLibtorrent(ctx context.Context, c Config) (Peer, error) {
 	if c.PEX {
 		pex = "pex"
 	}
+	entry := "nodht"
+	if c.DHT.IsValid() {
+		entry = c.DHT.String()
+	}
 	p, err := startProcess(c.Host, "libtorrent", c.Dir, systemPython, script, c.Host.Addr.String(),
-		strconv.Itoa(peerPort), "9000", crypto, pex, strconv.Itoa(c.LimitUp))
+		strconv.Itoa(peerPort), "9000", crypto, pex, strconv.Itoa(c.LimitUp), entry)
 	if err != nil {
 		return nil, err
 	}

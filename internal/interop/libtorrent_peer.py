@@ -1,4 +1,4 @@
-"""A bare libtorrent client: libtorrent_peer.py IP PORT CONTROLPORT plain|encrypted pex|nopex LIMIT_UP
+"""A bare libtorrent client: libtorrent_peer.py IP PORT CONTROLPORT plain|encrypted pex|nopex LIMIT_UP IP:PORT|nodht
 
 One line of tab-separated words for each connection to CONTROLPORT, one line back:
 add SOURCE DIR (a .torrent file or a magnet link) | peer IP PORT | done | ping
@@ -10,10 +10,12 @@ import libtorrent as lt
 
 ip, port, control = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 encrypted, pex, limit_up = sys.argv[4] == "encrypted", sys.argv[5] == "pex", int(sys.argv[6])
+entry = sys.argv[7]
 policy = 0 if encrypted else 2  # forced or disabled
 ses = lt.session({
     "listen_interfaces": "%s:%d" % (ip, port), "outgoing_interfaces": ip,
-    "enable_dht": False, "enable_lsd": False, "enable_upnp": False, "enable_natpmp": False,
+    "enable_dht": entry != "nodht", "dht_bootstrap_nodes": "" if entry == "nodht" else entry,
+    "dht_restrict_routing_ips": False, "dht_restrict_search_ips": False, "enable_lsd": False, "enable_upnp": False, "enable_natpmp": False,
     "enable_incoming_utp": False, "enable_outgoing_utp": False,
     "in_enc_policy": policy, "out_enc_policy": policy, "allowed_enc_level": 2 if encrypted else 3,
     "ssrf_mitigation": False, "allow_multiple_connections_per_ip": True,
@@ -29,7 +31,9 @@ def add(source, folder):
         p = lt.add_torrent_params()
         p.ti = lt.torrent_info(source)
     p.save_path = folder
-    p.flags |= flags.disable_dht | flags.disable_lsd
+    p.flags |= flags.disable_lsd
+    if entry == "nodht":
+        p.flags |= flags.disable_dht
     if not pex:
         p.flags |= flags.disable_pex
     p.flags &= ~(flags.auto_managed | flags.paused)

@@ -160,6 +160,16 @@ func (b *bench) btt(args ...string) *BTT {
 	return p
 }
 
+// bttWith is btt with another configuration.
+func (b *bench) bttWith(change func(*Config), args ...string) *BTT {
+	b.Helper()
+	c := b.config("btt")
+	change(&c)
+	p := NewBTT(c, args...)
+	b.stopAtEnd(p)
+	return p
+}
+
 // startBTT runs another command of btt until the end of the test.
 func (b *bench) startBTT(c Config, args ...string) *BTT {
 	b.Helper()

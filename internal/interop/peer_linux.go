@@ -45,6 +45,8 @@ type Config struct {
 	Encrypt bool   // require message stream encryption (MSE); else plain TCP
 	PEX     bool   // exchange peers (BEP 11)
 	LimitUp int    // bytes a second, 0 = no limit
+	// DHT is the node to join the DHT by; invalid = no DHT.
+	DHT netip.AddrPort
 }
 
 // Driver starts one kind of client.

@@ -22,7 +22,8 @@ type qbittorrent struct {
 }
 
 // qbittorrentSettings is formatted with the host's address twice, the peer
-// port, PEX, encryption (1 = required, 2 = off) and the upload limit in KiB/s.
+// port, PEX, encryption (1 = required, 2 = off), the upload limit in KiB/s
+// and DHT. Debian's version cannot be told a node: a .torrent has to name one.
 const qbittorrentSettings = `[LegalNotice]
 Accepted=true
 [Network]
@@ -39,7 +40,7 @@ Connection\ResolvePeerCountries=false
 [BitTorrent]
 Session\InterfaceAddress=%[1]s
 Session\Port=%[2]d
-Session\DHTEnabled=false
+Session\DHTEnabled=%[6]t
 Session\LSDEnabled=false
 Session\PeXEnabled=%[3]t
 Session\Encryption=%[4]d
@@ -59,7 +60,7 @@ func startQBittorrent(ctx context.Context, c Config) (Peer, error) {
 	if c.Encrypt {
 		encryption = 1
 	}
-	settings := fmt.Sprintf(qbittorrentSettings, c.Host.Addr, peerPort, c.PEX, encryption, c.LimitUp/1024)
+	settings := fmt.Sprintf(qbittorrentSettings, c.Host.Addr, peerPort, c.PEX, encryption, c.LimitUp/1024, c.DHT.IsValid())
 	folder := filepath.Join(c.Dir, "qBittorrent", "config")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return nil, fmt.Errorf("make folder of qbittorrent: %w", err)

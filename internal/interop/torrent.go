@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"net/netip"
 	"net/url"
 	"os"
 	"os/exec"
@@ -147,4 +148,18 @@ func valueEnd(b []byte, i int) int {
 		return end
 	}
 	return -1
+}
+
+// NameNode adds a node of the DHT to a .torrent without trackers (BEP 5).
+func NameNode(file string, node netip.AddrPort) error {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("read torrent: %w", err)
+	}
+	if len(b) == 0 || b[len(b)-1] != 'e' {
+		return fmt.Errorf("read torrent %s: not a dictionary", file)
+	}
+	ip := node.Addr().String()
+	b = fmt.Appendf(b[:len(b)-1], "5:nodesll%d:%si%deeee", len(ip), ip, node.Port())
+	return os.WriteFile(file, b, 0o644)
 }

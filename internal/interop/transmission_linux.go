@@ -23,7 +23,7 @@ type transmission struct {
 
 func startTransmission(ctx context.Context, c Config) (Peer, error) {
 	settings := map[string]any{
-		"bind-address-ipv4": c.Host.Addr.String(), "peer-port": peerPort, "dht-enabled": false, "lpd-enabled": false,
+		"bind-address-ipv4": c.Host.Addr.String(), "peer-port": peerPort, "dht-enabled": c.DHT.IsValid(), "lpd-enabled": false,
 		"pex-enabled": c.PEX, "utp-enabled": false, "encryption": 0, "port-forwarding-enabled": false,
 		"rpc-enabled": true, "rpc-bind-address": c.Host.Addr.String(), "rpc-port": 9091,
 		"rpc-authentication-required": false, "rpc-whitelist-enabled": false, "rpc-host-whitelist-enabled": false,
@@ -39,6 +39,12 @@ func startTransmission(ctx context.Context, c Config) (Peer, error) {
 	}
 	if err := os.WriteFile(filepath.Join(c.Dir, "settings.json"), mustJSON(settings), 0o644); err != nil {
 		return nil, fmt.Errorf("write settings of transmission: %w", err)
+	}
+	if c.DHT.IsValid() {
+		entry := fmt.Sprintf("%s %d\n", c.DHT.Addr(), c.DHT.Port())
+		if err := os.WriteFile(filepath.Join(c.Dir, "dht.bootstrap"), []byte(entry), 0o644); err != nil {
+			return nil, fmt.Errorf("write DHT entry of transmission: %w", err)
+		}
 	}
 	p, err := startProcess(c.Host, "transmission", c.Dir, "transmission-daemon", "-f", "-g", c.Dir, "--log-error")
 	if err != nil {

@@ -24,6 +24,9 @@ const (
 	// maxEvents is the number of undelivered events at which the reader waits
 	// for the owner.
 	maxEvents = 4096
+	// maxEventData is the number of bytes that undelivered events may carry
+	// before the reader waits.
+	maxEventData = 1 << 20
 	// maxStale is the number of requests that we gave up and for which a block
 	// may still arrive.
 	maxStale = 2048
@@ -96,6 +99,7 @@ type Conn struct {
 	total    int64
 
 	events   []Event
+	carried  int // bytes of Data in events
 	signaled bool
 
 	// What we ask of the peer.
@@ -229,7 +233,7 @@ func (c *Conn) Events(dst []Event) []Event {
 	defer c.mu.Unlock()
 	got := c.events
 	clear(dst[:cap(dst)])
-	c.events, c.signaled = dst[:0], false
+	c.events, c.carried, c.signaled = dst[:0], 0, false
 	c.room.Signal()
 	return got
 }

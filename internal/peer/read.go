@@ -114,7 +114,7 @@ func (c *Conn) batch(buf []byte, r, w int) (int, error) {
 func (c *Conn) backpressure() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.events) > maxEvents && !c.closed {
+	for (len(c.events) > maxEvents || c.carried > maxEventData) && !c.closed {
 		c.room.Wait()
 	}
 }
@@ -149,11 +149,13 @@ func (c *Conn) handle(m *wire.Message) error {
 		c.events = append(c.events, Event{Kind: HaveNone})
 	case wire.Bitfield:
 		c.events = append(c.events, Event{Kind: Bitfield, Data: slices.Clone(m.Payload)})
+		c.carried += len(m.Payload)
 	case wire.Extended:
 		if c.fence != nil && c.fence(m.Sub, m.Payload) {
 			c.fence = nil
 		}
 		c.events = append(c.events, Event{Kind: Extended, Sub: m.Sub, Data: slices.Clone(m.Payload)})
+		c.carried += len(m.Payload)
 	case wire.HashRequest, wire.Hashes, wire.HashReject:
 		return c.hashMessage(m)
 	case wire.Port:

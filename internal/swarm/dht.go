@@ -36,6 +36,7 @@ func (s *Swarm) startDHT() {
 	if !s.usesDHT() {
 		return
 	}
+	s.addNodes()
 	for _, hash := range s.Hashes() { // a hybrid is in two swarms
 		if s.searches[hash] != nil {
 			continue
@@ -49,6 +50,19 @@ func (s *Swarm) startDHT() {
 			default:
 			}
 		}})
+	}
+}
+
+// addNodes tells the DHT of the nodes that the torrent names (BEP 5), which are
+// there for torrents without trackers. Host names are not looked up.
+func (s *Swarm) addNodes() {
+	if s.cfg.Torrent == nil {
+		return
+	}
+	for _, n := range s.cfg.Torrent.Nodes {
+		if ip, err := netip.ParseAddr(n.Host); err == nil {
+			s.cfg.DHT.AddNode(netip.AddrPortFrom(ip.Unmap(), n.Port))
+		}
 	}
 }
 

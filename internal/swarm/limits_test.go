@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -193,5 +194,72 @@ func TestLost(t *testing.T) {
 		if !finish(s, w.source(s, 61, blocks(nil, serveIt))) {
 			t.Error("the lost piece is not fetched again")
 		}
+	})
+}
+
+// TestMetadataFlood: a peer gets the metadata a few times and no more, which a
+// choke would not stop, and is left when it goes on asking.
+func TestMetadataFlood(t *testing.T) {
+	bubble(t, testPiece, func(t *testing.T, w *world) {
+		s := w.seed(nil, nil)
+		v := w.knockFrom(s, w.address(30), other(1))
+		h := wire.ExtendedHandshake{Metadata: 6}
+		v.write(wire.AppendExtended(nil, wire.SubHandshake, h.Append(nil)))
+		ask := wire.AppendExtended(nil, wire.SubMetadata, (&wire.MetadataMessage{Kind: wire.MetadataRequest}).Append(nil))
+		for range maxMetadataRefused / 64 {
+			v.write(slices.Repeat(ask, 64))
+		}
+		sent, rejected := 0, 0
+		for _, raw := range v.extended(6) {
+			if m, err := wire.ParseMetadataMessage(raw); err == nil && m.Kind == wire.MetadataData {
+				sent += len(m.Data)
+			} else {
+				rejected++
+			}
+		}
+		most := (metadataCopies+1)*len(w.torrent.Info.Raw) + maxMetadataAsked*wire.MetadataPiece
+		if sent == 0 || sent > most || rejected == 0 || v.gone() {
+			t.Errorf("%d bytes of metadata sent, %d requests rejected, gone %v", sent, rejected, v.gone())
+		}
+		if v.write(slices.Repeat(ask, 65)); !v.gone() {
+			t.Error("the flood goes on")
+		}
+	})
+}
+
+// TestMessageFlood: what a peer can make us hold with messages that are not
+// handled yet is bounded, and honest peers are served meanwhile.
+func TestMessageFlood(t *testing.T) {
+	bubble(t, testPiece, func(t *testing.T, w *world) {
+		s := w.node(nil, t.TempDir(), nil)
+		floods := [][]byte{
+			wire.AppendExtended(nil, 77, make([]byte, 200<<10)),                        // nobody's message
+			slices.Repeat(wire.AppendIndex(nil, wire.Have, 0), 20_000),                 // the same piece again
+			slices.Repeat(wire.AppendEmpty(wire.AppendEmpty(nil, 0), 1), 20_000),       // choke, unchoke
+			slices.Repeat(wire.AppendEmpty(wire.AppendEmpty(nil, 2), 3), 20_000),       // interested, not interested
+			slices.Repeat(wire.AppendExtended(nil, wire.SubPEX, []byte("de")), 20_000), // peer exchange of nothing
+			slices.Repeat(wire.AppendBlock(nil, wire.Cancel, 0, 0, 16<<10), 20_000),    // of nothing
+			slices.Repeat(wire.AppendBlock(nil, wire.Reject, 0, 0, 16<<10), 20_000),    // of nothing
+			slices.Repeat(wire.AppendBlock(nil, wire.Request, 0, 0, 16<<10), 20_000),   // while choked
+			slices.Repeat(wire.AppendPort(nil, 9), 20_000),
+		}
+		for i, f := range floods {
+			v := w.knockFrom(s, w.address(100+i), other(100+i))
+			go func() { // ends when the swarm closes the connection
+				for range 20 {
+					if _, err := v.net.Write(f); err != nil {
+						return
+					}
+				}
+			}()
+		}
+		if !finish(s, w.source(s, 61, blocks(nil, serveIt))) {
+			t.Error("an honest peer's data does not arrive")
+		}
+		_ = s.do(func() {
+			if len(s.known) > maxKnown || len(s.peers) > MaxPeers {
+				t.Errorf("%d addresses, %d peers", len(s.known), len(s.peers))
+			}
+		})
 	})
 }

@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -30,6 +31,11 @@ const (
 	// maxMetadataAsked is the number of metadata pieces asked of one peer at
 	// once.
 	maxMetadataAsked = 8
+	// metadataCopies is how often one peer gets the metadata, which no choke
+	// holds back; maxMetadataRefused the number of its requests that ends the
+	// connection: four copies of the largest.
+	metadataCopies     = 2
+	maxMetadataRefused = 4 * wire.MaxMetadata / wire.MetadataPiece
 	// maxMetadataSizes is the number of sizes fetched side by side; memory is
 	// taken only for what came.
 	maxMetadataSizes = 4
@@ -119,12 +125,18 @@ func (s *Swarm) serveMetadata(m *member, piece int) {
 	if m.ext.Metadata == 0 {
 		return
 	}
-	if s.torrent == nil || piece*wire.MetadataPiece >= len(s.torrent.Info.Raw) {
+	if m.metaAsked++; m.metaAsked > maxMetadataRefused {
+		s.kick(m, fmt.Errorf("%w: asked for %d metadata pieces", peer.ErrHostile, m.metaAsked))
+		return
+	}
+	if s.torrent == nil || piece*wire.MetadataPiece >= len(s.torrent.Info.Raw) ||
+		m.metaSent > metadataCopies*len(s.torrent.Info.Raw)+maxMetadataAsked*wire.MetadataPiece {
 		s.sendMetadata(m, &wire.MetadataMessage{Kind: wire.MetadataReject, Piece: piece})
 		return
 	}
 	raw := s.torrent.Info.Raw
 	begin := piece * wire.MetadataPiece
+	m.metaSent += min(len(raw)-begin, wire.MetadataPiece)
 	s.sendMetadata(m, &wire.MetadataMessage{Kind: wire.MetadataData, Piece: piece, Size: len(raw),
 		Data: raw[begin:min(len(raw), begin+wire.MetadataPiece)]})
 }

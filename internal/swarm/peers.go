@@ -36,6 +36,8 @@ type member struct {
 	encrypted bool
 	kicked    bool // we ended the connection; its last event is on the way
 	pex       pexLink
+	metaAsked int        // metadata pieces it asked for
+	metaSent  int        // bytes of them that it got
 	told      netip.Addr // what it says our address is
 	dhtPort   uint16     // of the peer's DHT node
 
