@@ -22,6 +22,7 @@ import (
 	"github.com/bttnet/btt/internal/receipts"
 	"github.com/bttnet/btt/internal/session"
 	"github.com/bttnet/btt/speed/autobid"
+	"github.com/bttnet/btt/tracker"
 )
 
 // ErrNoHome says that a wallet was asked for without a place to keep it.
@@ -188,6 +189,16 @@ func (n *Node) updateBalance(ctx context.Context) {
 
 // Addr returns where peers reach the node.
 func (n *Node) Addr() netip.AddrPort { return n.session.Addr() }
+
+// TrackerCounts are a torrent's counts at a tracker; -1 = not told.
+type TrackerCounts = tracker.Swarm
+
+// Scrape asks a tracker, over HTTP or UDP, how many seeds, others and downloads
+// torrents have, by their info hashes (BEP 48). At most 200 torrents at once
+// over HTTP, 70 over UDP.
+func (n *Node) Scrape(ctx context.Context, url string, infoHashes ...[20]byte) ([]TrackerCounts, error) {
+	return n.session.Scrape(ctx, url, infoHashes...)
+}
 
 // DHT returns a snapshot of the node's part in the DHT; ok is false if it has
 // none.

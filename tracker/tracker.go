@@ -117,6 +117,28 @@ type Response struct {
 	BidInterval                      time.Duration
 }
 
+// Join adds the peers of another answer of the same tracker, such as that over
+// the other address family, without doubles and at most MaxPeers in all.
+func (r *Response) Join(o *Response) {
+	seen := make(map[netip.AddrPort]bool, len(r.Peers))
+	for _, p := range r.Peers {
+		seen[p.Addr] = true
+	}
+	for _, p := range o.Peers {
+		if len(r.Peers) < MaxPeers && !seen[p.Addr] {
+			seen[p.Addr] = true
+			r.Peers = append(r.Peers, p)
+		}
+	}
+	r.Interval, r.MinInterval = max(r.Interval, o.Interval), max(r.MinInterval, o.MinInterval)
+	if r.TrackerID == "" {
+		r.TrackerID = o.TrackerID
+	}
+	if !r.ExternalIP.IsValid() {
+		r.ExternalIP = o.ExternalIP
+	}
+}
+
 // AddrPorts returns the peers' addresses.
 func (r *Response) AddrPorts() []netip.AddrPort {
 	out := make([]netip.AddrPort, len(r.Peers))

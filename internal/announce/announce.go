@@ -17,6 +17,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -89,6 +90,9 @@ type Result struct {
 type Announcer struct {
 	config Config
 	http   *http.Client
+	http4  *http.Client // for each family alone
+	http6  *http.Client
+	lookUp func(ctx context.Context, network, host string) ([]netip.Addr, error)
 	udp    *udpClient
 	slots  chan struct{}
 	memory memory
@@ -126,7 +130,8 @@ func New(c Config) (*Announcer, error) {
 		a.cancel()
 		return nil, err
 	}
-	a.udp, a.http = udp, newHTTPClient(c)
+	a.udp, a.http, a.http4, a.http6 = udp, newHTTPClient(c, ""), newHTTPClient(c, "4"), newHTTPClient(c, "6")
+	a.lookUp = net.DefaultResolver.LookupNetIP
 	return a, nil
 }
 
@@ -134,7 +139,9 @@ func New(c Config) (*Announcer, error) {
 func (a *Announcer) Close() error {
 	a.cancel()
 	a.torns.Wait()
-	a.http.CloseIdleConnections()
+	for _, c := range []*http.Client{a.http, a.http4, a.http6} {
+		c.CloseIdleConnections()
+	}
 	return a.udp.close()
 }
 

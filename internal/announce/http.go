@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/bttnet/btt/tracker"
@@ -19,22 +20,21 @@ var ErrRedirect = errors.New("tracker redirects too often or into a private netw
 
 // newHTTPClient has no cookie jar, few idle connections (announces are half an
 // hour apart) and bounded everything.
-func newHTTPClient(c Config) *http.Client {
-	proxy := c.Proxy
-	if proxy == nil {
-		proxy = http.ProxyFromEnvironment
-	}
+//
+// family is "4" or "6" for a client that speaks to addresses of one family, ""
+// for whichever answers first.
+func newHTTPClient(c Config, family string) *http.Client {
+	dialer := &net.Dialer{Timeout: c.HTTPTimeout / 2}
 	return &http.Client{
 		Timeout:       c.HTTPTimeout,
 		CheckRedirect: checkRedirect,
 		Transport: &http.Transport{
 			Proxy: func(r *http.Request) (*url.URL, error) {
-				if isLocal(r.URL.Hostname()) {
-					return nil, nil
-				}
-				return proxy(r)
+				return c.proxyFor(r)
 			},
-			DialContext:            (&net.Dialer{Timeout: c.HTTPTimeout / 2}).DialContext,
+			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				return dialer.DialContext(ctx, network+family, addr)
+			},
 			TLSHandshakeTimeout:    c.HTTPTimeout / 2,
 			ResponseHeaderTimeout:  c.HTTPTimeout,
 			MaxResponseHeaderBytes: maxHeaderBytes,
@@ -44,6 +44,17 @@ func newHTTPClient(c Config) *http.Client {
 			ForceAttemptHTTP2:      true,
 		},
 	}
+}
+
+// proxyFor is the proxy of a request; nil = none.
+func (c *Config) proxyFor(r *http.Request) (*url.URL, error) {
+	switch {
+	case isLocal(r.URL.Hostname()):
+		return nil, nil
+	case c.Proxy != nil:
+		return c.Proxy(r)
+	}
+	return http.ProxyFromEnvironment(r)
 }
 
 // isLocal reports whether a host name is this machine.
@@ -77,12 +88,16 @@ func checkRedirect(r *http.Request, via []*http.Request) error {
 
 // get fetches at most tracker.MaxResponse bytes.
 func (a *Announcer) get(ctx context.Context, url string) ([]byte, error) {
+	return a.getBy(ctx, a.http, url)
+}
+
+func (a *Announcer) getBy(ctx context.Context, client *http.Client, url string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("User-Agent", a.config.UserAgent)
-	resp, err := a.http.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -110,15 +125,91 @@ func (a *Announcer) announceHTTP(ctx context.Context, raw string, r *tracker.Req
 	if err != nil {
 		return nil, err
 	}
-	body, err := a.get(ctx, string(buf))
-	if err != nil {
-		return nil, err
-	}
-	resp, err := tracker.ParseResponse(body)
+	resp, err := a.overFamilies(ctx, raw, string(buf))
 	if err == nil && bids {
 		a.memory.update(raw, func(k *ability) { k.learn(resp.SpeaksBids) })
 	}
 	return resp, err
+}
+
+// clients are those to announce by: one for each family where the tracker and
+// the machine have both, so that it learns both of our addresses (BEP 7).
+func (a *Announcer) clients(ctx context.Context, raw string) []*http.Client {
+	one := []*http.Client{a.http}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, raw, nil)
+	if err != nil || a.udp.conn4 == nil || a.udp.conn6 == nil {
+		return one
+	}
+	if _, err := netip.ParseAddr(req.URL.Hostname()); err == nil {
+		return one
+	}
+	if proxy, err := a.config.proxyFor(req); proxy != nil || err != nil {
+		return one
+	}
+	ips, err := a.lookUp(ctx, "ip", req.URL.Hostname())
+	four := slices.ContainsFunc(ips, func(ip netip.Addr) bool { return ip.Unmap().Is4() })
+	six := slices.ContainsFunc(ips, func(ip netip.Addr) bool { return ip.Unmap().Is6() })
+	if err != nil || !four || !six {
+		return one
+	}
+	return []*http.Client{a.http4, a.http6}
+}
+
+// overFamilies announces over each family and joins the answers. The second
+// one is waited for as long as over UDP.
+func (a *Announcer) overFamilies(ctx context.Context, raw, full string) (*tracker.Response, error) {
+	clients := a.clients(ctx, raw)
+	type answer struct {
+		resp *tracker.Response
+		err  error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the slower family's goroutine
+	answers := make(chan answer, len(clients))
+	for _, c := range clients {
+		go func() {
+			body, err := a.getBy(ctx, c, full)
+			if err != nil {
+				answers <- answer{nil, err}
+				return
+			}
+			resp, err := tracker.ParseResponse(body)
+			answers <- answer{resp, err}
+		}()
+	}
+	var joined *tracker.Response
+	var errs []error
+	var late <-chan time.Time
+	for range clients {
+		select {
+		case got := <-answers:
+			switch {
+			case got.err != nil:
+				errs = append(errs, bare(got.err))
+			case joined == nil:
+				joined, late = got.resp, time.After(a.udp.base/5)
+			default:
+				joined.Join(got.resp)
+			}
+		case <-late:
+			return joined, nil
+		}
+	}
+	if joined != nil {
+		return joined, nil
+	}
+	return nil, moreTelling(errs)
+}
+
+// moreTelling is the tracker's own word if one of the failures is that.
+func moreTelling(errs []error) error {
+	for _, err := range errs {
+		var f *tracker.Failure
+		if errors.As(err, &f) {
+			return err
+		}
+	}
+	return errs[0]
 }
 
 // Scrape asks an HTTP or UDP tracker for counts, at most MaxScrape torrents.

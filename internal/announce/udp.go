@@ -293,7 +293,7 @@ func (a *Announcer) announceUDP(ctx context.Context, t *url.URL, r *tracker.Requ
 				joined = got.resp
 				late = time.After(a.udp.base / 5)
 			default:
-				joined.Peers = append(joined.Peers, got.resp.Peers...)
+				joined.Join(got.resp)
 			}
 		case <-late:
 			return joined, nil

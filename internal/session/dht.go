@@ -1,12 +1,14 @@
 package session
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"strconv"
 
 	"github.com/bttnet/btt/internal/dht"
 	"github.com/bttnet/btt/internal/swarm"
+	"github.com/bttnet/btt/tracker"
 )
 
 // dhtNode shows the session's node to its swarms.
@@ -54,3 +56,9 @@ func (s *Session) closeDHT() {
 
 // DHT returns the session's node of the DHT, nil if it has none.
 func (s *Session) DHT() *dht.Node { return s.dht }
+
+// Scrape asks a tracker, over HTTP or UDP, for the counts of torrents (BEP 48,
+// 15): at most tracker.MaxHTTPScrape and tracker.MaxScrape at once.
+func (s *Session) Scrape(ctx context.Context, url string, hashes ...tracker.InfoHash) ([]tracker.Swarm, error) {
+	return s.announcer.Scrape(ctx, url, hashes)
+}

@@ -164,6 +164,10 @@ func TestGarbageSeller(t *testing.T) {
 	if n, _, _ := x.seen(payments.EventPaid); n != 0 {
 		t.Errorf("%d payments for garbage", n)
 	}
+	crook := ledgertest.Key("crook").Address()
+	if _, banned := x.market.Standing(crook, netip.MustParseAddr("203.0.113.1"), time.Now()); !banned {
+		t.Error("the account that sold garbage is not banned")
+	}
 	g.AddPeers(h.Addr())
 	await(t, g)
 	sameFiles(t, h.dir, to, map[string]int{"a.bin": 0})

@@ -76,6 +76,9 @@ func (s *Swarm) onTracker(r announce.Result) {
 		s.trackers = map[string]TrackerStatus{}
 	}
 	s.trackers[r.Tracker] = TrackerStatus{Name: announce.Name(r.Tracker), Peers: len(r.Peers), Err: r.Err, At: s.now}
+	if r.Response != nil && r.Response.ExternalIP.IsValid() && !s.external.IsValid() {
+		s.external = r.Response.ExternalIP // BEP 24, until peers say
+	}
 	for _, a := range r.Peers {
 		s.learn(a)
 	}
