@@ -64,7 +64,7 @@ func TestSellerFlags(t *testing.T) {
 		{name: "rests, but nobody can pay", f: transfer{whenPaid: true}, err: "--when-paid needs --speed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			tt.f.slots, tt.f.stateless, tt.f.encrypt = 8, true, "off"
+			tt.f.slots, tt.f.stateless, tt.f.encrypt, tt.f.maxPeers, tt.f.maxOne = 8, true, "off", 10, 10
 			cfg, err := tt.f.config(t.Context(), &global{home: t.TempDir()})
 			switch {
 			case tt.err == "" && (err != nil || cfg.Choker.Strategy != tt.want || cfg.Choker.PaidOnly):
