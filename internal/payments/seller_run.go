@@ -9,6 +9,9 @@ func (s *seller) work() {
 	s.settlePays()
 	if s.book.closing.Load() { // also what was still opening at the shutdown
 		for _, c := range s.channels {
+			if c.via == nil || c.via.closed.Load() {
+				c.m.Abandon() // nobody is there to fund it
+			}
 			c.m.Close()
 			s.flush(c, c.via)
 		}
