@@ -4,16 +4,21 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/bttnet/btt/internal/announce"
 	"github.com/bttnet/btt/internal/ipfilter"
 	"github.com/bttnet/btt/internal/swarm"
 	"github.com/bttnet/btt/metainfo"
@@ -120,6 +125,45 @@ func TestMagnetComesBack(t *testing.T) {
 	seed.SetLimits(0, 0)
 	await(t, x) // the peer's address was kept, too
 	sameFiles(t, dir, to, manyFiles)
+}
+
+// TestPeersComeBack goes on with the peers of the last time, which nobody tells
+// it anew.
+func TestPeersComeBack(t *testing.T) {
+	dir, torrent := content(t, map[string]int{"x": 4 << 20}, 64<<10)
+	seed := open(t, Config{UploadRate: 1 << 20})
+	y := add(t, seed, Add{Torrent: torrent, Dir: dir})
+	await(t, y)
+	state, to := t.TempDir(), t.TempDir()
+	s := open(t, Config{StateDir: state, Keep: true})
+	x := add(t, s, Add{Torrent: torrent, Dir: to})
+	x.AddPeers(seed.Addr()) // not with Add: that is kept anyway
+	until(t, "pieces", func() bool { return x.Status().Have > 3 })
+	s.Close()
+	seed.SetLimits(0, 0)
+	_, x = again(t, state)
+	await(t, x)
+}
+
+// TestAnnounce asks a tracker again before its time.
+func TestAnnounce(t *testing.T) {
+	var asked atomic.Int32
+	tracker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		fmt.Fprint(w, "d8:intervali3600e5:peers0:e")
+	}))
+	defer tracker.Close()
+	dir, torrent := content(t, map[string]int{"x": 1000}, 32<<10)
+	s := open(t, Config{Announce: announce.Config{Floor: time.Millisecond}})
+	x := add(t, s, Add{Torrent: torrent, Dir: dir, Trackers: [][]string{{tracker.URL}}})
+	until(t, "the first announce", func() bool { return asked.Load() == 1 && len(x.Status().Trackers) == 1 })
+	if st := x.Status().Trackers[0]; st.Err != nil || st.Name != tracker.URL || st.At.IsZero() {
+		t.Errorf("the tracker is %+v", st)
+	}
+	x.Announce()
+	until(t, "the second", func() bool { return asked.Load() == 2 })
+	must(t, x.Stop())
+	x.Announce()
 }
 
 func TestRemove(t *testing.T) {

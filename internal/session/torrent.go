@@ -184,6 +184,14 @@ func (t *Torrent) AddPeers(addrs ...netip.AddrPort) {
 	}
 }
 
+// Announce asks the trackers for peers as soon as they permit; a torrent that
+// does not run does so when it starts.
+func (t *Torrent) Announce() {
+	if sw := t.running(); sw != nil {
+		sw.Announce()
+	}
+}
+
 // Rebid tells the peers the bids that the market's settings give now (R8.8).
 func (t *Torrent) Rebid() {
 	if sw := t.running(); sw != nil {
@@ -302,6 +310,12 @@ func (t *Torrent) note(st *swarm.Status) {
 	if st.State == swarm.Failed {
 		t.failure = st.Err
 	}
+	for _, p := range st.Peers { // to begin with at the next start, before trackers answer
+		if p.Listen.IsValid() && !slices.Contains(r.Peers, p.Listen) {
+			r.Peers = append(r.Peers, p.Listen)
+		}
+	}
+	r.Peers = r.Peers[max(0, len(r.Peers)-maxRecordPeers):]
 }
 
 // withLayers is a torrent with the piece layers that came since.

@@ -86,6 +86,15 @@ func (s *Swarm) onTracker(r announce.Result) {
 	s.connect()
 }
 
+// Announce asks the trackers for peers as soon as they permit.
+func (s *Swarm) Announce() {
+	s.post(func() {
+		for _, h := range s.announcing() {
+			go h.Now() // ends when the announcer took note
+		}
+	})
+}
+
 func (s *Swarm) stopAnnouncing() {
 	if s.tracker == nil {
 		return

@@ -47,6 +47,7 @@ type TrackerStatus struct {
 // PeerStatus is a snapshot of one connection.
 type PeerStatus struct {
 	Addr       netip.AddrPort
+	Listen     netip.AddrPort // where it takes calls, if known
 	Client     string
 	Seed       bool
 	Down, Up   int64
@@ -87,7 +88,7 @@ func (s *Swarm) status() Status {
 		st.Left, st.Have, st.Availability = s.picker.Left(), s.pieces.Count(), s.picker.Availability()
 	}
 	for _, m := range s.peers {
-		p := PeerStatus{Addr: m.addr, Client: m.ext.Client, Seed: m.seed, Down: m.rateDown, Up: m.rateUp,
+		p := PeerStatus{Addr: m.addr, Listen: m.listen, Client: m.ext.Client, Seed: m.seed, Down: m.rateDown, Up: m.rateUp,
 			Received: m.conn.Received.Load(), Sent: m.conn.Sent.Load(), Unchoked: m.unchoked,
 			Optimistic: m.optimistic, Choked: m.choked, Interested: m.interest, Encrypted: m.encrypted, Since: m.joined}
 		p.tradeStatus(m)

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestExitCodesAreDocumented: README.md and btt help exit-codes tell the same.
+func TestExitCodesAreDocumented(t *testing.T) {
+	b, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, ok := strings.Cut(string(b), "| Code | Meaning |\n|---|---|\n")
+	if !ok {
+		t.Fatal("README.md has no table of exit codes")
+	}
+	table, _, _ = strings.Cut(table, "\n\n")
+	if rows := strings.Count(table, "\n") + 1; rows != len(exitCodes) {
+		t.Errorf("README.md tells %d codes, the program %d", rows, len(exitCodes))
+	}
+	for _, c := range exitCodes {
+		if !strings.Contains("\n"+table, fmt.Sprintf("\n| %d | ", c.code)) {
+			t.Errorf("README.md does not tell code %d", c.code)
+		}
+	}
+}
+
+func TestFraction(t *testing.T) {
+	for text, want := range map[string]uint32{"0": 0, "0.0": 0, "1": 1_000_000, "1.0": 1_000_000, "0.25": 250_000, "0.000001": 1, "1.000000": 1_000_000} {
+		if got, err := fraction(text); err != nil || got != want {
+			t.Errorf("fraction(%q) = %d, %v", text, got, err)
+		}
+	}
+	for _, bad := range []string{"", ".", ".5", "1.000001", "2", "-1", "1e3", "0.0000001", "0,5", "0.-5", "999999999999"} {
+		if got, err := fraction(bad); err == nil {
+			t.Errorf("fraction(%q) = %d", bad, got)
+		}
+	}
+}
+
+func FuzzSelectors(f *testing.F) {
+	f.Add("1,3-5,*.mkv")
+	f.Add("[,-,1-,99999999999999999999")
+	f.Fuzz(func(t *testing.T, text string) {
+		c := choice{files: []string{text}}
+		list, err := c.selectors()
+		for i := range list {
+			p := &list[i]
+			if err == nil && p.pattern == "" && (p.first < 1 || p.last < p.first) {
+				t.Fatalf("%q means files %d to %d", text, p.first, p.last)
+			}
+			p.matches("folder/some file.mkv")
+		}
+	})
+}
