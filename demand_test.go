@@ -152,3 +152,34 @@ func TestSetSpeed(t *testing.T) {
 		t.Error("a plain node enters the market")
 	}
 }
+
+// TestSetReserve: a torrent's own reserve price goes before that of the node,
+// may change while it runs, and the default grows from 0 (R7.3, R7.19, R9.4).
+func TestSetReserve(t *testing.T) {
+	l := ledgertest.New()
+	dir, torrent := film(t, 1<<20)
+	n := open(t, &btt.SpeedConfig{Ledger: l, Reserve: 2 * perGiB}, nil)
+	s := add(t, n, btt.Add{Torrent: torrent, Dir: dir, Reserve: &btt.Reserve{Fixed: 5 * perGiB}})
+	asks := func(want amount.Price) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("a reserve price of %v", want), func() bool {
+			st := s.Status()
+			return st.State == btt.Seeding && st.Reserve == want
+		})
+	}
+	asks(5 * perGiB)
+	if err := s.SetReserve(&btt.Reserve{Fixed: 9 * perGiB}); err != nil {
+		t.Fatal(err)
+	}
+	asks(9 * perGiB)
+	if err := s.SetReserve(nil); err != nil {
+		t.Fatal(err)
+	}
+	asks(2 * perGiB)
+	other := open(t, &btt.SpeedConfig{Ledger: l}, nil)
+	s = add(t, other, btt.Add{Torrent: torrent, Dir: dir})
+	asks(0) // and grows from here
+	p := open(t, &btt.SpeedConfig{Ledger: l, NoReserve: true}, nil)
+	s = add(t, p, btt.Add{Torrent: torrent, Dir: dir})
+	asks(0)
+}

@@ -309,3 +309,25 @@ func TestTorrentBudget(t *testing.T) {
 		}
 	})
 }
+
+// TestBidToEach: a requester bids to each peer that has what it wants, and to no
+// other (R5.4, R5.6).
+func TestBidToEach(t *testing.T) {
+	bubble(t, 10*testPiece, func(t *testing.T, w *world) {
+		s := w.node(rich(w), w.t.TempDir(), nil)
+		providers := []*stranger{w.visitAs(s, wire.HaveAll, true), w.visitAs(s, wire.HaveAll, false), w.visitAs(s, wire.HaveAll, true)}
+		empty := w.visitAs(s, wire.HaveNone, true)
+		after(2 * time.Second)
+		for i, p := range append(providers, empty) {
+			p.mu.Lock()
+			want := 1
+			if p == empty {
+				want = 0
+			}
+			if len(p.bids) != want || want == 1 && p.bids[0].Price != 10*btt {
+				t.Errorf("peer %d was told %v", i, p.bids)
+			}
+			p.mu.Unlock()
+		}
+	})
+}
