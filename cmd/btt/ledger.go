@@ -14,7 +14,8 @@ func newLedger(g *global) *cobra.Command {
 runs it (init, serve), anybody may ask it (status, tx, outpoint, head), and nobody
 has to believe it (audit, check): each block is a leaf of a tree whose head the
 operator signs, so that a history shown to one user and another history shown to
-another prove the fraud.`,
+another prove the fraud. The operator's key is remembered at the first contact;
+who knows it from elsewhere sets BTT_LEDGER_OPERATOR.`,
 	})
 	var dir string
 	cmd.PersistentFlags().StringVar(&dir, "dir", "ledger", "folder of the ledger")

@@ -21,6 +21,10 @@ import (
 // of the system's: for ledgers with a certificate of their own making.
 const ledgerAuthorities = "BTT_LEDGER_CA"
 
+// ledgerOperator is the public key that the operator of the ledger publishes; without
+// it whoever signs at the first contact is taken for the operator.
+const ledgerOperator = "BTT_LEDGER_OPERATOR"
+
 // dialTimeout is how long a command waits for a ledger at its start.
 const dialTimeout = 10 * time.Second
 
@@ -80,13 +84,17 @@ func dialLedger(ctx context.Context, url string) (ledger.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	operator, err := wantedOperator()
+	if err != nil {
+		return nil, err
+	}
 	since := time.Now()
 	warn := func(err error) {
 		if time.Since(since) > dialTimeout { // a command that is over soon says it once, at its end
 			l.say(os.Stderr, err)
 		}
 	}
-	followed, err := heads.Open(start, heads.Config{Dir: filepath.Join(home, "heads"), Ledger: c, Report: warn})
+	followed, err := heads.Open(start, heads.Config{Dir: filepath.Join(home, "heads"), Ledger: c, Operator: operator, Report: warn})
 	if err != nil {
 		return nil, fmt.Errorf("follow ledger %s: %w", url, err)
 	}
@@ -94,6 +102,19 @@ func dialLedger(ctx context.Context, url string) (ledger.Client, error) {
 	l.open = append(l.open, followed)
 	l.mu.Unlock()
 	return followed, nil
+}
+
+// wantedOperator reads BTT_LEDGER_OPERATOR; zero means any.
+func wantedOperator() (ledger.PublicKey, error) {
+	text := os.Getenv(ledgerOperator)
+	if text == "" {
+		return ledger.PublicKey{}, nil
+	}
+	key, err := ledger.ParsePublicKey(text)
+	if err != nil {
+		return key, usage("%s: %v", ledgerOperator, err)
+	}
+	return key, nil
 }
 
 // dialPlain connects without following; it does not reach out yet.

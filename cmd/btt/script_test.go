@@ -165,7 +165,7 @@ func (f *fleet) get(ts *testscript.TestScript, name string) *program {
 func fleetOf(ts *testscript.TestScript) *fleet { return ts.Value(fleetKey{}).(*fleet) }
 
 // passed are the variables that btt gets from a script.
-var passed = []string{"PATH", "HOME", "TMPDIR", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "BTT_LEDGER", "BTT_LEDGER_CA", "BTT_WALLET_PASSWORD", "BTT_BACKUP_PASSWORD", "GOCOVERDIR", "GORACE"}
+var passed = []string{"PATH", "HOME", "TMPDIR", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "BTT_LEDGER", "BTT_LEDGER_CA", "BTT_LEDGER_OPERATOR", "BTT_WALLET_PASSWORD", "BTT_BACKUP_PASSWORD", "GOCOVERDIR", "GORACE"}
 
 func environment(ts *testscript.TestScript) []string {
 	var env []string

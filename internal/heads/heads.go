@@ -43,7 +43,7 @@ const (
 
 var (
 	// ErrOperator means heads signed by another key than the one known.
-	ErrOperator = errors.New("the ledger is signed by another operator than before; if its operator published a new key, remove the file of its heads")
+	ErrOperator = errors.New("the ledger is signed by another operator than the one known; if its operator published a new key, remove the file of its heads")
 	// ErrHidden means a transaction that the ledger accepted and does not prove.
 	ErrHidden = errors.New("the ledger accepted a transaction and does not prove that it holds it")
 	// ErrUnproved means transactions whose proof could not be asked for in time.
