@@ -243,13 +243,18 @@ func VerifySignature(key PublicKey, digest [32]byte, sig Signature) bool {
 	decred.ScalarBaseMultNonConst(&u1, &p1)
 	decred.ScalarMultNonConst(&u2, &point, &p2)
 	decred.AddNonConst(&p1, &p2, &sum)
+	return sig.names(&sum)
+}
+
+// names reports whether (r, v) name the nonce point R.
+func (s *Signature) names(sum *decred.JacobianPoint) bool {
 	if (sum.X.IsZero() && sum.Y.IsZero()) || sum.Z.IsZero() {
 		return false
 	}
 	sum.ToAffine()
 	// x >= n (recovery ids 2, 3) never equals r < n, so those are refused.
 	x := *sum.X.Bytes()
-	return x == [32]byte(sig[:32]) && sum.Y.IsOddBit() == uint32(sig[64])
+	return x == [32]byte(s[:32]) && sum.Y.IsOddBit() == uint32(s[64])
 }
 
 // RecoverKey returns the one key under which sig verifies for digest.
