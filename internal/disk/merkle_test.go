@@ -211,3 +211,38 @@ func TestPadding(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkBlockV2 is BenchmarkBlock for version 2 alone and for a hybrid, with
+// a journal that keeps nothing.
+func BenchmarkBlockV2(b *testing.B) {
+	for name, v1 := range map[string]bool{"v2": false, "hybrid": true} {
+		b.Run(name, func(b *testing.B) {
+			pool := NewPool(PoolConfig{})
+			defer pool.Close()
+			const total, length = 256 << 20, 1 << 20
+			c, piece := uniform(b, pool, total, length)
+			if !v1 {
+				c.Hashes = nil
+			}
+			h := metainfo.HashPiece(piece, total, length)
+			layer := bytes.Repeat(h[:], total/length)
+			root := metainfo.LayerRoot(layer, length)
+			c.Files[0].Root, c.Files[0].Layer = &root, layer
+			c.Journal = silent{}
+			s := mustOpen(b, c)
+			defer s.Close()
+			fill(b, s, piece, 1, total/BlockSize) // pages of the file exist
+			b.SetBytes(BlockSize)
+			b.ReportAllocs()
+			b.ResetTimer()
+			fill(b, s, piece, 1, b.N)
+			for pool.Backlog() > 0 {
+			}
+		})
+	}
+}
+
+type silent struct{}
+
+func (silent) Begin([]uint32) uint64           { return 0 }
+func (silent) End(uint64, []Touched, []uint32) {}

@@ -215,7 +215,7 @@ func (f *Folder) LoadLog(infohash [20]byte, gen uint64) (h *History, next uint64
 	for g := gen; g < gen+maxLogs; g++ {
 		b, err := readAtMost(f.logPath(infohash, g), MaxLog+maxBoot+1024)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue
+			break // a later one would be of no use without it
 		}
 		next = g + 1
 		ok = ok && err == nil && h.read(b, infohash, boot, open)
