@@ -156,6 +156,8 @@ func FuzzNext(f *testing.F) {
 func FuzzExtended(f *testing.F) {
 	h := ExtendedHandshake{Metadata: 1, MetadataSize: 5, Client: "x"}
 	f.Add(h.Append(nil))
+	f.Add([]byte("d1:md6:ut_pexi0ee11:upload_onlyi1ee"))
+	f.Add([]byte{1})
 	f.Add((&MetadataMessage{Kind: MetadataData, Piece: 1, Size: 5, Data: []byte("abcde")}).Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if got, err := ParseExtendedHandshake(b); err == nil {
@@ -163,6 +165,15 @@ func FuzzExtended(f *testing.F) {
 			if err != nil || again.MetadataSize != got.MetadataSize || again.Metadata != got.Metadata {
 				t.Fatalf("%+v became %+v (%v)", got, again, err)
 			}
+		}
+		if on, err := ParseUploadOnly(b); err == nil {
+			if again, err := ParseUploadOnly(AppendUploadOnly(nil, on)); err != nil || again != on {
+				t.Fatalf("upload_only %v became %v (%v)", on, again, err)
+			}
+		}
+		before := ExtendedHandshake{Metadata: 9, PEX: 8, Reqq: 7, Client: "y", SpeedNetwork: []byte{1}}
+		if got, err := before.Update(b); err != nil && got.Metadata != before.Metadata {
+			t.Fatalf("an unreadable handshake changed %+v to %+v", before, got)
 		}
 		if m, err := ParseMetadataMessage(b); err == nil && len(m.Data) > MetadataPiece {
 			t.Fatalf("metadata piece of %d bytes", len(m.Data))

@@ -18,6 +18,11 @@ type metadataFetch struct {
 	size   int
 	pieces []metadataPiece
 	got    int
+	// alone: what several peers sent together was wrong; now one at a time is
+	// asked for all of it, so that the liar is found and nobody else.
+	alone bool
+	only  uint32
+	since time.Time
 }
 
 type metadataPiece struct {
@@ -28,6 +33,8 @@ type metadataPiece struct {
 
 const (
 	metadataRetry = 2 * time.Second
+	// metadataTurn is how long one peer is asked alone.
+	metadataTurn = 20 * time.Second
 	// maxMetadataAsked is the number of metadata pieces asked of one peer at
 	// once.
 	maxMetadataAsked = 8
@@ -74,10 +81,13 @@ func (s *Swarm) fetchMetadata() {
 			continue
 		}
 		f := s.metadataOf(m.ext.MetadataSize)
+		if !s.turn(f, m) {
+			continue
+		}
 		asked := 0
 		for i := range f.pieces {
 			p := &f.pieces[i]
-			if p.data != nil || s.now.Sub(p.asked) < metadataRetry || p.from == m.conn.ID && s.otherSource(m) {
+			if p.data != nil || s.now.Sub(p.asked) < metadataRetry || p.from == m.conn.ID && !f.alone && s.otherSource(m) {
 				continue
 			}
 			if asked++; asked > maxMetadataAsked {
@@ -87,6 +97,19 @@ func (s *Swarm) fetchMetadata() {
 			s.sendMetadata(m, &wire.MetadataMessage{Kind: wire.MetadataRequest, Piece: i})
 		}
 	}
+}
+
+// turn says whether a peer may be asked for a part of the metadata now.
+func (s *Swarm) turn(f *metadataFetch, m *member) bool {
+	if !f.alone || f.only == m.conn.ID {
+		return true
+	}
+	if s.peers[f.only] != nil && s.now.Sub(f.since) < metadataTurn {
+		return false
+	}
+	f.only, f.since, f.got = m.conn.ID, s.now, 0
+	clear(f.pieces)
+	return true
 }
 
 // otherSource says whether another peer offers metadata of the same size.
@@ -153,7 +176,7 @@ func (s *Swarm) gotMetadata(m *member, msg *wire.MetadataMessage) {
 	begin := msg.Piece * wire.MetadataPiece
 	end := min(f.size, begin+wire.MetadataPiece)
 	p := &f.pieces[msg.Piece]
-	if len(msg.Data) != end-begin || p.data != nil {
+	if len(msg.Data) != end-begin || p.data != nil || f.alone && f.only != m.conn.ID {
 		return
 	}
 	p.data, p.from = slices.Clone(msg.Data), m.conn.ID
@@ -171,14 +194,7 @@ func (s *Swarm) finishMetadata(f *metadataFetch) {
 		raw = append(raw, p.data...)
 	}
 	if !s.isInfo(raw) {
-		s.metadata = slices.DeleteFunc(s.metadata, func(x *metadataFetch) bool { return x == f })
-		for _, p := range f.pieces {
-			if m := s.peers[p.from]; m != nil && m.ext.Metadata != 0 {
-				m.ext.Metadata = 0
-				s.ban(s.authorOf(m), errNoMetadata)
-			}
-		}
-		s.fetchMetadata()
+		s.wrongMetadata(f)
 		return
 	}
 	info, err := metainfo.ParseInfo(raw)
@@ -189,4 +205,18 @@ func (s *Swarm) finishMetadata(f *metadataFetch) {
 	s.metadata = nil
 	s.identify(identityOf(info))
 	s.start(metainfo.NewTorrent(info, nil))
+}
+
+// wrongMetadata bans who sent all of it, or has everybody asked alone.
+func (s *Swarm) wrongMetadata(f *metadataFetch) {
+	first := f.pieces[0].from
+	if !slices.ContainsFunc(f.pieces, func(p metadataPiece) bool { return p.from != first }) {
+		if m := s.peers[first]; m != nil {
+			m.ext.Metadata = 0
+			s.ban(s.authorOf(m), errNoMetadata)
+		}
+	}
+	f.alone, f.only, f.got = true, 0, 0
+	clear(f.pieces)
+	s.fetchMetadata()
 }
