@@ -67,14 +67,9 @@ func (l *ledgers) say(out io.Writer, err error) {
 // dialLedger connects to a ledger, checks that it answers, and follows its heads
 // in the folder of --home.
 func dialLedger(ctx context.Context, url string) (ledger.Client, error) {
-	c, err := dialPlain(url)
+	c, err := dialReached(ctx, url)
 	if err != nil {
 		return nil, err
-	}
-	start, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	if _, err := c.Status(start); err != nil {
-		return nil, fmt.Errorf("reach ledger %s (is \"btt ledger serve\" running there?): %w", url, err)
 	}
 	l, ok := ctx.Value(ledgersKey{}).(*ledgers)
 	if !ok {
@@ -94,6 +89,8 @@ func dialLedger(ctx context.Context, url string) (ledger.Client, error) {
 			l.say(os.Stderr, err)
 		}
 	}
+	start, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
 	followed, err := heads.Open(start, heads.Config{Dir: filepath.Join(home, "heads"), Ledger: c, Operator: operator, Report: warn})
 	if err != nil {
 		return nil, fmt.Errorf("follow ledger %s: %w", url, err)
@@ -102,6 +99,20 @@ func dialLedger(ctx context.Context, url string) (ledger.Client, error) {
 	l.open = append(l.open, followed)
 	l.mu.Unlock()
 	return followed, nil
+}
+
+// dialReached connects to a ledger and checks that it answers; it writes nothing.
+func dialReached(ctx context.Context, url string) (ledger.Client, error) {
+	c, err := dialPlain(url)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if _, err := c.Status(ctx); err != nil {
+		return nil, fmt.Errorf("reach ledger %s (is \"btt ledger serve\" running there?): %w", url, err)
+	}
+	return c, nil
 }
 
 // wantedOperator reads BTT_LEDGER_OPERATOR; zero means any.

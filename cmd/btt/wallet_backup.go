@@ -229,7 +229,11 @@ func (w *purseFlags) restore(cmd *cobra.Command, f *restoreFlags, args []string)
 	if cfg.Password, _, err = secretFrom(walletPasswordEnv, w.passwordFile); err != nil {
 		return err
 	}
-	if cfg.Ledger, err = dialLedger(cmd.Context(), w.ledgerURL()); err != nil {
+	dial := dialLedger
+	if f.rehearse {
+		dial = dialReached // nothing is written
+	}
+	if cfg.Ledger, err = dial(cmd.Context(), w.ledgerURL()); err != nil {
 		return err
 	}
 	found, err := btt.RestoreWallet(cmd.Context(), cfg)
