@@ -78,7 +78,7 @@ func (t *Torrent) onLink(id uint32, e payments.LinkEvent) {
 		p.broke = p.broke && e.Role != channel.RolePayer
 	case payments.EventOverdue:
 		if e.Code == channel.CodeLedger {
-			t.pause(p, "a ledger cannot be reached")
+			t.pause(p, outagePause, "a ledger cannot be reached")
 		} else {
 			t.unpaid(p)
 		}

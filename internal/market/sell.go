@@ -113,10 +113,13 @@ func (t *Torrent) dueAccept(p *Trade) {
 
 // idleTime is how long a buyer that accepted its price may ask for nothing while
 // it could be served, idlePause how long it does not buy after it lost its slot for
-// that. It is no failure: nothing was taken.
+// that. It is no failure: nothing was taken. outagePause is the same for one that
+// cannot pay because a ledger is away.
 const (
 	idleTime  = payments.DefaultPaymentTimeout
 	idlePause = time.Minute
+
+	outagePause = 5 * time.Second
 )
 
 // dueRequests takes the slot of a buyer that does not use it; the next has it.
@@ -128,17 +131,17 @@ func (t *Torrent) dueRequests(p *Trade) {
 	case p.idle.IsZero():
 		p.idle = now
 	case now.Sub(p.idle) > t.node.idleTime():
-		t.pause(p, "asks for nothing")
+		t.pause(p, idlePause, "asks for nothing")
 	}
 }
 
 // pause takes a peer's slot and keeps it from buying another for a time. Nobody is
 // to blame.
-func (t *Torrent) pause(p *Trade, why string) {
+func (t *Torrent) pause(p *Trade, length time.Duration, why string) {
 	if !p.sold {
 		return
 	}
-	p.paused = t.swarm.Now().Add(idlePause)
+	p.paused = t.swarm.Now().Add(length)
 	p.peer.Choke()
 	t.cfg.Log.Info("paid slot taken back", "addr", p.peer.Addr(), "why", why)
 	t.swarm.FreeSlot()
