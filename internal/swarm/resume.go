@@ -111,7 +111,7 @@ func (s *Swarm) save() {
 	}
 	s.saving, s.dirty, s.saved = true, false, s.now
 	st := s.snapshot(s.state == Seeding)
-	go func() { // ends when the disk has it
+	s.savers.Go(func() { // ends when the disk has it
 		err := s.persist(st)
 		s.post(func() {
 			s.saving = false
@@ -125,7 +125,7 @@ func (s *Swarm) save() {
 				s.fail(fmt.Errorf("save state of the torrent: %w", err))
 			}
 		})
-	}()
+	})
 }
 
 // persist keeps to the order that package resume asks for. It touches nothing of
@@ -154,7 +154,8 @@ func (s *Swarm) shutdown() {
 	}
 	s.market.Close()
 	s.judges.Wait()
-	if s.opening { // the disk may be slow
+	s.savers.Wait() // what is saved last is the last word
+	if s.opening {  // the disk may be slow
 		if o := <-s.opened; o.err == nil {
 			s.store, s.log = o.store, o.log
 		}

@@ -193,6 +193,7 @@ type Swarm struct {
 	doubted  map[uint32]bool      // pieces that are read again
 	gone     map[uint32]author    // who left, by the number of the connection
 	judges   sync.WaitGroup       // readers of pieces that were blamed
+	savers   sync.WaitGroup       // of the state: one at most
 	halfOpen int
 	nextID   uint32
 	tracker  *announce.Handle
