@@ -260,8 +260,8 @@ func New(cfg Config) *Swarm {
 	}
 	s := &Swarm{
 		cfg: cfg, ctx: ctx, cancel: cancel, done: make(chan struct{}), ending: make(chan struct{}),
-		ready: make(chan *peer.Conn, 64), calls: make(chan func(), 64),
-		disk: make(chan disk.Event, 64), results: make(chan announce.Result, 4), found: make(chan []netip.AddrPort, maxFoundBatches),
+		ready: make(chan *peer.Conn, 32), calls: make(chan func(), 64),
+		disk: make(chan disk.Event, 32), results: make(chan announce.Result, 4), found: make(chan []netip.AddrPort, maxFoundBatches),
 		peers: map[uint32]*member{}, known: map[netip.AddrPort]*address{},
 		now: time.Now(), opened: make(chan opened, 1),
 	}
