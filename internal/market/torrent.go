@@ -193,12 +193,16 @@ func (t *Torrent) Open(p *Trade, h *wire.ExtendedHandshake) {
 // quantum is what a provider risks at most: one piece (R12.5, A22).
 func (t *Torrent) quantum() int64 { return min(t.layout.PieceLength, t.layout.TotalLength) }
 
-// Leave ends the market with a peer whose connection ended.
-func (t *Torrent) Leave(p *Trade) {
+// Leave ends the market with a peer whose connection ended. One that was
+// replaced by another connection with the same peer, because both had called
+// each other, is no buyer that left.
+func (t *Torrent) Leave(p *Trade, replaced bool) {
 	if t == nil {
 		return
 	}
-	t.leftUnpaid(p)
+	if !replaced {
+		t.leftUnpaid(p)
+	}
 	t.tellFlow(p)
 	delete(t.sources, p.peer.ID())
 	t.close(p)

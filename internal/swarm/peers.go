@@ -35,6 +35,7 @@ type member struct {
 	// encrypted says that the connection began with MSE.
 	encrypted bool
 	kicked    bool // we ended the connection; its last event is on the way
+	replaced  bool // by another connection with the same peer
 	pex       pexLink
 	metaAsked int        // metadata pieces it asked for
 	metaSent  int        // bytes of them that it got
@@ -235,6 +236,7 @@ func (s *Swarm) duplicate(old *member, in *Incoming) error {
 		}
 		return errDuplicate
 	}
+	old.replaced = true
 	s.kick(old, errDuplicate)
 	return nil
 }
@@ -289,7 +291,7 @@ func (s *Swarm) drop(m *member, err error) {
 	if k := s.left(m); k != nil && errors.Is(err, errUseless) {
 		k.failures = maxRetryShift
 	}
-	s.market.Leave(m.trade)
+	s.market.Leave(m.trade, m.replaced)
 	if errors.Is(err, disk.ErrInconsistent) {
 		s.fail(err)
 	}
