@@ -33,7 +33,7 @@ func newTown(t *testing.T) *town {
 	t.Helper()
 	t.Parallel()
 	dir := t.TempDir()
-	return &town{t: t, dir: dir, env: append(os.Environ(), "HOME="+dir, "XDG_STATE_HOME="+dir,
+	return &town{t: t, dir: dir, env: append(os.Environ(), dhtEnv+"=off", "HOME="+dir, "XDG_STATE_HOME="+dir,
 		"GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))}
 }
 

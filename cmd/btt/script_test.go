@@ -38,6 +38,7 @@ func TestScript(t *testing.T) {
 			env.Defer(f.killAll)
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
 			env.Setenv("DHTADDR", freeAddr())
+			env.Setenv(dhtEnv, "off") // no test calls the internet, or finds another's nodes
 			env.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 			return os.MkdirAll(env.Getenv("TMPDIR"), 0o755)
 		},
@@ -165,7 +166,7 @@ func (f *fleet) get(ts *testscript.TestScript, name string) *program {
 func fleetOf(ts *testscript.TestScript) *fleet { return ts.Value(fleetKey{}).(*fleet) }
 
 // passed are the variables that btt gets from a script.
-var passed = []string{"PATH", "HOME", "TMPDIR", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "BTT_LEDGER", "BTT_LEDGER_CA", "BTT_LEDGER_OPERATOR", "BTT_WALLET_PASSWORD", "BTT_BACKUP_PASSWORD", "GOCOVERDIR", "GORACE"}
+var passed = []string{"PATH", dhtEnv, "HOME", "TMPDIR", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "BTT_LEDGER", "BTT_LEDGER_CA", "BTT_LEDGER_OPERATOR", "BTT_WALLET_PASSWORD", "BTT_BACKUP_PASSWORD", "GOCOVERDIR", "GORACE"}
 
 func environment(ts *testscript.TestScript) []string {
 	var env []string

@@ -324,7 +324,8 @@ func TestEarlyRefund(t *testing.T) {
 // piece, and leaves nothing that hinders honest peers.
 func TestVanish(t *testing.T) {
 	l := ledgertest.New()
-	h := newHostileSeed(t, l, nil)
+	// Nobody here is late, and a busy machine must not make anybody so.
+	h := newHostileSeed(t, l, func(c *traderConfig) { c.payments.PaymentTimeout = 10 * time.Second })
 	steps := []struct {
 		name string
 		do   func(x *rawPayer)
