@@ -2,7 +2,9 @@ package ledger
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/bttnet/btt/amount"
@@ -219,6 +221,62 @@ func FuzzDecodeMeta(f *testing.F) {
 		m, err := DecodeMeta(raw)
 		if err == nil && !bytes.Equal(m.Encode(), raw) {
 			t.Fatal("two encodings of one head")
+		}
+	})
+}
+
+// FuzzReadSnapshot offers damaged snapshots, with a hash that fits, so that what
+// lies behind it is reached too.
+func FuzzReadSnapshot(f *testing.F) {
+	g := testGenesis()
+	store := NewMemoryCoins()
+	s, err := NewStateOn(g, store)
+	if err != nil {
+		f.Fatal(err)
+	}
+	var image bytes.Buffer
+	if err := s.WriteSnapshot(&image, store); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(image.Bytes()[:image.Len()-sha256.Size])
+	f.Fuzz(func(t *testing.T, body []byte) {
+		sum := sha256.Sum256(body)
+		whole := append(bytes.Clone(body), sum[:]...)
+		store := NewMemoryCoins()
+		s, err := ReadSnapshot(bytes.NewReader(whole), g, store)
+		if err != nil {
+			if !errors.Is(err, ErrSnapshot) && !errors.Is(err, ErrHalted) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if total, err := SumCoins(store); err != nil || total != s.Head().Totals.Unspent {
+			t.Fatalf("coins hold %s, totals %+v, %v", total, s.Head().Totals, err)
+		}
+	})
+}
+
+// FuzzParseNames reads what people type: what is read prints as a text that reads
+// back as the same.
+func FuzzParseNames(f *testing.F) {
+	o := sampleTx().Inputs[0]
+	f.Add(o.String())
+	f.Add(o.TxID.String())
+	f.Add(testKey("alice").PublicKey().String())
+	f.Fuzz(func(t *testing.T, s string) {
+		if o, err := ParseOutPoint(s); err == nil {
+			if back, err := ParseOutPoint(o.String()); err != nil || back != o {
+				t.Fatalf("%q: %s, %v", s, o, err)
+			}
+		}
+		if id, err := ParseTxID(s); err == nil && id.String() != strings.ToLower(s) {
+			t.Fatalf("%q is a second form of %s", s, id)
+		}
+		if k, err := ParsePublicKey(s); err == nil && (k.String() != strings.ToLower(s) || !k.Valid()) {
+			t.Fatalf("%q is a second form of %s", s, k)
+		}
+		if sig, err := ParseTRONSignature([]byte(s)); err == nil && sig[64] > 1 {
+			t.Fatalf("recovery id %d", sig[64])
 		}
 	})
 }
