@@ -207,7 +207,21 @@ func TestVectorsExecute(t *testing.T) {
 		}
 		codes[r.Code] = true
 	}
-	if len(codes) < 15 {
-		t.Errorf("only %d codes", len(codes))
+	for _, x := range f.Special {
+		if got := x.refusal(t); got != x.Code {
+			t.Errorf("%s: %q, want %s", x.Name, got, x.Code)
+		}
+		codes[x.Code] = true
+	}
+	for _, b := range f.Run {
+		for _, r := range b.Results {
+			codes[Code(r)] = true
+		}
+	}
+	for _, c := range []Code{CodeMalformed, CodeOversized, CodeDuplicate, CodeNegative, CodeDust, CodeOverflow, CodeOverCap, CodeBalance, CodeKey,
+		CodeMissing, CodeConflict, CodeKnown, CodeWitness, CodeSignature, CodeNotFinal, CodeReleased, CodeLockFar, CodeStale, CodeReplaced, CodeParkFull, CodeMinted} {
+		if !codes[c] {
+			t.Errorf("no vector for %s", c)
+		}
 	}
 }

@@ -20,6 +20,7 @@ type world struct {
 	clock                       uint64
 	alice, bob, payer, payee    *PrivateKey
 	hundred, fifty, joint, rest Coin
+	log                         []Block // executed so far
 }
 
 func newWorld(t *testing.T) *world { return newWorldOf(t, testGenesis()) }
@@ -64,7 +65,9 @@ func (w *world) sign(tx *Tx, coins []Coin, signers ...Signer) *Tx {
 func (w *world) block(seconds int64, txs ...*Tx) []Event {
 	w.Helper()
 	w.clock = uint64(int64(w.clock) + seconds)
-	events, err := w.s.Execute(Block{Height: w.s.Head().Height + 1, Time: w.clock, Txs: txs})
+	b := Block{Height: w.s.Head().Height + 1, Time: w.clock, Txs: txs}
+	w.log = append(w.log, b)
+	events, err := w.s.Execute(b)
 	if err != nil {
 		w.Fatal(err)
 	}

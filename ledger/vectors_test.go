@@ -30,6 +30,8 @@ type vectorFile struct {
 	// Refusals are offered after the run, each by itself.
 	Refusals  []vectorRefusal `json:"refusals"`
 	Scheduled vectorSchedule  `json:"scheduled"`
+	// Special are refusals that need a ledger of their own.
+	Special []vectorSpecial `json:"special_refusals"`
 }
 
 type vectorKey struct {
@@ -153,6 +155,7 @@ func buildVectors(t *testing.T) vectorFile {
 	v.script(g)
 	v.refusals()
 	v.schedule(g)
+	v.file.Special = specialRefusals(t)
 	var image bytes.Buffer
 	if err := v.s.WriteSnapshot(&image, v.store); err != nil {
 		t.Fatal(err)
