@@ -48,10 +48,10 @@ var scenarios = []*scenario{
 		{name: "dave", role: plain},
 	}},
 	{name: "reserve", about: "a lone seed's reserve price rises until a second source proves that it has the file too", cast: []part{
-		{name: "seed", role: provider, file: true, reserve: growing(2)},
+		{name: "seed", role: provider, file: true, reserve: growing(2 * perGiB)},
 		{name: "alice", role: requester, balance: 300 * amount.BTT},
 		{name: "bob", role: requester, balance: 300 * amount.BTT, enters: after(3 * time.Second)},
-		{name: "erin", role: provider, file: true, reserve: growing(0.5), enters: func(e *economy) bool {
+		{name: "erin", role: provider, file: true, reserve: growing(perGiB / 2), enters: func(e *economy) bool {
 			return e.peak >= 4*perGiB && e.actor("bob").node != nil && after(6*time.Second)(e)
 		}},
 	}, watch: (*economy).watchReserve, problem: (*economy).noRiseAndFall},
@@ -66,9 +66,9 @@ var scenarios = []*scenario{
 
 const perGiB = amount.Price(amount.BTT)
 
-// growing is a reserve price that rises by so many BTT/GiB a second.
-func growing(second float64) *btt.Reserve {
-	return &btt.Reserve{Growth: reserve.Growth{Slope: amount.Price(second * 86_400 * float64(perGiB)), Cap: 40 * perGiB, Step: perGiB / 2}}
+// growing is a reserve price that rises by so much a second.
+func growing(second amount.Price) *btt.Reserve {
+	return &btt.Reserve{Growth: reserve.Growth{Slope: second * 86_400, Cap: 40 * perGiB, Step: perGiB / 2}}
 }
 
 func after(d time.Duration) func(*economy) bool {

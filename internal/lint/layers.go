@@ -3,6 +3,7 @@ package lint
 import (
 	"fmt"
 	"go/ast"
+	"go/token"
 	"path"
 	"slices"
 	"strconv"
@@ -115,4 +116,30 @@ func matches(pattern, p string) bool {
 		return strings.HasPrefix(p, prefix)
 	}
 	return pattern == p
+}
+
+// Floatless finds floating point in packages that count money.
+func Floatless(t *Tree) []Finding {
+	var found []Finding
+	for _, p := range t.sorted() {
+		if !slices.Contains(money, p.Path) {
+			continue
+		}
+		for _, f := range p.Source() {
+			ast.Inspect(f.Syntax, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.Ident: // also strconv.ParseFloat, big.Float, (*big.Rat).Float64
+					if strings.Contains(strings.ToLower(n.Name), "float") {
+						found = append(found, t.at(n.Pos(), "%s where money is counted", n.Name))
+					}
+				case *ast.BasicLit:
+					if n.Kind == token.FLOAT || n.Kind == token.IMAG {
+						found = append(found, t.at(n.Pos(), "%s where money is counted", n.Value))
+					}
+				}
+				return true
+			})
+		}
+	}
+	return found
 }

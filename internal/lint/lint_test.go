@@ -46,6 +46,7 @@ func none(t *testing.T, found []Finding) {
 func TestLayers(t *testing.T)          { none(t, Layers(loaded(t))) }
 func TestStaleLevels(t *testing.T)     { none(t, StaleLevels(loaded(t))) }
 func TestPure(t *testing.T)            { none(t, Pure(loaded(t))) }
+func TestFloatless(t *testing.T)       { none(t, Floatless(loaded(t))) }
 func TestNames(t *testing.T)           { none(t, Names(loaded(t))) }
 func TestFormatted(t *testing.T)       { none(t, Formatted(loaded(t))) }
 func TestMarks(t *testing.T)           { none(t, Marks(loaded(t))) }

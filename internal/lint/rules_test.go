@@ -17,6 +17,7 @@ import (
 var rules = map[string]func(*testing.T, *Tree) []Finding{
 	"layers":     func(_ *testing.T, t *Tree) []Finding { return Layers(t) },
 	"pure":       func(_ *testing.T, t *Tree) []Finding { return Pure(t) },
+	"floatless":  func(_ *testing.T, t *Tree) []Finding { return Floatless(t) },
 	"sizes":      func(_ *testing.T, t *Tree) []Finding { return Sizes(t) },
 	"names":      func(_ *testing.T, t *Tree) []Finding { return Names(t) },
 	"format":     func(_ *testing.T, t *Tree) []Finding { return Formatted(t) },
