@@ -59,7 +59,7 @@ type Config struct {
 
 // SpeedConfig is a node's part in BitTorrent Speed.
 type SpeedConfig struct {
-	// Ledger is where the money is.
+	// Ledger is where the money is; FollowLedger makes one that checks it.
 	Ledger   ledger.Client
 	Password string // of the wallet; "" = a key file
 	Phrase   string // restores a wallet into an empty Home

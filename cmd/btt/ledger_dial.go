@@ -7,12 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
+	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/internal/heads"
-	"github.com/bttnet/btt/internal/ledgerhttp"
 	"github.com/bttnet/btt/internal/terminal"
 	"github.com/bttnet/btt/ledger"
 )
@@ -91,7 +90,7 @@ func dialLedger(ctx context.Context, url string) (ledger.Client, error) {
 	}
 	start, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	followed, err := heads.Open(start, heads.Config{Dir: filepath.Join(home, "heads"), Ledger: c, Operator: operator, Report: warn})
+	followed, err := btt.FollowLedger(start, btt.FollowConfig{Home: home, Ledger: c, Operator: operator, Report: warn})
 	if err != nil {
 		return nil, fmt.Errorf("follow ledger %s: %w", url, err)
 	}
@@ -137,7 +136,7 @@ func dialPlain(url string) (ledger.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := ledgerhttp.DialTLS(url, roots)
+	c, err := btt.DialLedger(url, roots)
 	if err != nil {
 		return nil, fmt.Errorf("use ledger %s: %w", url, err)
 	}

@@ -3,7 +3,8 @@
 // new one continues them, asks for a proof of every transaction it submitted, and
 // turns two histories into a file of evidence.
 //
-// cmd/btt puts it between the network and everything that spends. Checks run
+// cmd/btt puts it between the network and everything that spends, and embedders
+// may (FollowLedger of the root package). Checks run
 // behind the calls, so they cost no latency. When the history does not hold,
 // Report hears of it, and Submit refuses what opens new risks; closes of channels
 // and reads still pass, since they bring money home.
