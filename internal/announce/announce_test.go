@@ -3,8 +3,12 @@ package announce
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -448,5 +452,28 @@ func TestLyingTracker(t *testing.T) {
 			t.Errorf("after %d lies of %d the tracker is told bids: %v", lies, trustChecks, told)
 		}
 		mu.Unlock()
+	}
+}
+
+// TestHTTPS: a tracker over TLS is asked when its certificate is good, and only
+// then.
+func TestHTTPS(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(okBody)) }))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // of the refused handshake
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	a := announcer(t, Config{})
+	var unknown *tls.CertificateVerificationError
+	if _, err := a.Announce(t.Context(), s.URL+"/announce", request()); !errors.As(err, &unknown) {
+		t.Errorf("a certificate that nobody vouches for: %v", err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(s.Certificate())
+	for _, c := range []*http.Client{a.http, a.http4, a.http6} {
+		c.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: roots}
+	}
+	got, err := a.Announce(t.Context(), s.URL+"/announce", request())
+	if err != nil || len(got.Peers) != 1 {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }
