@@ -492,6 +492,34 @@ func TestSymlinksStayInside(t *testing.T) {
 	}
 }
 
+// TestSymlinksInside: not even a link to a place inside the folder is written
+// through, as a file or as a folder.
+func TestSymlinksInside(t *testing.T) {
+	for link, path := range map[string]string{"f": "f", "d": "d/victim"} {
+		dir := t.TempDir()
+		victim := filepath.Join(dir, "own", "victim")
+		target := map[string]string{"f": "own/victim", "d": "own"}[link]
+		if err := errors.Join(os.Mkdir(filepath.Dir(victim), 0o777), os.WriteFile(victim, []byte("precious"), 0o666)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+			t.Skip(err)
+		}
+		tor := newTorrent(dir, testPool(t, PoolConfig{}), 1<<14, File{Path: path, Length: 1 << 14})
+		s := mustOpen(t, tor.config())
+		if res, err := s.Block(0, 0, tor.block([2]uint32{0, 0})); res != Verified {
+			t.Fatal(res, err)
+		}
+		if e := tor.wait(1)[0]; e.Kind != Failed || !strings.Contains(e.Err.Error(), link+" is a symbolic link") {
+			t.Errorf("event %+v", e)
+		}
+		s.Close()
+		if got, _ := os.ReadFile(victim); string(got) != "precious" {
+			t.Errorf("a file of another name was changed to %.20q", got)
+		}
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	pool := testPool(t, PoolConfig{})
 	for _, c := range []Config{

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -97,6 +98,9 @@ func (t *tree) open(path string, length int64, write bool) (file, error) {
 		}
 		return synced{f}, nil
 	}
+	if err := plainPath(root, path); err != nil {
+		return nil, err
+	}
 	f, err := root.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		f, err = t.create(root, path)
@@ -118,6 +122,19 @@ func (t *tree) open(path string, length int64, write bool) (file, error) {
 		return nil, err
 	}
 	return synced{f}, nil
+}
+
+// plainPath refuses a path that leads through a symbolic link, even to a place
+// inside the folder: it would change a file of another name. What does not exist
+// yet is no link.
+func plainPath(root *os.Root, path string) error {
+	for p := path; p != "."; p = filepath.Dir(p) {
+		info, err := root.Lstat(p)
+		if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+			return fmt.Errorf("%s is a symbolic link: move it away, or give the folder that it leads to", p)
+		}
+	}
+	return nil
 }
 
 // regular closes and refuses anything but a plain file: a pipe or device in
