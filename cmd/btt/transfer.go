@@ -38,6 +38,7 @@ type transfer struct {
 	resCap    string
 	noBids    bool
 	strategy  string
+	seedOrder string
 	paidOnly  bool
 	whenPaid  bool
 	watch     time.Duration
@@ -65,6 +66,7 @@ func (t *transfer) register(f *pflag.FlagSet) {
 	f.StringVar(&t.down, "limit-down", "", "download limit per second, such as 10MiB")
 	f.IntVar(&t.slots, "slots", btt.DefaultSlots, "upload slots; -1 = no limit")
 	f.IntVar(&t.optim, "optimistic", btt.DefaultOptimistic, "how many of the slots are optimistic: never sold")
+	f.StringVar(&t.seedOrder, "seed-order", "turn", "which free peers get a seed's slots: turn (each for a time), or fastest (those that take most)")
 	f.StringArrayVar(&t.trackers, "tracker", nil, "another tracker's announce URL (may be repeated)")
 	f.StringArrayVar(&t.peers, "peer", nil, "HOST:PORT of a peer (may be repeated)")
 	f.BoolVar(&t.speed, "speed", false, "take part in BitTorrent Speed: bid, pay and earn BTT")
@@ -96,22 +98,10 @@ func (t *transfer) register(f *pflag.FlagSet) {
 // config turns the flags into a node's configuration.
 func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 	cfg := btt.Config{Listen: t.listen, ChokeEvery: t.choke, Log: g.log()}
-	if t.slots == 0 {
-		return cfg, usage("--slots 0 would serve nobody: give a number, or -1 for no limit")
-	}
-	cfg.Choker = choker.Default(t.slots)
-	cfg.Choker.Optimistic, cfg.Choker.PaidOnly = t.optim, t.paidOnly
-	switch t.strategy {
-	case "", "paper":
-	case "weighted":
-		cfg.Choker.Strategy = auction.Weighted{}
-	default:
-		return cfg, usage("--strategy %q is neither paper nor weighted", t.strategy)
-	}
-	if t.paidOnly && !t.speed {
-		return cfg, usage("--paid-only needs --speed: nobody pays without it")
-	}
 	var err error
+	if cfg.Choker, err = t.chokerConfig(); err != nil {
+		return cfg, err
+	}
 	if cfg.Encryption, err = mse.ParsePolicy(t.encrypt); err != nil {
 		return cfg, usage("--encryption: %v", err)
 	}
@@ -162,6 +152,33 @@ func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 	}
 	cfg.Speed.Password, err = walletPassword(cfg.Home, "")
 	return cfg, err
+}
+
+// chokerConfig says how the upload slots are given.
+func (t *transfer) chokerConfig() (choker.Config, error) {
+	if t.slots == 0 {
+		return choker.Config{}, usage("--slots 0 would serve nobody: give a number, or -1 for no limit")
+	}
+	cfg := choker.Default(t.slots)
+	cfg.Optimistic, cfg.PaidOnly = t.optim, t.paidOnly
+	switch t.strategy {
+	case "", "paper":
+	case "weighted":
+		cfg.Strategy = auction.Weighted{}
+	default:
+		return cfg, usage("--strategy %q is neither paper nor weighted", t.strategy)
+	}
+	switch t.seedOrder {
+	case "", "turn":
+	case "fastest":
+		cfg.Seed = choker.FastestUpload
+	default:
+		return cfg, usage("--seed-order %q is neither turn nor fastest", t.seedOrder)
+	}
+	if t.paidOnly && !t.speed {
+		return cfg, usage("--paid-only needs --speed: nobody pays without it")
+	}
+	return cfg, nil
 }
 
 func (t *transfer) speedConfig(ctx context.Context) (*btt.SpeedConfig, error) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/choker"
 	"github.com/bttnet/btt/speed/auction"
 )
 
@@ -83,6 +84,21 @@ func TestSellerFlags(t *testing.T) {
 	f := transfer{whenPaid: true, watch: time.Minute, stay: time.Hour}
 	if err := f.reserves(&c); err != nil || *c.Demand != (btt.Demand{Every: time.Minute, Stay: time.Hour}) {
 		t.Errorf("got %+v, %v", c.Demand, err)
+	}
+}
+
+// TestSeedOrder: how a seed ranks free peers reaches the choker (R10.4).
+func TestSeedOrder(t *testing.T) {
+	for order, want := range map[string]choker.SeedPolicy{"": choker.RoundRobin, "turn": choker.RoundRobin, "fastest": choker.FastestUpload} {
+		f := transfer{slots: 8, stateless: true, encrypt: "off", maxPeers: 10, maxOne: 10, seedOrder: order}
+		cfg, err := f.config(t.Context(), &global{home: t.TempDir()})
+		if err != nil || cfg.Choker.Seed != want {
+			t.Errorf("--seed-order %q gives %v, %v", order, cfg.Choker.Seed, err)
+		}
+	}
+	f := transfer{slots: 8, stateless: true, encrypt: "off", maxPeers: 10, maxOne: 10, seedOrder: "luck"}
+	if _, err := f.config(t.Context(), &global{home: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "neither turn nor fastest") {
+		t.Errorf("got error %v", err)
 	}
 }
 
