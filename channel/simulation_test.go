@@ -32,7 +32,9 @@ type sim struct {
 	outage bool
 	fuse   int  // boundaries until the next crash, 0 = none
 	calm   bool // no more faults
-	trace  func(format string, args ...any)
+	// durable are the transactions that the ledger acknowledged.
+	durable map[ledger.TxID]bool
+	trace   func(format string, args ...any)
 }
 
 // life is one channel with its two processes and the line between them.
@@ -77,7 +79,7 @@ type crashed struct{ side int }
 var errSimOutage = errors.New("the ledger is away")
 
 func newSim(seed uint64, trace func(string, ...any)) (*sim, error) {
-	s := &sim{rng: rand.New(rand.NewPCG(seed, 1)), ledger: ledgertest.New(), trace: trace}
+	s := &sim{rng: rand.New(rand.NewPCG(seed, 1)), ledger: ledgertest.New(), trace: trace, durable: map[ledger.TxID]bool{}}
 	status, err := s.ledger.Status(context.Background())
 	if err != nil {
 		return nil, err
@@ -474,8 +476,7 @@ func (l *life) perform(side int) {
 	var spender *ledger.Tx
 	err := errSimOutage
 	if !l.outage {
-		state, spender, err = simTask(l.ledger, task)
-		l.audit()
+		state, spender, err = l.ask(task)
 		if !l.calm && l.rng.IntN(10) == 0 {
 			err = errSimOutage
 		}
@@ -492,6 +493,37 @@ func (l *life) perform(side int) {
 		l.payee.Submitted(task.Kind, err, final)
 	}
 	l.flush(side)
+}
+
+// ask asks the ledger, which may die before its answer: nothing, a part or all of
+// the block that it was writing is on its disk then, and it starts again from
+// there. What it ever acknowledged must be there still.
+func (s *sim) ask(task Task) (state ledger.OutpointState, spender *ledger.Tx, err error) {
+	before := s.ledger.LogSize()
+	state, spender, err = simTask(s.ledger, task)
+	s.audit()
+	after := s.ledger.LogSize()
+	if s.calm || after == before || s.rng.IntN(8) > 0 {
+		if tx, bad := ledger.DecodeTx(task.Raw); err == nil && bad == nil {
+			s.durable[tx.ID(s.net)] = true
+		}
+		return state, spender, err
+	}
+	size := before + s.rng.IntN(after-before+1)
+	if s.rng.IntN(3) == 0 {
+		size = after
+	}
+	s.trace("the ledger dies with %d of %d bytes of a block", size-before, after-before)
+	if err := s.ledger.Crash(size); err != nil {
+		panic(err)
+	}
+	s.audit()
+	for id := range s.durable {
+		if r, err := s.ledger.Transaction(context.Background(), id); err != nil || r.State != ledger.Committed {
+			panic(fmt.Sprintf("the ledger acknowledged %s and lost it: %v", id, err))
+		}
+	}
+	return ledger.OutpointState{}, nil, errSimOutage
 }
 
 func simTask(m *ledgertest.Memory, task Task) (state ledger.OutpointState, spender *ledger.Tx, err error) {
@@ -662,7 +694,7 @@ func simulate(seed uint64, trace func(string, ...any)) (paid bool, err error) {
 }
 
 // TestSimulation runs channels through crashes at every boundary between storing
-// and sending, lost and torn writes, delayed, doubled and overtaken messages and
+// and sending, crashes of the ledger within a block, lost and torn writes, delayed, doubled and overtaken messages and
 // outages of the ledger. Supply and both sides' greatest loss are checked after
 // each step.
 func TestSimulation(t *testing.T) {

@@ -66,6 +66,8 @@ func Genesis() ledger.Genesis {
 // concurrent use.
 type Memory struct {
 	mu      sync.Mutex
+	genesis ledger.Genesis
+	log     []byte // the blocks, as Crash reads them
 	state   *ledger.State
 	store   *ledger.MemoryCoins
 	clock   uint64 // block time
@@ -92,7 +94,7 @@ func NewMemory(g ledger.Genesis, entropy io.Reader) (*Memory, error) {
 	}
 	s.SetVerifier(ledger.BatchVerifier(entropy))
 	return &Memory{
-		state: s, store: store, clock: g.Time, records: map[ledger.TxID]ledger.Record{},
+		genesis: g, state: s, store: store, clock: g.Time, records: map[ledger.TxID]ledger.Record{},
 		spent: map[ledger.OutPoint]ledger.TxID{}, more: make(chan struct{}),
 	}, nil
 }
@@ -192,8 +194,14 @@ func (m *Memory) run(txs ...*ledger.Tx) ([]ledger.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.log = appendBlock(m.log, &d.Block)
+	return results, m.take(d)
+}
+
+// take commits a block and makes it known. m.mu is held.
+func (m *Memory) take(d *ledger.Delta) error {
 	if err := m.state.Commit(d); err != nil {
-		return nil, err
+		return err
 	}
 	for i, tx := range d.Block.Txs {
 		m.records[d.TxIDs[i]] = ledger.Record{
@@ -214,7 +222,7 @@ func (m *Memory) run(txs ...*ledger.Tx) ([]ledger.Result, error) {
 	m.events = append(m.events, d.Events...)
 	close(m.more)
 	m.more = make(chan struct{})
-	return results, nil
+	return nil
 }
 
 // note keeps the state of records in step with an event.
