@@ -244,3 +244,24 @@ func TestBansBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestNeverAnswers: what a peer was asked for and does not send goes to others,
+// and from then on it is asked for one block at a time.
+func TestNeverAnswers(t *testing.T) {
+	bubble(t, 4*testPiece, func(t *testing.T, w *world) {
+		s := w.node(nil, t.TempDir(), nil)
+		idle := w.source(s, 61, blocks(nil, ignoreIt))
+		idle.answer()
+		after(snubAfter + 2*tickEvery)
+		_ = s.do(func() {
+			for _, m := range s.peers {
+				if !m.snubbed || m.conn.Outstanding() > 1 {
+					t.Errorf("snubbed %v, owes %d blocks", m.snubbed, m.conn.Outstanding())
+				}
+			}
+		})
+		if !finish(s, w.source(s, 62, blocks(nil, serveIt))) {
+			t.Error("others are not asked for it")
+		}
+	})
+}

@@ -218,9 +218,9 @@ func (s *Swarm) feed(m *member) {
 	}
 	n := m.conn.Want()
 	if m.snubbed {
-		n = min(n, 1)
+		n = min(n, 1-m.conn.Outstanding())
 	}
-	if n == 0 {
+	if n <= 0 {
 		return
 	}
 	who := picker.Peer{ID: m.conn.ID, Bits: m.bits, Seed: m.seed, Whole: m.trade.Paying() || m.parole, Fast: true, Snubbed: m.snubbed}
