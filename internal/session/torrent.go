@@ -518,6 +518,17 @@ func (t *Torrent) SetSequential(on bool) error {
 	return err
 }
 
+// ReadAhead asks for length bytes of a file from offset on before everything
+// else, for somebody who plays it, until it is called again: a length of 0 ends
+// it. It is not remembered. The torrent must run and be known.
+func (t *Torrent) ReadAhead(file int, offset, length int64) error {
+	sw := t.running()
+	if sw == nil {
+		return fmt.Errorf("read ahead in %s: it does not run", t)
+	}
+	return sw.ReadAhead(file, offset, length)
+}
+
 // SetPriorities says which files are wanted and how soon: for each file of the
 // torrent 0 (not wanted) to 7; a shorter list leaves the rest at the default, 4.
 func (t *Torrent) SetPriorities(prios []uint8) error {

@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/bttnet/btt/internal/disk"
@@ -109,6 +110,39 @@ func (s *Swarm) SetSequential(on bool) {
 			s.picker.SetSequential(on)
 		}
 	})
+}
+
+// ReadAhead asks for length bytes of a file from offset on before everything
+// else, in their order, for somebody who reads there: picker.MaxWindow pieces at
+// most. A length of 0 ends it. The error says that the place does not exist, or
+// is not known yet.
+func (s *Swarm) ReadAhead(file int, offset, length int64) error {
+	failure := error(nil)
+	err := s.do(func() {
+		if s.picker == nil {
+			failure = errors.New("read ahead: the torrent's files are not known yet")
+			return
+		}
+		if file < 0 || file >= len(s.info.Files) || offset < 0 || length < 0 || offset > s.info.Files[file].Length {
+			failure = fmt.Errorf("read ahead: the torrent has no byte %d of file %d", offset, file)
+			return
+		}
+		end := offset + min(length, s.info.Files[file].Length-offset)
+		if end == offset {
+			s.picker.SetWindow(0, 0)
+			return
+		}
+		for _, f := range s.info.Files[:file] {
+			offset, end = offset+f.Length, end+f.Length
+		}
+		first := offset / s.info.PieceLength
+		s.picker.SetWindow(uint32(first), int((end-1)/s.info.PieceLength-first+1))
+		s.feedAll()
+	})
+	if err != nil {
+		return err
+	}
+	return failure
 }
 
 // Files returns the torrent's files in its order, nil before the metadata is
