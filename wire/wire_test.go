@@ -190,3 +190,15 @@ func BenchmarkNextPiece(b *testing.B) {
 		}
 	}
 }
+
+func FuzzHandshake(f *testing.F) {
+	f.Add(Handshake{Reserved: OurReserved(), InfoHash: [20]byte{1}, PeerID: [20]byte{2}}.Append(nil))
+	f.Add([]byte("\x13BitTorrent protocol"))
+	f.Add(bytes.Repeat([]byte{0x13}, HandshakeLen))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := ParseHandshake(b)
+		if err == nil && !bytes.Equal(h.Append(nil), b[:HandshakeLen]) {
+			t.Fatalf("%x became %+v", b, h)
+		}
+	})
+}
