@@ -27,7 +27,12 @@ func (p *Purse) Follow(ctx context.Context) error {
 		return err
 	}
 	for _, c := range coins {
-		if err := p.received(ctx, c.OutPoint.TxID); err != nil {
+		if c.Height == 0 {
+			err = p.Record(granted(&c))
+		} else {
+			err = p.received(ctx, c.OutPoint.TxID)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -86,6 +91,13 @@ func (p *Purse) received(ctx context.Context, txid ledger.TxID) error {
 	return p.Record(e)
 }
 
+// granted is the movement of a coin that the ledger began with: no transaction
+// made it.
+func granted(c *ledger.Coin) Entry {
+	return Entry{Kind: Receive, Amount: c.Amount, Counterparty: "the genesis", ID: "receive:" + c.OutPoint.String(),
+		Reason: "yours since the ledger began"}
+}
+
 func receiveID(txid ledger.TxID) string { return "receive:" + txid.String() }
 
 // incoming reads what a transaction brought in from somebody else; the amount
@@ -93,7 +105,7 @@ func receiveID(txid ledger.TxID) string { return "receive:" + txid.String() }
 func (p *Purse) incoming(ctx context.Context, txid ledger.TxID) (Entry, error) {
 	record, err := p.cfg.Ledger.Transaction(ctx, txid)
 	if errors.Is(err, ledger.ErrNotFound) {
-		// A share of the genesis: the ledger knows no transaction for it.
+		// A share of the genesis: see granted.
 		return Entry{}, nil
 	}
 	if err != nil {

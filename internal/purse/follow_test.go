@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/ledger/ledgertest"
 )
 
@@ -51,5 +52,48 @@ func TestFollowRecordsEachPaymentOnce(t *testing.T) {
 	}
 	if sum != 18*amount.BTT {
 		t.Errorf("received %s, want 18 BTT", sum)
+	}
+}
+
+// TestFollowRecordsGrants starts with coins of the genesis: each is in the journal
+// once, with its reason, also after a restart.
+func TestFollowRecordsGrants(t *testing.T) {
+	b := newBench(t)
+	g := ledgertest.Genesis()
+	for _, sum := range []amount.Amount{3 * amount.BTT, 4 * amount.BTT} {
+		g.Shares[0].Grants = append(g.Shares[0].Grants, ledger.Grant{Address: b.purse.Address(), Amount: sum})
+		g.Shares[0].Grants[7].Amount -= sum
+	}
+	m, err := ledgertest.NewMemory(g, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.cfg.Ledger = m
+	for _, entries := range []int{2, 3} {
+		b.reopen()
+		if entries == 3 { // found behind the coins of the genesis, which are looked at first
+			if _, err := m.Fund(b.purse.Address(), amount.BTT); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- b.purse.Follow(ctx) }()
+		for deadline := time.Now().Add(20 * time.Second); len(b.history()) < entries; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d entries, want %d", len(b.history()), entries)
+			}
+		}
+		stop()
+		<-done
+	}
+	sum := amount.Amount(0)
+	for _, e := range b.history() {
+		if sum += e.Amount; e.Kind != Receive || e.Reason == "" {
+			t.Errorf("%+v is no receipt with a reason", e)
+		}
+	}
+	if sum != 8*amount.BTT || len(b.history()) != 3 {
+		t.Errorf("received %s in %d entries, want 8 BTT in 3", sum, len(b.history()))
 	}
 }
