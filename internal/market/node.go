@@ -35,9 +35,6 @@ type Node struct {
 	// Left is what the wallet's own limit still allows for a torrent; nil = it
 	// has none.
 	Left func(infohash [20]byte) amount.Amount
-	// Affords says whether a bidder's account can pay a sum, as far as is known;
-	// nil = every account can.
-	Affords func(account ledger.Address, sum amount.Amount) bool
 	// Reserve is the reserve price of torrents that have none of their own.
 	Reserve Reserve
 	// TrackerBids tells trackers our bids and uses those they tell (R6).

@@ -22,30 +22,17 @@ func (t *Torrent) Complete(p *Trade, c *choker.Candidate) {
 	if snap.TheirBid == 0 && t.swarm.Now().Sub(p.peer.Joined()) < bidGrace {
 		c.Interested, t.held = false, true
 	}
-	able := !t.swarm.Now().Before(p.paused) && t.affords(p, snap.TheirBid)
-	c.Speed, c.Bid, c.Reserve = !p.barred && able, snap.TheirBid, t.boundReserve(snap.OurReserve)
+	c.Speed, c.Bid, c.Reserve = !p.barred && !t.swarm.Now().Before(p.paused), snap.TheirBid, t.boundReserve(snap.OurReserve)
 	if !p.account.IsZero() { // one paid slot per buyer (R5.6)
 		c.Owner, c.Claimed = binary.BigEndian.Uint64(p.account[:]), !p.proven
 	}
 	c.Own, c.Paid, c.Price = t.Bid(), p.sold, p.soldAt
 	if p.barred {
 		eligible, _ := t.node.Standing(p.account, p.peer.Addr().Addr(), t.swarm.Now())
-		p.barred, c.Speed = !eligible, c.Speed || eligible && able
+		p.barred, c.Speed = !eligible, c.Speed || eligible && !t.swarm.Now().Before(p.paused)
 		// Who did not pay gets no more data for a time, free or not (R12.1).
 		c.Interested = c.Interested && eligible
 	}
-}
-
-// affords says whether a bidder can pay one quantum at its bid, as far as is
-// known. A bid without money behind it wins nothing and sets no price for
-// others; the peer keeps its turn for free slots. Who holds a sold slot is judged
-// by what it pays.
-func (t *Torrent) affords(p *Trade, bid amount.Price) bool {
-	if t.node.Affords == nil || p.sold || bid == 0 || p.account.IsZero() {
-		return true
-	}
-	sum, err := bid.Owed(t.quantum())
-	return err == nil && t.node.Affords(p.account, sum)
 }
 
 // bidGrace is how long a newcomer that may bid is not given a free slot: its

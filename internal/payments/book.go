@@ -36,7 +36,6 @@ type Book struct {
 	accounts map[ledger.PublicKey]*standing // that bought here
 
 	statements statements
-	funds      funds
 }
 
 type pairKey struct {
