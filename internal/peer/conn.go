@@ -85,6 +85,8 @@ type Conn struct {
 	// lastBlock is when the newest wanted block came, in Unix nanoseconds.
 	lastBlock atomic.Int64
 	writing   atomic.Int64 // when the running write began; 0 = none
+	// reads counts where the reader is: odd while it waits for the peer.
+	reads atomic.Uint64
 
 	mu       sync.Mutex // leaf lock over all below
 	wake     sync.Cond  // for the writer: something to send, or closed
@@ -192,6 +194,16 @@ func (c *Conn) WriteStuck(now time.Time) time.Duration {
 		return 0
 	}
 	return now.Sub(time.Unix(0, began))
+}
+
+// Reads tells whether the reader waits for the peer now, and a mark that is the
+// same at two calls when not a byte came between them. An owner that asks at
+// its own pace learns how long a peer was silent, without a look at the clock
+// for each read, and does not take for silence that our own disk, limits or
+// events hold the reader back.
+func (c *Conn) Reads() (mark uint64, waiting bool) {
+	n := c.reads.Load()
+	return n, n%2 == 1
 }
 
 // Kind is an event's kind.

@@ -658,3 +658,42 @@ func BenchmarkBlockOut(b *testing.B) {
 type blank struct{ memory }
 
 func (*blank) Read([]byte, uint32, uint32) error { return nil }
+
+// TestReads: the mark of the reader stands while the peer says nothing, moves
+// with a keep-alive, and is not that of a waiting reader while the owner holds
+// it back.
+func TestReads(t *testing.T) {
+	r := newRig(t, fast)
+	settled := func(want bool) uint64 {
+		t.Helper()
+		for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+			if mark, waiting := r.c.Reads(); waiting == want {
+				return mark
+			}
+		}
+		t.Fatalf("the reader never waits for the peer: %v", !want)
+		return 0
+	}
+	first := settled(true)
+	time.Sleep(20 * time.Millisecond)
+	if mark, waiting := r.c.Reads(); mark != first || !waiting {
+		t.Fatalf("mark went from %d to %d by nothing", first, mark)
+	}
+	r.send(wire.AppendKeepAlive(nil))
+	for end := time.Now().Add(5 * time.Second); settled(true) == first; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("a keep-alive leaves the mark")
+		}
+	}
+	r.send(bytes.Repeat(wire.AppendIndex(nil, wire.Have, 1), maxEvents+2)) // nobody takes them
+	for end := time.Now().Add(5 * time.Second); ; {
+		held := settled(false)
+		time.Sleep(20 * time.Millisecond)
+		if mark, waiting := r.c.Reads(); mark == held && !waiting {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("a reader that is held back seems to wait for the peer")
+		}
+	}
+}

@@ -49,7 +49,9 @@ func (c *Conn) read() error {
 	buf := *bp
 	r, w := 0, 0
 	for {
+		c.reads.Add(1)
 		n, err := c.Net.Read(buf[w:])
+		c.reads.Add(1)
 		if err != nil {
 			return fmt.Errorf("read from peer: %w", err)
 		}

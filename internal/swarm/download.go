@@ -320,6 +320,9 @@ func (s *Swarm) tickPeer(m *member) {
 	case !m.wanted && !m.interest && !m.trade.Busy() && s.now.Sub(m.joined) > idleAfter && s.state != FetchingMetadata:
 		s.kick(m, errIdle)
 		return
+	case s.silence(m) > silentMax:
+		s.kick(m, errSilent)
+		return
 	case s.now.Sub(m.sentAt) > keepAlive:
 		m.sentAt = s.now
 		m.conn.Send(wire.AppendKeepAlive(nil))
@@ -332,6 +335,15 @@ func (s *Swarm) tickPeer(m *member) {
 	if !m.choked {
 		s.feed(m)
 	}
+}
+
+// silence is for how long the peer has sent nothing, not even a keep-alive,
+// though we were ready to read.
+func (s *Swarm) silence(m *member) time.Duration {
+	if mark, waiting := m.conn.Reads(); mark != m.reads || !waiting {
+		m.reads, m.heardAt = mark, s.now
+	}
+	return s.now.Sub(m.heardAt)
 }
 
 // useless says whether neither side has wanted anything of the other for long

@@ -263,3 +263,33 @@ func TestMessageFlood(t *testing.T) {
 		})
 	})
 }
+
+// TestSilence: a seed that keeps us choked stays while it sends keep-alives and
+// goes when it sends nothing at all; so does a leecher that waits for a slot.
+func TestSilence(t *testing.T) {
+	bubble(t, 2*testPiece, func(t *testing.T, w *world) {
+		choking := func(s *Swarm, id wire.ID) *script {
+			p := w.play(s, &script{none: true})
+			p.write(wire.AppendEmpty(nil, id))
+			return p
+		}
+		have := wire.AppendIndex(nil, wire.Have, 1)
+		s, seed := w.node(nil, t.TempDir(), nil), w.seed(nil, nil)
+		mute, alive, leecher := choking(s, wire.NotInterested), choking(s, wire.NotInterested), choking(seed, wire.Interested)
+		mute.write(have)
+		alive.write(have)
+		stage := func(d time.Duration, want bool) {
+			t.Helper()
+			for range int(d / keepAlive) {
+				after(keepAlive)
+				alive.write(wire.AppendKeepAlive(nil))
+			}
+			if mute.gone() != want || leecher.gone() != want || alive.gone() {
+				t.Fatalf("the mute seed went: %v, the mute leecher: %v, the one that speaks: %v", mute.gone(), leecher.gone(), alive.gone())
+			}
+		}
+		stage(2*keepAlive, false)
+		stage(2*keepAlive, true)
+		stage(20*keepAlive, true)
+	})
+}

@@ -63,6 +63,8 @@ type member struct {
 	roundReceived, roundSent int64 // at the last choke round
 	rateDown, rateUp         int64 // bytes in the last second, smoothed
 	sentAt                   time.Time
+	reads                    uint64    // the reader's mark at the last tick
+	heardAt                  time.Time // when it was seen to change, or not to wait
 	joined                   time.Time
 	done                     time.Time // since when neither side wants anything
 	bad                      int       // failed pieces it shared in
@@ -89,7 +91,8 @@ var (
 	errBanned    = errors.New("peer is banned")
 	errBlocked   = errors.New("address is in the filter")
 	errUseless   = errors.New("both sides are complete")
-	errIdle      = errors.New("peer was silent for too long")
+	errIdle      = errors.New("neither side wanted anything for too long")
+	errSilent    = errors.New("peer was silent for too long")
 	errBadData   = errors.New("peer sent data that failed its hash")
 )
 
@@ -185,7 +188,7 @@ func (s *Swarm) admit(in *Incoming) {
 	s.nextID++
 	c := peer.New(peer.Config{ID: s.nextID, Net: in.Net, Handshake: in.Handshake, Outgoing: in.Outgoing, Addr: in.Addr,
 		Owner: s, Up: s.cfg.Up, Down: s.cfg.Down})
-	m := &member{conn: c, addr: in.Addr, encrypted: in.Encrypted, choked: true, joined: s.now, sentAt: s.now, waiting: s.now}
+	m := &member{conn: c, addr: in.Addr, encrypted: in.Encrypted, choked: true, joined: s.now, sentAt: s.now, heardAt: s.now, waiting: s.now}
 	m.v2 = s.speaksV2(in)
 	m.trade = market.NewTrade(trader{s, m})
 	if in.Outgoing {

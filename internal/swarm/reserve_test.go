@@ -161,6 +161,7 @@ type stranger struct {
 	w       *world
 	net     net.Conn
 	session *speed.Session
+	left    chan struct{} // closed when the connection has ended
 
 	mu       sync.Mutex
 	reserves []speed.Reserve
@@ -191,7 +192,7 @@ func (w *world) visitWith(s *Swarm, ext wire.ExtendedHandshake, have wire.ID, ou
 	w.nodes++
 	h := wire.Handshake{Reserved: wire.OurReserved(), InfoHash: w.torrent.InfoHash}
 	copy(h.PeerID[:], fmt.Sprintf("-XX0000-%012d", w.nodes))
-	p := &stranger{w: w, net: y, session: speed.NewSession(speed.Config{Account: ledger.Address{byte(w.nodes)},
+	p := &stranger{w: w, net: y, left: make(chan struct{}), session: speed.NewSession(speed.Config{Account: ledger.Address{byte(w.nodes)},
 		Nonce: [speed.NonceLen]byte{byte(w.nodes)}})}
 	go p.read()
 	in := &Incoming{Net: x, Handshake: h, Addr: w.address(w.nodes), Outgoing: outgoing}
@@ -202,7 +203,20 @@ func (w *world) visitWith(s *Swarm, ext wire.ExtendedHandshake, have wire.ID, ou
 	out := wire.AppendExtended(nil, wire.SubHandshake, ext.Append(nil))
 	out = wire.AppendEmpty(out, have)
 	p.write(wire.AppendEmpty(out, wire.Interested))
+	go p.stay()
 	return p
+}
+
+// stay sends the keep-alives that a peer owes; it ends with the connection.
+func (p *stranger) stay() {
+	for {
+		select {
+		case <-p.left:
+			return
+		case <-time.After(keepAlive):
+			_, _ = p.net.Write(wire.AppendKeepAlive(nil))
+		}
+	}
 }
 
 func (p *stranger) write(b []byte) {
@@ -220,6 +234,7 @@ func (p *stranger) send(m speed.Message) {
 
 // read ends with the connection.
 func (p *stranger) read() {
+	defer close(p.left)
 	for {
 		var head [4]byte
 		if _, err := io.ReadFull(p.net, head[:]); err != nil {

@@ -33,10 +33,13 @@ const (
 	// maxHalfOpen is the greatest number of connections being made at once.
 	maxHalfOpen = 30
 
-	tickEvery     = time.Second
-	snubAfter     = 45 * time.Second
-	idleAfter     = 3 * time.Minute
-	keepAlive     = 100 * time.Second
+	tickEvery = time.Second
+	snubAfter = 45 * time.Second
+	idleAfter = 3 * time.Minute
+	keepAlive = 100 * time.Second
+	// silentMax is how long a peer may send nothing at all: twice the two
+	// minutes after which it owes a keep-alive (BEP 3).
+	silentMax     = 4 * time.Minute
 	retryAfter    = 2 * time.Second // doubled by each failure
 	retireAfter   = 5 * time.Second // time for the last payment between two seeds
 	saveEvery     = 15 * time.Second
