@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -217,12 +218,27 @@ func vectorRefusals(s *stage) []vectorRefusal {
 		{"refund signed by somebody else", "payer", 1, now, &channel.RefundSig{ID: id, Signature: pay(1, 0, 0, "other").(*channel.Pay).Payment.Signature}},
 		{"a payer's message to a payer", "payer", 1, now, &channel.Attach{ID: id}},
 		{"a payment that was never made", "payer", 7, now, state(9, 20_000)},
+		{"a price for bytes that are paid", "payer", 7, now, &channel.Quote{From: mib - 1, Price: vectorHigher}},
 	}
 	var out []vectorRefusal
 	for _, l := range list {
 		out = append(out, vectorRefusal{Name: l.name, Side: l.side, Given: l.given, Now: l.now, Hex: hex.EncodeToString(channel.Encode(l.m))})
 	}
-	return out
+	abroad := s.terms
+	abroad.Network[0] ^= 1
+	return append(out,
+		vectorRefusal{Name: "terms on another ledger", Side: "payer", Now: now, Terms: hex.EncodeToString(abroad.Append(nil))},
+		vectorRefusal{Name: "T1 whose coin is spent", Side: "payee", Given: 1, Now: now, Hex: s.steps[2].Hex, Spent: s.elsewhere()})
+}
+
+// elsewhere spends the coin of T1 on something else.
+func (s *stage) elsewhere() string {
+	s.Helper()
+	tx := ledger.NewTransfer([]ledger.OutPoint{s.coin.OutPoint}, []ledger.Output{{Amount: s.coin.Amount, Lock: ledger.PayTo(s.keys["other"].Address())}})
+	if err := ledger.SignInputs(tx, s.network, []ledger.Coin{s.coin}, s.keys["payer"]); err != nil {
+		s.Fatal(err)
+	}
+	return hex.EncodeToString(tx.Encode())
 }
 
 // refusal brings a fresh side to the point of the example and returns the code
@@ -230,7 +246,15 @@ func vectorRefusals(s *stage) []vectorRefusal {
 func refusal(t testing.TB, f *vectorFile, r *vectorRefusal) channel.Code {
 	t.Helper()
 	s := newStage(t)
-	m := s.decode(r.Hex)
+	if r.Spent != "" {
+		if _, err := s.ledger.Submit(context.Background(), unhex(t, r.Spent)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var m channel.Message
+	if r.Terms == "" {
+		m = s.decode(r.Hex)
+	}
 	err := s.upTo(f, r, m)
 	var refused *channel.Refusal
 	if !errors.As(err, &refused) {
@@ -246,18 +270,47 @@ func (s *stage) upTo(f *vectorFile, r *vectorRefusal, last channel.Message) erro
 		_, err := s.newPayee(last.(*channel.Open), r.Now)
 		return err
 	}
+	if r.Terms != "" {
+		terms, err := channel.DecodeTerms(unhex(s, r.Terms))
+		if err == nil {
+			_, err = s.newPayer(terms)
+		}
+		return err
+	}
 	for i := range r.Given {
 		s.feed(&f.Example[i], r.Side)
 	}
 	if r.Side == "payer" {
 		s.payer.Tick(r.Now)
+		if q, ok := last.(*channel.Quote); ok {
+			return s.payer.Reprice(s.lane, q.From, q.Price)
+		}
 		return s.payer.Step(last)
 	}
 	// Only the time is new: what a Tick would start has not happened yet.
 	if r.Now != vectorOpened {
 		s.payee = channel.RestorePayee(s.payee.Snapshot(), s.keys["K2"], r.Now)
 	}
-	return s.payee.Step(last)
+	if err := s.payee.Step(last); err != nil || r.Spent == "" {
+		return err
+	}
+	return s.said()
+}
+
+// said carries the payee's tasks to the ledger and returns the refusal that it
+// then sends.
+func (s *stage) said() error {
+	for rd := s.payee.Ready(); !rd.Empty(); rd = s.payee.Ready() {
+		for _, m := range rd.Messages {
+			if no, ok := m.(*channel.Refuse); ok {
+				return &channel.Refusal{Code: no.Code, Reason: no.Reason}
+			}
+		}
+		for _, t := range rd.Tasks {
+			s.do(t, s.payee.LookedUp, s.payee.Submitted)
+		}
+	}
+	return nil
 }
 
 // feed gives one message of the example to the side it is for, and answers what
@@ -305,7 +358,8 @@ func (s *stage) repeat(m channel.Message) {
 	s.Helper()
 	switch m := m.(type) {
 	case *channel.Attach:
-		if _, err := s.payer.Attach(m.Tag, m.From, channel.Tariff{{From: 0, Price: vectorPrice}}); err != nil {
+		var err error
+		if s.lane, err = s.payer.Attach(m.Tag, m.From, channel.Tariff{{From: 0, Price: vectorPrice}}); err != nil {
 			s.Fatal(err)
 		}
 	case *channel.Pay:
@@ -447,10 +501,13 @@ func TestSpecificationQuotesVectors(t *testing.T) {
 		}
 	}
 	f := readVectors(t)
-	if len(f.Refusals) != 26 || len(f.Runs) != 7 {
-		t.Errorf("%d refusals and %d orders, the specification says 26 and 7", len(f.Refusals), len(f.Runs))
+	if len(f.Refusals) != 29 || len(f.Runs) != 7 {
+		t.Errorf("%d refusals and %d orders, the specification says 29 and 7", len(f.Refusals), len(f.Runs))
 	}
 	for code := channel.Code(1); code <= channel.CodeTimeout; code++ {
+		if given := slices.ContainsFunc(f.Refusals, func(r vectorRefusal) bool { return r.Code == uint8(code) }); given != (code < channel.CodeBanned) {
+			t.Errorf("code %d (%v) has a vector: %v, the specification says that 1 to 15 have", code, code, given)
+		}
 		if row := regexp.MustCompile(`(?m)^` + strconv.Itoa(int(code)) + ` +` + code.String() + ` `); !row.Match(text) {
 			t.Errorf("code %d (%v) is not in the table of refusals", code, code)
 		}

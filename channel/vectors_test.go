@@ -128,8 +128,10 @@ type vectorRefusal struct {
 	Name  string `json:"name"`
 	Side  string `json:"side"`
 	Given int    `json:"given"`
-	Now   uint64 `json:"now"` // ledger time
-	Hex   string `json:"hex"`
+	Now   uint64 `json:"now"`             // ledger time
+	Hex   string `json:"hex,omitempty"`   // the message
+	Terms string `json:"terms,omitempty"` // instead of a message: terms on which a payer is to open
+	Spent string `json:"spent,omitempty"` // a transaction that the ledger committed before the message came
 	Code  uint8  `json:"code"`
 	Word  string `json:"word"`
 }
