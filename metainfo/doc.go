@@ -21,5 +21,6 @@
 //
 // Callers: internal/session, internal/swarm, internal/disk (through DiskFile) and the
 // commands that create and show torrents. The package is pure: no files, no sockets, no
-// clock, no goroutine. Its values may be read by many goroutines once made.
+// clock. Parse hashes large torrents in up to three goroutines, which end before it
+// returns. Its values may be read by many goroutines once made.
 package metainfo

@@ -2,6 +2,7 @@ package metainfo
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,9 +48,13 @@ func FuzzTorrent(f *testing.F) {
 		if !reflect.DeepEqual(torrent, again) {
 			t.Fatalf("encoded anew it differs:\n%+v %+v\n%+v %+v", torrent, torrent.Info, again, again.Info)
 		}
+		missing := torrent.MissingLayers()
+		if len(missing) > 0 && !torrent.Info.HasV1() {
+			t.Fatalf("a checked torrent of version 2 alone misses the layers of %v", missing)
+		}
 		for _, p := range torrent.PiecesV2() {
-			if p.File >= 0 && !p.Known {
-				t.Fatal("a checked torrent misses a piece hash")
+			if p.File >= 0 && p.Known == slices.Contains(missing, p.File) {
+				t.Fatalf("piece of file %d: known %v, layers missing of %v", p.File, p.Known, missing)
 			}
 		}
 		if _, err := ParseMagnet(torrent.Magnet().String()); err != nil {

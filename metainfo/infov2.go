@@ -16,7 +16,11 @@ func (in *Info) parseV2(f *infoFields) error {
 	if in.PieceLength < MinCreatedPieceLength || bits.OnesCount64(uint64(in.PieceLength)) != 1 {
 		return fmt.Errorf("%w: %d: version 2 wants a power of two of at least 16 KiB", ErrPieceLength, in.PieceLength)
 	}
-	tree := treeReader{files: make([]File, 0, f.fileTree.Items()/itemsPerTreeFile+1)}
+	room := f.fileTree.Items()/itemsPerTreeFile + 1
+	if !f.pieces.Exists() {
+		room *= 2 // for the pad files
+	}
+	tree := treeReader{files: make([]File, 0, room)}
 	tree.names.grow(f.fileTree.Items()/4, len(f.fileTree.Raw())/4) // typical, not bounds
 	if err := tree.folder(f.fileTree, make([]string, 0, 16)); err != nil {
 		return err
@@ -32,7 +36,7 @@ func (in *Info) parseV2(f *infoFields) error {
 		return in.joinHybrid(tree.files, single)
 	}
 	in.SingleFile = single
-	in.Files, _ = padFiles(tree.files, in.PieceLength)
+	in.Files = padInPlace(tree.files, in.PieceLength)
 	if err := in.sum(); err != nil {
 		return err
 	}
@@ -109,6 +113,46 @@ func padFiles(files []File, pieceLength int64) (padded []File, source []int) {
 	return padded, source
 }
 
+// padInPlace is padFiles in the memory of files, for those who need no sources.
+func padInPlace(files []File, pieceLength int64) []File {
+	pads := 0
+	eachGap(files, pieceLength, func(int, int64) { pads++ })
+	gaps := make([]gap, 0, pads)
+	eachGap(files, pieceLength, func(i int, n int64) { gaps = append(gaps, gap{i, n}) })
+	var names arena
+	names.grow(2*pads, 8*pads)
+	end := len(files)
+	files = slices.Grow(files, pads+1)[:end+pads] // one more for the tail
+	for g := len(gaps) - 1; g >= 0; g-- {         // from the end, so that nothing is overwritten
+		before, n := gaps[g].before, gaps[g].bytes
+		copy(files[before+g+1:], files[before:end])
+		files[before+g] = File{Path: names.padPath(n), Length: n, Pad: true, Attr: AttrPad}
+		end = before
+	}
+	return files
+}
+
+// gap is padding of some bytes before a file.
+type gap struct {
+	before int
+	bytes  int64
+}
+
+// eachGap calls yield for each file that needs padding before it to start with a piece.
+func eachGap(files []File, pieceLength int64, yield func(before int, bytes int64)) {
+	var over int64 // bytes of the last piece so far
+	for i := range files {
+		n := files[i].Length
+		if n == 0 {
+			continue
+		}
+		if over > 0 {
+			yield(i, pieceLength-over)
+		}
+		over = n % pieceLength
+	}
+}
+
 // padPath is the usual path of a pad file of n bytes (BEP 47).
 func (a *arena) padPath(n int64) []string {
 	var digits [20]byte
@@ -153,7 +197,7 @@ func (t *treeReader) folder(v bencode.Value, path []string) error {
 			}
 			continue
 		}
-		if child.Len() != 1 {
+		if child.Items() != props.Items()+2 { // itself, the empty name and what that holds
 			return fmt.Errorf("%w: %s is a file and a folder", ErrFileTree, quotePath(childPath))
 		}
 		if err := t.file(props, childPath); err != nil {
@@ -209,52 +253,6 @@ func (t *treeReader) file(props bencode.Value, path []string) error {
 		f.PiecesRoot = (*[32]byte)(root)
 	}
 	t.files = append(t.files, f)
-	return nil
-}
-
-// parsePieceLayers takes the layers the files need, as views of the input, and checks
-// each against its root. Files of one piece need none.
-func (t *Torrent) parsePieceLayers(v bencode.Value) error {
-	if !t.Info.HasV2() {
-		return nil
-	}
-	in := t.Info
-	wanted := make(map[[32]byte]int, len(in.Files)) // root to a file that has it
-	for i := range in.Files {
-		if f := &in.Files[i]; in.needsLayer(f) {
-			wanted[*f.PiecesRoot] = i
-		}
-	}
-	layers := make(map[[32]byte][]byte, len(wanted))
-	var scratch []byte
-	for key, v := range v.Dict() {
-		if len(key) != hashSize {
-			return fmt.Errorf("%w: a key has %d bytes", ErrPieceLayers, len(key))
-		}
-		root, layer := [32]byte(key), v.Bytes()
-		i, ok := wanted[root]
-		if _, have := layers[root]; have || !ok {
-			continue
-		}
-		if err := checkLayer(root, layer, in.layerSize(&in.Files[i]), in.PieceLength, &scratch); err != nil {
-			return fmt.Errorf("file %d: %w", i, err)
-		}
-		layers[root] = layer
-	}
-	for i := range in.Files {
-		f := &in.Files[i]
-		if !in.needsLayer(f) {
-			continue
-		}
-		have := layers[*f.PiecesRoot]
-		if have == nil && in.HasV1() {
-			continue // its pieces have other hashes; peers may have the layer
-		}
-		if len(have) != in.layerSize(f) {
-			return fmt.Errorf("%w: file %d has none, or one of another length", ErrPieceLayers, i)
-		}
-	}
-	t.PieceLayers = layers
 	return nil
 }
 

@@ -58,16 +58,19 @@ func Parse(data []byte) (*Torrent, error) {
 	}
 	root := doc.Root()
 	t := &Torrent{Info: new(Info)}
+	sums := startSums(root)
+	defer sums.wait() // before the document goes back
 	if err := t.Info.parse(root.Get("info")); err != nil {
 		return nil, fmt.Errorf("parse torrent: %w", err)
 	}
 	if err := t.parseOuter(root); err != nil {
 		return nil, fmt.Errorf("parse torrent: %w", err)
 	}
-	if err := t.parsePieceLayers(root.Get("piece layers")); err != nil {
+	sums.wait()
+	if err := t.takeLayers(&sums.layers); err != nil {
 		return nil, fmt.Errorf("parse torrent: %w", err)
 	}
-	t.setHashes()
+	t.takeHashes(sums.v1, sums.v2)
 	return t, nil
 }
 
@@ -86,12 +89,24 @@ func NewTorrent(in *Info, m *Magnet) *Torrent {
 }
 
 func (t *Torrent) setHashes() {
+	var v1 InfoHash
+	var v2 InfoHashV2
 	if t.Info.HasV2() {
-		t.InfoHashV2 = HashInfoV2(t.Info.Raw)
-		t.InfoHash = t.InfoHashV2.Truncated()
+		v2 = HashInfoV2(t.Info.Raw)
 	}
 	if t.Info.HasV1() {
-		t.InfoHash = HashInfo(t.Info.Raw)
+		v1 = HashInfo(t.Info.Raw)
+	}
+	t.takeHashes(v1, v2)
+}
+
+// takeHashes takes the hashes of Info.Raw, each for the versions that are there.
+func (t *Torrent) takeHashes(v1 InfoHash, v2 InfoHashV2) {
+	if t.Info.HasV2() {
+		t.InfoHashV2, t.InfoHash = v2, v2.Truncated()
+	}
+	if t.Info.HasV1() {
+		t.InfoHash = v1
 	}
 }
 

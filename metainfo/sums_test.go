@@ -1,0 +1,120 @@
+package metainfo
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/bttnet/btt/bencode"
+)
+
+// The layers kept are those the files need, each once, whatever else stands there.
+func TestParseKeepsNeededLayersAlone(t *testing.T) {
+	otherLayer, other := layerOf(3)
+	for name, extra := range map[string]edit{
+		"valid":        {other: otherLayer},
+		"bad":          {strings.Repeat("q", 32): otherLayer},
+		"of one piece": {strings.Repeat("r", 32): strings.Repeat("r", 32)},
+		"a list":       {strings.Repeat("q", 32): []any{}},
+	} {
+		for _, shared := range []bool{false, true} {
+			for _, good := range []func() edit{goodV2, goodHybrid} {
+				e := good()
+				_, hybrid := info(e)["pieces"]
+				layers := e["piece layers"].(edit)
+				for root, layer := range extra {
+					layers[root] = layer
+				}
+				if shared && !hybrid { // then there are as many files in need as layers
+					tree(e)["z"] = edit{"": tree(e, "a", "")}
+				}
+				layer, root := layerOf(2)
+				want := map[[32]byte][]byte{[32]byte([]byte(root)): []byte(layer)}
+				if got := parseEdit(t, e).PieceLayers; !reflect.DeepEqual(got, want) {
+					t.Errorf("%s, shared %v, hybrid %v: %d layers: %x", name, shared, hybrid, len(got), got)
+				}
+			}
+		}
+	}
+}
+
+func TestParseRefusesPieceLengthsBesideLayers(t *testing.T) {
+	for _, n := range []int64{math.MinInt64, -1, 0, 1023, MaxPieceLength + 1, 1 << 62, math.MaxInt64} {
+		e := goodV2()
+		info(e)["piece length"] = n
+		data, err := bencode.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Parse(data); !errors.Is(err, ErrPieceLength) {
+			t.Errorf("piece length %d: %v", n, err)
+		}
+	}
+}
+
+// A large torrent, which is hashed beside parsing, comes out as a small one.
+func TestParseLargeHashesAll(t *testing.T) {
+	for _, version := range []Version{V1, V2, Hybrid} {
+		data := bigTorrent(t, version)
+		torrent, err := Parse(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := NewTorrent(torrent.Info, nil)
+		if torrent.InfoHash != again.InfoHash || torrent.InfoHashV2 != again.InfoHashV2 || torrent.InfoHash.IsZero() {
+			t.Errorf("version %v: hashes %v and %v, want %v and %v", version, torrent.InfoHash, torrent.InfoHashV2, again.InfoHash, again.InfoHashV2)
+		}
+		if version == V1 {
+			continue
+		}
+		if n := len(torrent.MissingLayers()); n != 0 || len(torrent.PieceLayers) != 20_000 {
+			t.Fatalf("version %v: %d layers, %d missing", version, len(torrent.PieceLayers), n)
+		}
+		for root, layer := range torrent.PieceLayers {
+			if LayerRoot(layer, torrent.Info.PieceLength) != root {
+				t.Fatalf("version %v: layer of %x", version, root)
+			}
+		}
+		at := bytes.LastIndex(data, []byte("12:piece layersd")) + len("12:piece layersd32:") + 32 + len("64:")
+		data[at] ^= 1
+		if got, err := Parse(data); !errors.Is(err, ErrPieceLayers) || got != nil {
+			t.Errorf("version %v: a wrong layer gives %v", version, err)
+		}
+	}
+}
+
+func TestParseBoundsLayers(t *testing.T) {
+	data, err := bencode.Marshal(goodV2()["info"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	data = append(append([]byte("d4:info"), data...), "12:piece layersd"...)
+	var key [32]byte
+	for i := range MaxFiles + 1 {
+		binary.BigEndian.PutUint64(key[:], uint64(i))
+		data = append(append(append(data, "32:"...), key[:]...), "0:"...)
+	}
+	if _, err := Parse(append(data, "ee"...)); !errors.Is(err, ErrTooMany) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestPadInPlaceAsPadFiles(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 500 {
+		files := make([]File, random.IntN(12), 24)
+		for i := range files {
+			files[i] = File{Path: []string{fmt.Sprint(i)}, Length: []int64{0, 1, 15, 16, 17, 32}[random.IntN(6)]}
+		}
+		want, _ := padFiles(files, 16)
+		if got := padInPlace(files, 16); len(got)+len(want) > 0 && !reflect.DeepEqual(got, want) {
+			t.Fatalf("got %+v\nwant %+v", got, want)
+		}
+	}
+}
