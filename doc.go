@@ -9,7 +9,8 @@
 //
 // [OpenWallet] uses a node's wallet without the node, also beside it for looking:
 // what it holds and where, its channels, payments, limits. [ExportWallet] and
-// [RestoreWallet] carry it to another machine.
+// [RestoreWallet] carry it to another machine. [DialLedger] reaches a ledger that
+// runs elsewhere, [OpenLedger] runs one in the program, [FollowLedger] checks either.
 //
 // The node's goroutines belong to internal/session and internal/payments; a few
 // more keep the balance, the wallet's journal and its coins in order and end with

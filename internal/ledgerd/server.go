@@ -1,7 +1,8 @@
 // Package ledgerd is the ledger as a service: the state machine of package
 // ledger behind a durable block log, with an interface in process and over HTTP
 // (R3.7, R3.8, R3.10, R3.13; one operator who cannot forge, hide or count twice:
-// A31). cmd/btt and the tests run it; everyone else sees a ledger.Client.
+// A31). cmd/btt, programs that embed one (OpenLedger of the root package) and the
+// tests run it; everyone else sees a ledger.Client.
 //
 // # Life of a transaction
 //
