@@ -80,8 +80,9 @@ type SpeedConfig struct {
 	// ReserveGrowth lets that price begin at 0 instead and grow by so much a
 	// day, up to ReserveCap (0 = no limit), for as long as no other peer
 	// proves to have the torrent (R7.3-R7.5). It excludes Reserve. With neither
-	// the price grows by DefaultGrowth up to DefaultGrowthCap; NoReserve keeps
-	// it at 0.
+	// each torrent's price grows by a tenth a day of the median price that the
+	// node paid and was paid of late, up to that median, and while there is none
+	// by DefaultGrowth up to DefaultGrowthCap; NoReserve keeps it at 0.
 	ReserveGrowth, ReserveCap amount.Price
 	NoReserve                 bool
 	// Demand has torrents added with WhenPaid rest while nobody pays for them,
@@ -104,8 +105,8 @@ type Reserve = market.Reserve
 // Demand says how a node watches torrents that it seeds only when they pay.
 type Demand = market.DemandConfig
 
-// DefaultGrowth is how much a reserve price grows in a day by default, and
-// DefaultGrowthCap how high it gets (R7.3): little beside what a download may
+// DefaultGrowth is how much a reserve price grows in a day by default while no
+// prices were seen, and DefaultGrowthCap how high it gets (R7.3): little beside what a download may
 // cost, for a price in tokens means nothing by itself.
 const (
 	DefaultGrowth    = amount.Price(amount.BTT) / 10
@@ -122,7 +123,7 @@ func (c *Config) demand() *Demand {
 func (c *SpeedConfig) reserve() market.Reserve {
 	r := market.Reserve{Fixed: c.Reserve, Growth: reserve.Growth{Slope: c.ReserveGrowth, Cap: c.ReserveCap}}
 	if c.Reserve == 0 && c.ReserveGrowth == 0 && !c.NoReserve {
-		r.Growth = reserve.Growth{Slope: DefaultGrowth, Cap: DefaultGrowthCap}
+		r.Growth, r.Follow = reserve.Growth{Slope: DefaultGrowth, Cap: DefaultGrowthCap}, true
 	}
 	return r
 }

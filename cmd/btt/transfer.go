@@ -72,7 +72,7 @@ func (t *transfer) register(f *pflag.FlagSet) {
 	f.BoolVar(&t.speed, "speed", false, "take part in BitTorrent Speed: bid, pay and earn BTT")
 	f.StringVar(&t.ledger, "ledger", "", "URL of the ledger, http://HOST:PORT or unix:/PATH (needed with --speed)")
 	f.StringVar(&t.reserve, "reserve", "", "least price of a paid slot while seeding, such as \"2 BTT/GiB\"; 0 = none (default: it grows)")
-	f.StringVar(&t.growth, "reserve-growth", "", fmt.Sprintf("let that price begin at 0 and grow while nobody else proves to have the torrent, such as \"1 BTT/GiB/day\" (default %s/day, up to %s)",
+	f.StringVar(&t.growth, "reserve-growth", "", fmt.Sprintf("let that price begin at 0 and grow while nobody else proves to have the torrent, such as \"1 BTT/GiB/day\" (default a tenth a day of the median price seen of late, up to that median; %s/day, up to %s, while none was seen)",
 		btt.DefaultGrowth, btt.DefaultGrowthCap))
 	f.StringVar(&t.resCap, "reserve-cap", "", "with --reserve-growth: the highest it gets, such as \"10 BTT/GiB\"")
 	f.BoolVar(&t.whenPaid, "when-paid", false, "with --speed: once complete, seed only while somebody bids the reserve price; trackers are asked for bids")

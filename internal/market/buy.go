@@ -23,6 +23,7 @@ func (t *Torrent) onResponse(p *Trade, r speed.BidResponse) {
 		return
 	}
 	p.buying, p.broke, p.boughtAt, p.provider = true, false, r.Price, terms.Account.Address()
+	p.boughtUnseen = true
 	t.bought(p, r.Price)
 	if r.Price > 0 {
 		p.link.Buy(terms, r.Price, t.swarm.Left())

@@ -66,9 +66,11 @@ func (t *Torrent) onLink(id uint32, e payments.LinkEvent) {
 	case payments.EventPaid:
 		p.paid += e.Sum
 		t.spent += e.Sum
+		t.observe(&p.boughtUnseen, p.boughtAt)
 	case payments.EventEarned:
 		p.earned += e.Sum
 		t.earned += e.Sum
+		t.observe(&p.soldUnseen, p.soldAt)
 		if e.Clean {
 			t.node.succeed(p.account, p.peer.Addr().Addr())
 		}

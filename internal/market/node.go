@@ -49,6 +49,7 @@ type Node struct {
 
 	bidding  atomic.Int32 // torrents that download and bid
 	spending atomic.Pointer[Spending]
+	observed observed
 
 	mu        sync.Mutex // leaf lock over penalties
 	penalties speed.Penalties

@@ -34,9 +34,11 @@ type reserving struct {
 	torrent *reserve.Torrent
 	linear  *reserve.Linear // nil = the price does not depend on time
 	begun   time.Time       // of an earlier run; zero = none
-	proofs  int64           // counted when the state was last saved
-	dirty   bool            // there is something to save
-	store   sentStore
+	// followed is when the growth was last taken from the prices of late.
+	followed time.Time
+	proofs   int64 // counted when the state was last saved
+	dirty    bool  // there is something to save
+	store    sentStore
 }
 
 // Reserve says what the paid slots of a torrent that we seed cost at least
@@ -46,6 +48,10 @@ type reserving struct {
 type Reserve struct {
 	Fixed  amount.Price
 	Growth reserve.Growth
+	// Follow puts the growth that follows from the prices which the node paid
+	// and was paid of late in the place of Growth ([reserve.Observed]); Growth,
+	// whose slope must be above 0, holds while there are none.
+	Follow bool `json:",omitempty"`
 }
 
 // Valid says whether the prices are in their range.
@@ -92,6 +98,7 @@ func (t *Torrent) openReserve() {
 	r := &reserving{torrent: reserve.NewTorrent(policy, chunks)}
 	r.linear, _ = policy.(*reserve.Linear)
 	t.reserving = r
+	t.follow()
 }
 
 // Completed tells the reserve policy that the torrent is complete (R7.4): again,
@@ -106,6 +113,7 @@ func (t *Torrent) Completed(again bool) bool {
 	if again && !r.begun.IsZero() && r.begun.Before(at) {
 		at = r.begun
 	}
+	t.follow()
 	r.torrent.Complete(at)
 	return true
 }
@@ -156,6 +164,9 @@ func (t *Torrent) tickReserve() {
 		return
 	}
 	t.bookSent()
+	if t.swarm.Now().Sub(r.followed) >= followEvery {
+		t.follow()
+	}
 	t.quote() // an answer in quarantine may count by now
 	if n, _ := r.torrent.Proofs(); n != r.proofs {
 		r.proofs, r.dirty = n, true

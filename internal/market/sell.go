@@ -68,6 +68,9 @@ func (t *Torrent) Sell(p *Trade, price amount.Price, unchoked bool) {
 		return
 	}
 	p.selling, p.soldAt, p.sold, p.idle = price > 0, price, true, time.Time{}
+	// A price that we asked for ourselves says nothing of the market: it would
+	// follow itself.
+	p.soldUnseen = price > t.boundReserve(p.session.Snapshot().OurReserve)
 	t.dealt(p, price)
 	if price == 0 {
 		p.peer.Unchoke(nil) // nothing is owed, so nothing is counted

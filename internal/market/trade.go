@@ -33,7 +33,10 @@ type Trade struct {
 	// when it does not buy after it lost its slot for that.
 	idle, paused time.Time
 	soldAt       amount.Price
-	earned       amount.Amount
+	// soldUnseen says that no payment came yet at the price, which is not our
+	// own reserve price; boughtUnseen that we made none yet.
+	soldUnseen, boughtUnseen bool
+	earned                   amount.Amount
 
 	buying   bool
 	broke    bool // we cannot pay the peer: nothing is asked of it

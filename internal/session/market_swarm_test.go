@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
@@ -61,6 +62,10 @@ func TestCompetition(t *testing.T) {
 	top := taps[0].priced(perGiB(700))
 	if !top {
 		t.Error("the highest bidder never paid the highest losing bid")
+	}
+	// The seed follows what bidders made of its slot, not what it asked itself.
+	if saw, ok := seed.market.Observed(time.Now()); !ok || saw.Cap != perGiB(700) && saw.Cap != perGiB(500) {
+		t.Errorf("the seed saw prices as %+v, %v", saw, ok)
 	}
 	if taps[0].repriced() == 0 {
 		t.Error("no price changed in a running slot")

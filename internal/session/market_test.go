@@ -243,6 +243,14 @@ func TestPaidTransfer(t *testing.T) {
 	if got := g.Status().Paid; got != want {
 		t.Errorf("requester's status says %v paid, want %v", got, want)
 	}
+	// The price that the requester paid is one that it saw; to the provider its
+	// own reserve price is none.
+	if got, ok := leech.market.Observed(time.Now()); !ok || got.Cap != perGiB(2) || got.Slope != perGiB(2)/10 {
+		t.Errorf("the requester saw prices as %+v, %v", got, ok)
+	}
+	if got, ok := seed.market.Observed(time.Now()); ok {
+		t.Errorf("the provider saw its own price: %+v", got)
+	}
 	tap.check(t, perGiB(5), perGiB(2))
 	settleAll(leech, seed)
 	reconcile(t, l, seed, leech)
