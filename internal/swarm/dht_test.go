@@ -56,6 +56,7 @@ func TestDHTFinds(t *testing.T) {
 		_, at := x.join(true)
 		f := &fakeDHT{}
 		s := w.node(nil, t.TempDir(), func(c *Config) { c.Port, c.Dialer, c.DHT = 99, caller{x, w.address(9)}, f })
+		synctest.Wait() // it is announced after the word that it is checked
 		if started, _, _ := f.counts(); started != 1 || f.torrents[0].InfoHash != dht.ID(w.torrent.InfoHash) || f.torrents[0].Port != 99 {
 			t.Fatalf("announced %d torrents", started)
 		}
