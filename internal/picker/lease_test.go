@@ -273,3 +273,45 @@ func TestWholeLeavesMixed(t *testing.T) {
 		t.Errorf("own piece counts as mixed: %v", got)
 	}
 }
+
+// TestHold: a piece that is held goes to nobody, whatever comes or comes back of
+// it, until it is reset.
+func TestHold(t *testing.T) {
+	const blocks = 4
+	all := []Peer{{ID: 2, Seed: true}, {ID: 3, Seed: true, Fast: true}, {ID: 4, Seed: true, Whole: true}, {ID: 1, Seed: true, Whole: true}, {ID: 5, Seed: true, Snubbed: true}}
+	for received := range uint32(blocks + 1) {
+		p := New(Config{PieceLength: blocks * BlockSize, TotalLength: blocks * BlockSize})
+		p.AddSeed()
+		if received > 0 { // else nobody began it
+			p.Lease(nil, Peer{ID: 1, Seed: true}, blocks)
+		}
+		p.Hold(7)
+		p.Hold(0)
+		p.SetWindow(0, 1)
+		refused := func(when string) {
+			t.Helper()
+			for _, peer := range all {
+				if got := p.Lease(nil, peer, blocks); len(got) > 0 {
+					t.Fatalf("%d received, %s: peer %+v got %v", received, when, peer, got)
+				}
+				if got := p.Mixed(nil, peer); len(got) > 0 {
+					t.Fatalf("%d received, %s: mixed %v", received, when, got)
+				}
+			}
+		}
+		refused("held")
+		for b := range received {
+			p.Received(0, b, 1)
+		}
+		refused("received")
+		p.Return(1)
+		refused("returned")
+		p.SetPriority(0, 0)
+		p.SetPriority(0, 7)
+		refused("unwanted and wanted")
+		p.Reset(0)
+		if got := p.Lease(nil, all[0], blocks); count(got) != blocks || p.Outstanding(1) != 0 {
+			t.Fatalf("%d received: after the reset %v, %d owed", received, got, p.Outstanding(1))
+		}
+	}
+}
