@@ -26,7 +26,8 @@ func newReceipts(g *global) *cobra.Command {
 hash or its first digits, or a name) each account with its prices beside the
 bid, the reserve price and the highest losing bid where the price shows it.
 The sums equal those of the wallet's journal (btt wallet history); an
-adjustment says what a crash kept from being itemized.`,
+adjustment says what a crash kept from being itemized. While channels are open
+the newest ten seconds may be unsaved; they are set right when the channel ends.`,
 		Example: `  btt receipts
   btt receipts 5f1a
   btt receipts debian.iso --json`,
