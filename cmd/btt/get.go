@@ -65,6 +65,7 @@ func (d *download) addition(ctx context.Context, t *transfer, src string) (btt.A
 	a := btt.Add{Torrent: torrent}
 	if torrent == nil {
 		a = btt.FromMagnet(magnet)
+		a.Peers = append(a.Peers, magnetPeers(ctx, magnet)...)
 	}
 	if choose != nil {
 		a.Choose = choose

@@ -23,7 +23,7 @@ type running struct {
 // open starts the node that the flags describe. The caller closes it with
 // closeNode.
 func (t *transfer) open(ctx context.Context, g *global) (*running, error) {
-	peers, err := parsePeers(t.peers)
+	peers, err := parsePeers(ctx, t.peers)
 	if err != nil {
 		return nil, err
 	}

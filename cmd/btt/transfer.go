@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -305,18 +304,6 @@ func (t *transfer) tiers() [][]string {
 		tiers = append(tiers, []string{u})
 	}
 	return tiers
-}
-
-func parsePeers(list []string) ([]netip.AddrPort, error) {
-	var out []netip.AddrPort
-	for _, p := range list {
-		a, err := netip.ParseAddrPort(p)
-		if err != nil {
-			return nil, usage("--peer %q is not IP:PORT", p)
-		}
-		out = append(out, a)
-	}
-	return out, nil
 }
 
 // source reads what is to be downloaded: a file, a magnet link or a URL.
