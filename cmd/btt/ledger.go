@@ -11,7 +11,7 @@ func newLedger(g *global) *cobra.Command {
 		Use:   "ledger",
 		Short: "Run, ask and check the ledger that holds the BTT",
 		Long: `A ledger holds all BTT: who owns what, and which channels are open. Its operator
-runs it (init, serve), anybody may ask it (status, tx, outpoint, head), and nobody
+runs it (init, serve, snapshot), anybody may ask it (status, tx, outpoint, head), and nobody
 has to believe it (audit, check): each block is a leaf of a tree whose head the
 operator signs, so that a history shown to one user and another history shown to
 another prove the fraud. The operator's key is remembered at the first contact;
@@ -20,7 +20,7 @@ who knows it from elsewhere sets BTT_LEDGER_OPERATOR.`,
 	var dir string
 	cmd.PersistentFlags().StringVar(&dir, "dir", "ledger", "folder of the ledger")
 	cmd.AddCommand(ledgerInit(g, &dir), ledgerServe(g, &dir), ledgerStatus(g), ledgerHead(g), ledgerTx(g), ledgerOutpoint(g),
-		ledgerAudit(g, &dir), ledgerCheck(g))
+		ledgerAudit(g, &dir), ledgerSnapshot(g, &dir), ledgerCheck(g))
 	return cmd
 }
 

@@ -55,18 +55,30 @@ var ErrAudit = errors.New("audit failed")
 // earlier: the log must contain the history that each of them signs. Errors wrap
 // ErrAudit unless the files cannot be read.
 func Audit(dir string, held ...string) (Report, error) {
+	a, err := audit(dir, held)
+	if a == nil {
+		return Report{}, fmt.Errorf("audit %s: %w", dir, err)
+	}
+	if err != nil {
+		err = fmt.Errorf("audit %s: %w", dir, err)
+	}
+	return a.report, err
+}
+
+// audit returns the auditor of a whole log, or nil when there is nothing to read.
+func audit(dir string, held []string) (*auditor, error) {
 	g, err := readGenesis(dir)
 	if err != nil {
-		return Report{}, fmt.Errorf("audit %s: %w", dir, err)
+		return nil, err
 	}
 	f, err := os.Open(filepath.Join(dir, blocksFile))
 	if err != nil {
-		return Report{}, fmt.Errorf("audit %s: open block log: %w", dir, err)
+		return nil, fmt.Errorf("open block log: %w", err)
 	}
 	defer f.Close()
 	a, err := newAuditor(g)
 	if err != nil {
-		return Report{}, fmt.Errorf("audit %s: %w", dir, err)
+		return nil, err
 	}
 	a.held = held
 	err = a.read(bufio.NewReaderSize(f, replayBuffer))
@@ -74,19 +86,20 @@ func Audit(dir string, held ...string) (Report, error) {
 		err = a.compareHeads()
 	}
 	if err != nil {
-		return a.report, fmt.Errorf("audit %s: after block %d: %w: %w", dir, a.report.Blocks, ErrAudit, err)
+		return a, fmt.Errorf("after block %d: %w: %w", a.report.Blocks, ErrAudit, err)
 	}
 	if err := a.balance(); err != nil {
-		return a.report, fmt.Errorf("audit %s: %w: %w", dir, ErrAudit, err)
+		return a, fmt.Errorf("%w: %w", ErrAudit, err)
 	}
-	return a.report, nil
+	return a, nil
 }
 
 // auditor keeps the books of one audit.
 type auditor struct {
 	report   Report
 	genesis  ledger.Genesis
-	state    *ledger.State // the second opinion
+	state    *ledger.State       // the second opinion
+	store    *ledger.MemoryCoins // behind state
 	coins    map[ledger.OutPoint]ledger.Output
 	releases map[ledger.OutPoint]uint64 // of the genesis: not to be spent before
 	slots    map[ledger.OutPoint]*ledger.Tx
@@ -99,12 +112,13 @@ type auditor struct {
 }
 
 func newAuditor(g ledger.Genesis) (*auditor, error) {
-	state, err := ledger.NewState(g)
+	store := ledger.NewMemoryCoins()
+	state, err := ledger.NewStateOn(g, store)
 	if err != nil {
 		return nil, err
 	}
 	a := &auditor{
-		genesis: g, state: state, time: g.Time,
+		genesis: g, state: state, store: store, time: g.Time,
 		coins: map[ledger.OutPoint]ledger.Output{}, slots: map[ledger.OutPoint]*ledger.Tx{}, deposits: map[ledger.Reference]bool{}, releases: map[ledger.OutPoint]uint64{},
 		roots:  map[uint64][32]byte{},
 		report: Report{Network: g.Hash(), LedgerTime: g.Time},
