@@ -22,22 +22,6 @@ func (p *Picker) Reset(piece uint32) {
 	}
 }
 
-// Hold keeps a piece from being leased to anybody until it is Reset or had. It
-// holds nothing when MaxInProgress other pieces are in progress.
-func (p *Picker) Hold(piece uint32) {
-	i := int(piece)
-	if i >= p.pieces || bit(p.have, i) {
-		return
-	}
-	s := p.slotOf(i)
-	if s < 0 {
-		s = p.begin(i)
-	}
-	if s >= 0 {
-		p.slots[s].exclusive = held
-	}
-}
-
 // Contributors appends the distinct peers that delivered blocks of a piece in
 // progress, or of the piece that was Reset last.
 func (p *Picker) Contributors(dst []uint32, piece uint32) []uint32 {

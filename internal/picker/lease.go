@@ -121,7 +121,7 @@ func (p *Picker) sole(s int32, peer uint32) bool {
 func (p *Picker) Mixed(dst []uint32, peer Peer) []uint32 {
 	for _, s := range p.open {
 		v := &p.slots[s]
-		if v.received > v.pads && v.requested() == 0 && v.exclusive != held && peer.has(int(v.piece)) && !p.sole(s, peer.ID) {
+		if v.received > v.pads && v.requested() == 0 && peer.has(int(v.piece)) && !p.sole(s, peer.ID) {
 			dst = append(dst, uint32(v.piece))
 		}
 	}

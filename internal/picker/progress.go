@@ -11,12 +11,8 @@ const (
 	blockPad // nothing to receive
 )
 
-// nobody marks an empty place in slot fields that name a peer; held stands in
-// exclusive where no peer is to get the piece.
-const (
-	nobody = int64(-1)
-	held   = int64(-2)
-)
+// nobody marks an empty place in slot fields that name a peer.
+const nobody = int64(-1)
 
 // slot is a piece in progress. Its blocks lie at [slot*blocksPer, …) of the
 // flat tables.
@@ -28,7 +24,7 @@ type slot struct {
 	received  uint32 // padding counts
 	pads      uint32
 	hint      uint32 // no free block lies below
-	exclusive int64  // peer ID of a whole-piece lease, nobody or held
+	exclusive int64  // peer ID of a whole-piece lease, or nobody
 	last      int64  // peer ID that leased last, or nobody
 }
 
@@ -167,7 +163,7 @@ func (v *slot) requested() uint32 { return v.blocks - v.free - v.received }
 // release puts an untouched piece back into the order; it reports whether it did.
 func (p *Picker) release(s int32) bool {
 	v := &p.slots[s]
-	if v.free+v.pads < v.blocks || v.exclusive == held {
+	if v.free+v.pads < v.blocks {
 		return false
 	}
 	piece := int(v.piece)
@@ -219,9 +215,7 @@ func (p *Picker) Received(piece, block, peer uint32) (first bool) {
 		v.received++
 		if v.requested() == 0 {
 			g.active--
-			if v.exclusive != held {
-				v.exclusive = nobody // its owner rejected what is still free
-			}
+			v.exclusive = nobody // its owner rejected what is still free
 		}
 	}
 	*st = blockReceived

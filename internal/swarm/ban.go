@@ -156,7 +156,7 @@ func (s *Swarm) onBadPiece(piece uint32) {
 			s.ids = append(s.ids, id)
 		}
 	}
-	s.reset(piece)
+	s.picker.Reset(piece)
 	alone := len(s.ids) == 1
 	for _, id := range s.ids {
 		m := s.peers[id]

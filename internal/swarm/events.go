@@ -249,55 +249,21 @@ func (s *Swarm) mix(m *member, who *picker.Peer) bool {
 // block of theirs would cost this peer its pay, and us its good will. A piece
 // in which somebody has unpaid blocks is finished as it is.
 func (s *Swarm) unmix(who *picker.Peer) bool {
-	if len(s.restarting) > 0 {
-		return false // one at a time: the disk may be slow, and what others sent is worth something
-	}
 	s.ids = s.picker.Mixed(s.ids[:0], *who)
 	for _, piece := range s.ids {
 		if !s.market.Credited(piece) {
-			s.restart(piece, who.ID)
-			return false // it is fed when the piece is free
+			s.restart(piece)
+			return true
 		}
 	}
 	who.Whole = false
 	return len(s.ids) > 0
 }
 
-// restart drops what came of a piece on which nobody works, and gives it to the
-// connection heir (0 = none) before others when that is done. It waits for the
-// disk beside the swarm's goroutine; until then nobody gets the piece.
-func (s *Swarm) restart(piece, heir uint32) {
-	if _, running := s.restarting[piece]; running || s.store.Verified(piece) {
-		return
-	}
-	if s.restarting == nil {
-		s.restarting = map[uint32]struct{}{}
-	}
-	s.restarting[piece] = struct{}{}
-	s.picker.Hold(piece)
-	store := s.store
-	s.forgets.Go(func() { // ends when the piece's running writes do
-		store.Forget(piece)
-		s.post(func() {
-			delete(s.restarting, piece)
-			if !store.Verified(piece) { // its last blocks may have come before
-				s.reset(piece)
-			}
-			if m := s.peers[heir]; m != nil {
-				s.feed(m)
-			}
-			s.feedWeb()
-			s.feedAll()
-		})
-	})
-}
-
-// reset has all blocks of a piece leased anew; of one that is being restarted,
-// when its data is dropped.
-func (s *Swarm) reset(piece uint32) {
-	if _, running := s.restarting[piece]; !running {
-		s.picker.Reset(piece)
-	}
+// restart drops what came of a piece on which nobody works.
+func (s *Swarm) restart(piece uint32) {
+	s.store.Forget(piece)
+	s.picker.Reset(piece)
 }
 
 // feedAll looks for work for peers whose pipeline ran dry.

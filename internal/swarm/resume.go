@@ -154,7 +154,6 @@ func (s *Swarm) shutdown() {
 	}
 	s.market.Close()
 	s.judges.Wait()
-	s.forgets.Wait()
 	s.savers.Wait() // what is saved last is the last word
 	if s.opening {  // the disk may be slow
 		if o := <-s.opened; o.err == nil {

@@ -33,11 +33,13 @@ const (
 	// maxHalfOpen is the greatest number of connections being made at once.
 	maxHalfOpen = 30
 
-	tickEvery     = time.Second
-	snubAfter     = 45 * time.Second
-	idleAfter     = 3 * time.Minute
-	keepAlive     = 100 * time.Second
-	silentMax     = 4 * time.Minute // twice the time after which a peer owes a keep-alive (BEP 3)
+	tickEvery = time.Second
+	snubAfter = 45 * time.Second
+	idleAfter = 3 * time.Minute
+	keepAlive = 100 * time.Second
+	// silentMax is how long a peer may send nothing at all: twice the two
+	// minutes after which it owes a keep-alive (BEP 3).
+	silentMax     = 4 * time.Minute
 	retryAfter    = 2 * time.Second // doubled by each failure
 	retireAfter   = 5 * time.Second // time for the last payment between two seeds
 	saveEvery     = 15 * time.Second
@@ -171,51 +173,49 @@ type Swarm struct {
 	opened  chan opened
 
 	// Owned by run.
-	info       *metainfo.Info
-	torrent    *metainfo.Torrent // around info
-	metadata   []*metadataFetch  // of a magnet link, by size
-	layers     *layerFetch       // of a magnet link; nil = none is missing
-	hashes     hashServer
-	starts     []int64 // offsets of the files; nil until hashes are asked for
-	cases      map[wire.HashRange]*badCase
-	store      *disk.Store
-	log        *resume.Log // of its writes; nil = none
-	opening    bool        // opened is to come
-	files      []disk.File // as they are on disk
-	picker     *picker.Picker
-	pieces     *peer.Pieces
-	state      State
-	failure    error
-	peers      map[uint32]*member
-	known      map[netip.AddrPort]*address
-	web        []*webSeed
-	bans       bans
-	blamed     map[uint32][]attempt // failed attempts by piece
-	doubted    map[uint32]bool      // pieces that are read again
-	gone       map[uint32]author    // who left, by the number of the connection
-	judges     sync.WaitGroup       // readers of pieces that were blamed
-	savers     sync.WaitGroup       // of the state: one at most
-	forgets    sync.WaitGroup       // of pieces that are restarted: one a piece
-	restarting map[uint32]struct{}  // pieces that the store is about to drop
-	halfOpen   int
-	nextID     uint32
-	tracker    *announce.Handle
-	trackers   map[string]TrackerStatus // what they answered last, by name
-	searches   map[[20]byte]Search      // in the DHT, by hash
-	other      *announce.Handle         // a hybrid's other swarm
-	events     []peer.Event
-	leases     []picker.Lease
-	ids        []uint32
-	now        time.Time
-	alarm      pace
-	saved      time.Time
-	dirty      bool
-	saving     bool
-	kept       *Totals // those on disk, if the state there says all that we know
-	wanted     int64   // bytes of the pieces with wanted files
-	unstuck    time.Time
-	totals     Totals
-	external   netip.Addr
+	info     *metainfo.Info
+	torrent  *metainfo.Torrent // around info
+	metadata []*metadataFetch  // of a magnet link, by size
+	layers   *layerFetch       // of a magnet link; nil = none is missing
+	hashes   hashServer
+	starts   []int64 // offsets of the files; nil until hashes are asked for
+	cases    map[wire.HashRange]*badCase
+	store    *disk.Store
+	log      *resume.Log // of its writes; nil = none
+	opening  bool        // opened is to come
+	files    []disk.File // as they are on disk
+	picker   *picker.Picker
+	pieces   *peer.Pieces
+	state    State
+	failure  error
+	peers    map[uint32]*member
+	known    map[netip.AddrPort]*address
+	web      []*webSeed
+	bans     bans
+	blamed   map[uint32][]attempt // failed attempts by piece
+	doubted  map[uint32]bool      // pieces that are read again
+	gone     map[uint32]author    // who left, by the number of the connection
+	judges   sync.WaitGroup       // readers of pieces that were blamed
+	savers   sync.WaitGroup       // of the state: one at most
+	halfOpen int
+	nextID   uint32
+	tracker  *announce.Handle
+	trackers map[string]TrackerStatus // what they answered last, by name
+	searches map[[20]byte]Search      // in the DHT, by hash
+	other    *announce.Handle         // a hybrid's other swarm
+	events   []peer.Event
+	leases   []picker.Lease
+	ids      []uint32
+	now      time.Time
+	alarm    pace
+	saved    time.Time
+	dirty    bool
+	saving   bool
+	kept     *Totals // those on disk, if the state there says all that we know
+	wanted   int64   // bytes of the pieces with wanted files
+	unstuck  time.Time
+	totals   Totals
+	external netip.Addr
 
 	market    *market.Torrent // nil = none
 	reportBid func(tracker string, honest bool)

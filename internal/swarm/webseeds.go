@@ -231,7 +231,7 @@ func (s *Swarm) onWebPiece(w *webSeed, p *span, result disk.Result) {
 		w.failures, w.err = 0, nil
 		s.onVerified(p.piece)
 	case disk.Failed:
-		s.reset(p.piece)
+		s.picker.Reset(p.piece)
 	}
 }
 
@@ -239,7 +239,7 @@ func (s *Swarm) onWebPiece(w *webSeed, p *span, result disk.Result) {
 func (s *Swarm) onWebEnd(w *webSeed, rest []span, err error) {
 	w.fetches--
 	for i := range rest {
-		s.restart(rest[i].piece, 0)
+		s.restart(rest[i].piece)
 	}
 	switch {
 	case err == nil:
