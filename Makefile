@@ -3,7 +3,7 @@
 FUZZTIME ?= 10s
 BENCH ?= .
 
-.PHONY: build test race lint fuzz bench cover
+.PHONY: build test race soak lint fuzz bench cover
 
 build: ## the program btt in this folder
 	CGO_ENABLED=0 go build -trimpath -o btt ./cmd/btt
@@ -14,6 +14,10 @@ test: ## all tests; installs the clients to test against where it may
 
 race: ## all tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 go run ./internal/lint/skips -race -count=1 -timeout 20m ./...
+
+soak: ## 10,000 simulated lives of channels, 200 kills of the ledger
+	go test -count=1 ./channel -run 'TestSimulation$$'
+	BTT_KILLS=200 go test -count=1 -timeout 20m ./internal/ledgerd -run 'TestKill$$'
 
 lint: ## the repository's rules alone
 	go test -count=1 ./internal/lint/...
