@@ -155,61 +155,19 @@ func (a *Announcer) clients(ctx context.Context, raw string) []*http.Client {
 	return []*http.Client{a.http4, a.http6}
 }
 
-// overFamilies announces over each family and joins the answers. The second
-// one is waited for as long as over UDP.
+// overFamilies announces over each family and joins the answers.
 func (a *Announcer) overFamilies(ctx context.Context, raw, full string) (*tracker.Response, error) {
-	clients := a.clients(ctx, raw)
-	type answer struct {
-		resp *tracker.Response
-		err  error
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends the slower family's goroutine
-	answers := make(chan answer, len(clients))
-	for _, c := range clients {
-		go func() {
-			body, err := a.getBy(ctx, c, full)
-			if err != nil {
-				answers <- answer{nil, err}
-				return
-			}
-			resp, err := tracker.ParseResponse(body)
-			answers <- answer{resp, err}
-		}()
-	}
-	var joined *tracker.Response
-	var errs []error
-	var late <-chan time.Time
-	for range clients {
-		select {
-		case got := <-answers:
-			switch {
-			case got.err != nil:
-				errs = append(errs, bare(got.err))
-			case joined == nil:
-				joined, late = got.resp, time.After(a.udp.base/5)
-			default:
-				joined.Join(got.resp)
-			}
-		case <-late:
-			return joined, nil
+	return joinFamilies(ctx, a.clients(ctx, raw), a.udp.base/5, func(ctx context.Context, c *http.Client) (*tracker.Response, error) {
+		body, err := a.getBy(ctx, c, full)
+		if err != nil {
+			return nil, bare(err)
 		}
-	}
-	if joined != nil {
-		return joined, nil
-	}
-	return nil, moreTelling(errs)
-}
-
-// moreTelling is the tracker's own word if one of the failures is that.
-func moreTelling(errs []error) error {
-	for _, err := range errs {
-		var f *tracker.Failure
-		if errors.As(err, &f) {
-			return err
+		resp, err := tracker.ParseResponse(body)
+		if err != nil {
+			return nil, bare(err)
 		}
-	}
-	return errs[0]
+		return resp, nil
+	})
 }
 
 // Scrape asks an HTTP or UDP tracker for counts, at most MaxScrape torrents.

@@ -259,50 +259,15 @@ func (u *udpClient) resolve(ctx context.Context, t *url.URL) ([]netip.AddrPort, 
 	return out, nil
 }
 
-// announceUDP announces over both families at once, so that each tracker
-// learns both of our addresses, and joins the answers. The second answer is
-// waited for a fifth of the base timeout.
+// announceUDP announces over both families at once and joins the answers.
 func (a *Announcer) announceUDP(ctx context.Context, t *url.URL, r *tracker.Request) (*tracker.Response, error) {
 	to, err := a.udp.resolve(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	type answer struct {
-		resp *tracker.Response
-		err  error
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends the slower family's goroutine
-	answers := make(chan answer, len(to))
-	for _, addr := range to {
-		go func() {
-			resp, err := a.announceTo(ctx, t, addr, r)
-			answers <- answer{resp, err}
-		}()
-	}
-	var joined *tracker.Response
-	var errs []error
-	var late <-chan time.Time
-	for range to {
-		select {
-		case got := <-answers:
-			switch {
-			case got.err != nil:
-				errs = append(errs, got.err)
-			case joined == nil:
-				joined = got.resp
-				late = time.After(a.udp.base / 5)
-			default:
-				joined.Join(got.resp)
-			}
-		case <-late:
-			return joined, nil
-		}
-	}
-	if joined != nil {
-		return joined, nil
-	}
-	return nil, errs[0]
+	return joinFamilies(ctx, to, a.udp.base/5, func(ctx context.Context, addr netip.AddrPort) (*tracker.Response, error) {
+		return a.announceTo(ctx, t, addr, r)
+	})
 }
 
 // announceTo announces to one address. Options are used on trackers that
