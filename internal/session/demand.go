@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/catalog"
 	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/tracker"
 )
@@ -39,7 +40,7 @@ func (s *Session) SetMarket(on bool) {
 // SetReserve gives the torrent a reserve price of its own (R7.19); nil = that
 // of the node. Its connections begin anew.
 func (t *Torrent) SetReserve(r *market.Reserve) error {
-	err := t.change(func(rec *record) { rec.Reserve = r })
+	err := t.change(func(rec *catalog.Record) { rec.Reserve = r })
 	t.restart()
 	return err
 }
@@ -47,7 +48,7 @@ func (t *Torrent) SetReserve(r *market.Reserve) error {
 // SetWhenPaid rests the torrent, once it is complete, while nobody bids its
 // reserve price, or lets it run as others do.
 func (t *Torrent) SetWhenPaid(on bool) error {
-	return t.change(func(r *record) { r.WhenPaid = on })
+	return t.change(func(r *catalog.Record) { r.WhenPaid = on })
 }
 
 // ask is the reserve price of the torrent when it returns.

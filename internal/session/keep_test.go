@@ -477,26 +477,3 @@ func TestDamagedRecord(t *testing.T) {
 		t.Errorf("with damaged metadata: %s, %v", st.State, st.Err)
 	}
 }
-
-func FuzzRecord(f *testing.F) {
-	r := record{Dir: "/d", Name: "n", Size: 10, Left: 3, Pieces: 2, Have: 1, Labels: []string{"a"}, Priorities: []uint8{0, 4}, Added: time.Unix(1, 0)}
-	b, err := r.encode()
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(b)
-	f.Add([]byte(`{"Version":1,"Dir":"/","Position":-1}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := decodeRecord(b)
-		if err != nil {
-			return
-		}
-		out, err := r.encode()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := decodeRecord(out); err != nil {
-			t.Fatalf("%q became %q: %v", b, out, err)
-		}
-	})
-}

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/bttnet/btt/internal/catalog"
 	"github.com/bttnet/btt/internal/swarm"
 	"github.com/bttnet/btt/metainfo"
 )
@@ -211,7 +212,7 @@ func TestRemovalGoesOn(t *testing.T) {
 	s := open(t, Config{StateDir: state, Keep: true})
 	x := add(t, s, Add{Torrent: torrent, Dir: dir})
 	await(t, x)
-	must(t, x.change(func(r *record) { r.Stopped, r.Removing = true, true }))
+	must(t, x.change(func(r *catalog.Record) { r.Stopped, r.Removing = true, true }))
 	s.Close()
 	s = open(t, Config{StateDir: state, Keep: true})
 	until(t, "the removal", func() bool { return len(s.Torrents()) == 0 && len(list(t, dir)) == 0 })

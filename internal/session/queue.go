@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/bttnet/btt/internal/catalog"
 	"github.com/bttnet/btt/internal/swarm"
 )
 
@@ -123,7 +124,7 @@ func (t *Torrent) forced() bool {
 // SetForced lets the torrent run whatever the queue says, without counting for
 // it.
 func (t *Torrent) SetForced(on bool) error {
-	return t.change(func(r *record) { r.Forced = on })
+	return t.change(func(r *catalog.Record) { r.Forced = on })
 }
 
 // SetPosition moves the torrent to a place in the queue: 0 is the first, and

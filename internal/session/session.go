@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/internal/announce"
+	"github.com/bttnet/btt/internal/catalog"
 	"github.com/bttnet/btt/internal/choker"
 	"github.com/bttnet/btt/internal/dht"
 	"github.com/bttnet/btt/internal/disk"
@@ -112,7 +113,7 @@ type Session struct {
 	// incoming are the handshakes of callers under way.
 	incoming admission
 
-	shelf   *shelf // nil = torrents are not kept
+	kept    *catalog.Folder // nil = torrents are not kept
 	lock    *durable.Lock
 	gate    chan struct{} // how many torrents open their files at once
 	unsaved backlog
@@ -183,7 +184,7 @@ func Open(cfg Config) (*Session, error) {
 	s.web = webseed.NewClient()
 	s.pool = disk.NewPool(disk.PoolConfig{Budget: cfg.WriteBudget})
 	s.up, s.down = ratelimit.New(cfg.UploadRate), ratelimit.New(cfg.DownloadRate)
-	if s.shelf != nil {
+	if s.kept != nil {
 		s.restore()
 	}
 	s.wg.Go(s.run)
@@ -211,7 +212,7 @@ func (s *Session) openState() error {
 	if s.lock, err = durable.Acquire(s.cfg.StateDir, "lock"); err != nil {
 		return fmt.Errorf("open session in %s: %w", s.cfg.StateDir, err)
 	}
-	s.shelf = &shelf{dir: s.cfg.StateDir}
+	s.kept = catalog.Open(s.cfg.StateDir)
 	return nil
 }
 

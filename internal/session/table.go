@@ -6,13 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/bttnet/btt/internal/catalog"
 	"github.com/bttnet/btt/internal/ipfilter"
 	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/mse"
@@ -58,16 +57,16 @@ type Add struct {
 // when its turn has come. The error is [ErrClosed], [ErrExists], or of the
 // disk.
 func (s *Session) Add(a Add) (*Torrent, error) {
-	if err := checkLabels(a.Labels); err != nil {
+	if err := catalog.CheckLabels(a.Labels); err != nil {
 		return nil, fmt.Errorf("add torrent: %w", err)
 	}
 	dir, err := filepath.Abs(a.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("add torrent: %w", err)
 	}
-	t := s.newTorrent(a.InfoHash, record{Name: a.Name, InfoHashV2: a.InfoHashV2, Dir: dir, Trackers: a.Trackers, WebSeeds: a.WebSeeds, InPlace: a.InPlace, Plain: a.Plain,
+	t := s.newTorrent(a.InfoHash, catalog.Record{Name: a.Name, InfoHashV2: a.InfoHashV2, Dir: dir, Trackers: a.Trackers, WebSeeds: a.WebSeeds, InPlace: a.InPlace, Plain: a.Plain,
 		WhenPaid: a.WhenPaid, Reserve: a.Reserve,
-		Peers: a.Peers[:min(len(a.Peers), maxRecordPeers)], Stopped: a.Stopped, Priorities: a.Priorities, Sequential: a.Sequential,
+		Peers: a.Peers[:min(len(a.Peers), catalog.MaxPeers)], Stopped: a.Stopped, Priorities: a.Priorities, Sequential: a.Sequential,
 		Labels: a.Labels, Up: max(a.UpLimit, 0), Down: max(a.DownLimit, 0), Added: time.Now()})
 	t.choose = a.Choose
 	if a.Torrent != nil {
@@ -83,13 +82,13 @@ func (s *Session) Add(a Add) (*Torrent, error) {
 		return nil, err
 	}
 	s.plan(t)
-	if len(a.Peers) > maxRecordPeers {
-		t.AddPeers(a.Peers[maxRecordPeers:]...)
+	if len(a.Peers) > catalog.MaxPeers {
+		t.AddPeers(a.Peers[catalog.MaxPeers:]...)
 	}
 	return t, nil
 }
 
-func (s *Session) newTorrent(hash [20]byte, r record) *Torrent {
+func (s *Session) newTorrent(hash [20]byte, r catalog.Record) *Torrent {
 	t := &Torrent{s: s, hash: hash, rec: r, up: ratelimit.New(r.Up), down: ratelimit.New(r.Down)}
 	t.position.Store(r.Position)
 	t.complete.Store(r.Pieces > 0 && r.Left == 0)
@@ -156,7 +155,7 @@ func (s *Session) remove(ctx context.Context, t *Torrent, data bool) error {
 		return fmt.Errorf("remove torrent %s: %w", t, ErrNotFound)
 	}
 	if data { // a crash in between is made good at the next start
-		if err := t.change(func(r *record) { r.Stopped, r.Removing = true, true }); err != nil {
+		if err := t.change(func(r *catalog.Record) { r.Stopped, r.Removing = true, true }); err != nil {
 			return err
 		}
 	}
@@ -170,10 +169,10 @@ func (s *Session) remove(ctx context.Context, t *Torrent, data bool) error {
 	}
 	t.removed.Store(true)
 	s.leave(t)
-	if s.shelf != nil {
+	if s.kept != nil {
 		t.write.Lock()
 		defer t.write.Unlock()
-		if err := s.shelf.drop(t.hash); err != nil {
+		if err := s.kept.Forget(t.hash); err != nil {
 			return fmt.Errorf("forget torrent %s: %w", t, err)
 		}
 	}
@@ -266,16 +265,14 @@ func (t *Torrent) end() {
 // restore brings back the torrents that the session keeps. One whose record
 // cannot be read is left out, and its files are left alone.
 func (s *Session) restore() {
-	entries, err := os.ReadDir(s.shelf.dir)
+	kept, err := s.kept.Names()
 	if err != nil {
 		s.cfg.Log.Error("torrents are not restored", "err", err)
 		return
 	}
-	names := make(chan string, len(entries))
-	for _, e := range entries {
-		if name, ok := strings.CutSuffix(e.Name(), recordSuffix); ok {
-			names <- name
-		}
+	names := make(chan string, len(kept))
+	for _, name := range kept {
+		names <- name
 	}
 	close(names)
 	var group sync.WaitGroup
@@ -283,7 +280,7 @@ func (s *Session) restore() {
 		group.Go(func() { // ends when names is empty
 			for name := range names {
 				if err := s.restoreOne(name); err != nil {
-					s.cfg.Log.Error("torrent is not restored", "record", filepath.Join(s.shelf.dir, name+recordSuffix), "err", err)
+					s.cfg.Log.Error("torrent is not restored", "record", s.kept.Path(name), "err", err)
 				}
 			}
 		})
@@ -306,7 +303,7 @@ func (s *Session) restoreOne(name string) error {
 	if err != nil || hash.String() != name {
 		return errors.New("its name is no info hash")
 	}
-	r, err := s.shelf.load(hash)
+	r, err := s.kept.Load(hash)
 	if err != nil {
 		return err
 	}

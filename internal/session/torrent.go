@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bttnet/btt/internal/catalog"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/ratelimit"
 	"github.com/bttnet/btt/internal/swarm"
@@ -38,7 +39,7 @@ type Torrent struct {
 	position atomic.Int64 // orders the queue
 
 	mu      sync.Mutex // leaf lock over the rest
-	rec     record
+	rec     catalog.Record
 	torrent *metainfo.Torrent                     // nil = unknown, or on disk while it is not running
 	choose  func(*metainfo.Info) ([]uint8, error) // until the metadata is there
 	swarm   *swarm.Swarm                          // nil = not running
@@ -144,8 +145,8 @@ func (t *Torrent) Metainfo() *metainfo.Torrent {
 	t.mu.Lock()
 	meta := t.torrent
 	t.mu.Unlock()
-	if meta == nil && t.s.shelf != nil {
-		if kept, err := t.s.shelf.torrent(t.hash); err == nil {
+	if meta == nil && t.s.kept != nil {
+		if kept, err := t.s.kept.Torrent(t.hash); err == nil {
 			return kept
 		}
 	}
@@ -176,7 +177,7 @@ func (t *Torrent) AddPeers(addrs ...netip.AddrPort) {
 	sw := t.swarm
 	if sw == nil {
 		t.rec.Peers = append(t.rec.Peers, addrs...)
-		t.rec.Peers = t.rec.Peers[max(0, len(t.rec.Peers)-maxRecordPeers):]
+		t.rec.Peers = t.rec.Peers[max(0, len(t.rec.Peers)-catalog.MaxPeers):]
 	}
 	t.mu.Unlock()
 	if sw != nil {
@@ -206,8 +207,8 @@ func (t *Torrent) launch() {
 	if t.swarm != nil || t.moving || t.removed.Load() || t.s.ctx.Err() != nil {
 		return
 	}
-	if t.torrent == nil && t.s.shelf != nil {
-		meta, err := t.s.shelf.torrent(t.hash)
+	if t.torrent == nil && t.s.kept != nil {
+		meta, err := t.s.kept.Torrent(t.hash)
 		if err != nil {
 			t.failure = fmt.Errorf("read what is kept of the torrent (remove it and add it again): %w", err)
 			return
@@ -284,12 +285,12 @@ func (t *Torrent) halt() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.swarm = nil
-	before := t.rec.clone()
+	before := t.rec.Clone()
 	t.note(&st)
 	if !reflect.DeepEqual(before, t.rec) {
 		t.touch()
 	}
-	if t.s.shelf != nil && !t.newMeta {
+	if t.s.kept != nil && !t.newMeta {
 		t.torrent = nil // read again at the next start
 	}
 }
@@ -315,7 +316,7 @@ func (t *Torrent) note(st *swarm.Status) {
 			r.Peers = append(r.Peers, p.Listen)
 		}
 	}
-	r.Peers = r.Peers[max(0, len(r.Peers)-maxRecordPeers):]
+	r.Peers = r.Peers[max(0, len(r.Peers)-catalog.MaxPeers):]
 }
 
 // withLayers is a torrent with the piece layers that came since.
@@ -369,7 +370,7 @@ func (t *Torrent) onEvent(e swarm.Event) {
 
 // touch has the session write the record soon; t.mu is held.
 func (t *Torrent) touch() {
-	if t.s.shelf == nil || t.unsaved {
+	if t.s.kept == nil || t.unsaved {
 		return
 	}
 	t.unsaved = true
@@ -378,26 +379,26 @@ func (t *Torrent) touch() {
 
 // save writes the record now.
 func (t *Torrent) save() error {
-	if t.s.shelf == nil || t.removed.Load() {
+	if t.s.kept == nil || t.removed.Load() {
 		return nil
 	}
 	t.write.Lock()
 	defer t.write.Unlock()
 	t.mu.Lock()
 	t.rec.Position = t.position.Load()
-	rec, meta, fresh := t.rec.clone(), t.torrent, t.newMeta
+	rec, meta, fresh := t.rec.Clone(), t.torrent, t.newMeta
 	t.unsaved, t.newMeta = false, false
 	t.mu.Unlock()
 	if fresh && meta != nil {
-		if err := t.s.shelf.put(t.hash, torrentSuffix, meta.Encode()); err != nil {
+		if err := t.s.kept.SaveTorrent(t.hash, meta); err != nil {
 			return err
 		}
 	}
-	return t.s.shelf.save(t.hash, &rec)
+	return t.s.kept.Save(t.hash, &rec)
 }
 
 // change edits the record, saves it and lets the queue look again.
-func (t *Torrent) change(edit func(r *record)) error {
+func (t *Torrent) change(edit func(r *catalog.Record)) error {
 	if t.removed.Load() {
 		return fmt.Errorf("change torrent %s: %w", t, ErrNotFound)
 	}
@@ -431,7 +432,7 @@ func (t *Torrent) Start() error {
 	t.failure = nil
 	t.mu.Unlock()
 	t.op.Unlock()
-	err := t.change(func(r *record) { r.Stopped = false })
+	err := t.change(func(r *catalog.Record) { r.Stopped = false })
 	t.settle()
 	return err
 }
@@ -439,7 +440,7 @@ func (t *Torrent) Start() error {
 // Stop ends all connections, says goodbye to the trackers and returns when the
 // torrent's state is on disk. It stays in the session.
 func (t *Torrent) Stop() error {
-	err := t.change(func(r *record) { r.Stopped = true })
+	err := t.change(func(r *catalog.Record) { r.Stopped = true })
 	t.settle()
 	return err
 }
@@ -481,21 +482,21 @@ func (t *Torrent) SetSpeed(on bool) error {
 	if same {
 		return nil
 	}
-	err := t.change(func(r *record) { r.Plain = !on })
+	err := t.change(func(r *catalog.Record) { r.Plain = !on })
 	if t.s.cfg.Market != nil {
 		t.restart()
 	}
 	return err
 }
 
-// SetLabels replaces the labels: at most [MaxLabels], sorted, each once.
+// SetLabels replaces the labels: at most [catalog.MaxLabels], sorted, each once.
 func (t *Torrent) SetLabels(labels ...string) error {
-	if err := checkLabels(labels); err != nil {
+	if err := catalog.CheckLabels(labels); err != nil {
 		return fmt.Errorf("label torrent: %w", err)
 	}
 	labels = slices.Clone(labels)
 	slices.Sort(labels)
-	return t.change(func(r *record) { r.Labels = slices.Compact(labels) })
+	return t.change(func(r *catalog.Record) { r.Labels = slices.Compact(labels) })
 }
 
 // SetLimits sets the torrent's own limits in bytes per second, on top of the
@@ -504,7 +505,7 @@ func (t *Torrent) SetLimits(up, down int64) error {
 	up, down = max(up, 0), max(down, 0)
 	t.up.SetRate(up, time.Now())
 	t.down.SetRate(down, time.Now())
-	return t.change(func(r *record) { r.Up, r.Down = up, down })
+	return t.change(func(r *catalog.Record) { r.Up, r.Down = up, down })
 }
 
 // SetSequential switches between rarest first and the order of the pieces.
@@ -513,7 +514,7 @@ func (t *Torrent) SetSequential(on bool) error {
 	if sw := t.running(); sw != nil {
 		sw.SetSequential(on)
 	}
-	err := t.change(func(r *record) { r.Sequential = on })
+	err := t.change(func(r *catalog.Record) { r.Sequential = on })
 	t.op.Unlock()
 	return err
 }
@@ -538,7 +539,7 @@ func (t *Torrent) SetPriorities(prios []uint8) error {
 	if err != nil {
 		return fmt.Errorf("choose files: %w", err)
 	}
-	return t.change(func(*record) {})
+	return t.change(func(*catalog.Record) {})
 }
 
 // prioritise does it; t.op is held.

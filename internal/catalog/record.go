@@ -1,19 +1,15 @@
-package session
+package catalog
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
-	"github.com/bttnet/btt/internal/durable"
 	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/metainfo"
 )
@@ -24,22 +20,20 @@ const (
 	// longest in bytes.
 	MaxLabels = 32
 	MaxLabel  = 128
-	// maxRecord bounds a record file in bytes.
-	maxRecord = 8 << 20
-	// maxRecordPeers is the number of peers' addresses kept for a start.
-	maxRecordPeers = 200
+	// MaxPeers is the number of peers' addresses kept for a start.
+	MaxPeers = 200
 
+	// maxRecord bounds a record file in bytes.
+	maxRecord     = 8 << 20
 	recordVersion = 1
-	recordSuffix  = ".json"
-	torrentSuffix = ".torrent"
 )
 
 // ErrRecord says that what was remembered of a torrent cannot be read.
 var ErrRecord = errors.New("record of the torrent is damaged")
 
-// record is what a session remembers of a torrent besides its metadata and
+// Record is what a session remembers of a torrent besides its metadata and
 // its resume state: one JSON file, replaced as a whole.
-type record struct {
+type Record struct {
 	Version int
 	Name    string
 	Dir     string
@@ -77,9 +71,9 @@ type record struct {
 	MoveTo, MovedFrom string `json:",omitempty"`
 }
 
-// decodeRecord reads a record. The error wraps [ErrRecord].
-func decodeRecord(b []byte) (record, error) {
-	var r record
+// Decode reads a record. The error wraps [ErrRecord].
+func Decode(b []byte) (Record, error) {
+	var r Record
 	d := json.NewDecoder(bytes.NewReader(b))
 	switch err := d.Decode(&r); {
 	case err != nil:
@@ -91,19 +85,20 @@ func decodeRecord(b []byte) (record, error) {
 		return r, fmt.Errorf("%w: a value is out of its range", ErrRecord)
 	case r.Reserve != nil && !r.Reserve.Valid():
 		return r, fmt.Errorf("%w: a reserve price is out of its range", ErrRecord)
-	case len(r.Peers) > maxRecordPeers:
+	case len(r.Peers) > MaxPeers:
 		return r, fmt.Errorf("%w: too many peers", ErrRecord)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return r, fmt.Errorf("%w: more than one value", ErrRecord)
 	}
-	if err := checkLabels(r.Labels); err != nil {
+	if err := CheckLabels(r.Labels); err != nil {
 		return r, fmt.Errorf("%w: %w", ErrRecord, err)
 	}
 	return r, nil
 }
 
-func (r *record) encode() ([]byte, error) {
+// Encode writes a record of the current version; it is at most 8 MiB.
+func (r *Record) Encode() ([]byte, error) {
 	r.Version = recordVersion
 	b, err := json.Marshal(r)
 	if err == nil && len(b) > maxRecord {
@@ -112,14 +107,16 @@ func (r *record) encode() ([]byte, error) {
 	return b, err
 }
 
-// clone copies a record, so that it can be written without a lock.
-func (r *record) clone() record {
+// Clone copies a record, so that it can be written without a lock.
+func (r *Record) Clone() Record {
 	c := *r
 	c.Labels, c.Priorities, c.Peers = slices.Clone(r.Labels), slices.Clone(r.Priorities), slices.Clone(r.Peers)
 	return c
 }
 
-func checkLabels(labels []string) error {
+// CheckLabels says whether a torrent can have these labels: at most [MaxLabels],
+// each of 1 to [MaxLabel] bytes.
+func CheckLabels(labels []string) error {
 	if len(labels) > MaxLabels {
 		return fmt.Errorf("%d labels, at most %d are possible", len(labels), MaxLabels)
 	}
@@ -129,84 +126,4 @@ func checkLabels(labels []string) error {
 		}
 	}
 	return nil
-}
-
-// shelf is the folder of the records and of the torrents' metadata. Its
-// methods may be called concurrently, for one torrent one at a time.
-type shelf struct{ dir string }
-
-func (f *shelf) path(hash [20]byte, suffix string) string {
-	return filepath.Join(f.dir, hex.EncodeToString(hash[:])+suffix)
-}
-
-// put replaces a file durably.
-func (f *shelf) put(hash [20]byte, suffix string, b []byte) error {
-	if err := durable.Write(f.dir, hex.EncodeToString(hash[:])+suffix, b); err != nil {
-		return fmt.Errorf("save torrent: %w", err)
-	}
-	return nil
-}
-
-func (f *shelf) save(hash [20]byte, r *record) error {
-	b, err := r.encode()
-	if err != nil {
-		return fmt.Errorf("save torrent: %w", err)
-	}
-	return f.put(hash, recordSuffix, b)
-}
-
-func (f *shelf) load(hash [20]byte) (record, error) {
-	b, err := readBounded(f.path(hash, recordSuffix), maxRecord)
-	if err != nil {
-		return record{}, err
-	}
-	return decodeRecord(b)
-}
-
-// torrent reads a torrent's metadata; nil without an error: there is none yet.
-func (f *shelf) torrent(hash [20]byte) (*metainfo.Torrent, error) {
-	b, err := readBounded(f.path(hash, torrentSuffix), metainfo.MaxTorrentSize)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	t, err := metainfo.Parse(b)
-	if err != nil {
-		return nil, err
-	}
-	if !slices.Contains(t.Swarms(), metainfo.InfoHash(hash)) {
-		return nil, fmt.Errorf("%w: metadata of another torrent", ErrRecord)
-	}
-	return t, nil
-}
-
-func readBounded(path string, most int64) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	st, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if st.Size() > most {
-		return nil, fmt.Errorf("%s: %w: longer than %d bytes", path, ErrRecord, most)
-	}
-	b := make([]byte, st.Size())
-	_, err = io.ReadFull(file, b)
-	return b, err
-}
-
-// drop forgets a torrent.
-func (f *shelf) drop(hash [20]byte) error {
-	var errs []error
-	for _, suffix := range []string{recordSuffix, torrentSuffix} {
-		if err := os.Remove(f.path(hash, suffix)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(append(errs, durable.SyncDir(f.dir))...)
 }
