@@ -24,7 +24,7 @@ var Levels = map[string]int{
 
 	"internal/durable": 3, "internal/blocktree": 3, "internal/heads": 3, "internal/ipfilter": 3,
 	"internal/peer": 3, "internal/picker": 3, "internal/choker": 3, "internal/ratelimit": 3,
-	"internal/mse": 3, "internal/disk": 3, "internal/webseed": 3, "internal/resume": 3, "internal/announce": 3, "internal/dht": 3, "internal/purse": 3, "internal/receipts": 3, "internal/payments": 3,
+	"internal/mse": 3, "internal/disk": 3, "internal/mover": 3, "internal/webseed": 3, "internal/resume": 3, "internal/announce": 3, "internal/dht": 3, "internal/purse": 3, "internal/receipts": 3, "internal/payments": 3,
 
 	"internal/market": 4, "internal/catalog": 4, "internal/ledgerdb": 4, "internal/swarm": 4, "internal/session": 4, "internal/create": 4,
 
@@ -52,6 +52,7 @@ var sideways = map[string][]string{
 	"internal/heads":      {"internal/durable"},
 	"internal/dht":        {"internal/durable"},
 	"internal/peer":       {"internal/disk", "internal/picker", "internal/ratelimit"},
+	"internal/mover":      {"internal/disk", "internal/durable"},
 	"internal/resume":     {"internal/disk", "internal/picker"},
 	"internal/payments":   {"internal/durable", "internal/purse"},
 	"internal/receipts":   {"internal/durable"},

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/bttnet/btt/internal/catalog"
+	"github.com/bttnet/btt/internal/mover"
 	"github.com/bttnet/btt/internal/swarm"
 	"github.com/bttnet/btt/metainfo"
 )
@@ -56,7 +57,7 @@ func TestMove(t *testing.T) {
 			}
 			state, to := t.TempDir(), filepath.Join(t.TempDir(), "a", "b")
 			s := open(t, Config{StateDir: state, Keep: true})
-			s.faults = &faults{rename: way.rename, step: func() {}}
+			s.faults = mover.Faults{Rename: way.rename}
 			x := add(t, s, Add{Torrent: torrent, Dir: dir})
 			await(t, x)
 			must(t, x.Move(context.Background(), to))
@@ -112,7 +113,7 @@ func TestMoveFails(t *testing.T) {
 
 	for name, rename := range map[string]func(string, string) error{"renames": os.Rename, "copies": apart} {
 		left := 3
-		s.faults = &faults{step: func() {}, rename: func(a, b string) error {
+		s.faults = mover.Faults{Rename: func(a, b string) error {
 			if left--; left < 0 {
 				return syscall.ENOSPC
 			}
@@ -132,7 +133,7 @@ func TestMoveFails(t *testing.T) {
 	}
 
 	ctx, cancel := context.WithCancel(context.Background())
-	s.faults = &faults{step: cancel, rename: apart}
+	s.faults = mover.Faults{Step: cancel, Rename: apart}
 	if err := x.Move(ctx, t.TempDir()); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
@@ -169,7 +170,7 @@ func crashMove(t *testing.T, files map[string]int, rename func(string, string) e
 	x := add(t, s, Add{Torrent: torrent, Dir: dir})
 	await(t, x)
 	steps := 0
-	s.faults = &faults{rename: rename, step: func() {
+	s.faults = mover.Faults{Rename: rename, Step: func() {
 		if steps++; steps == at {
 			runtime.Goexit() // as far as the disk knows, the process is gone
 		}

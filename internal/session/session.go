@@ -21,6 +21,7 @@ import (
 	"github.com/bttnet/btt/internal/durable"
 	"github.com/bttnet/btt/internal/ipfilter"
 	"github.com/bttnet/btt/internal/market"
+	"github.com/bttnet/btt/internal/mover"
 	"github.com/bttnet/btt/internal/mse"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/ratelimit"
@@ -119,8 +120,8 @@ type Session struct {
 	unsaved backlog
 	queue   queue
 	filter  atomic.Pointer[ipfilter.List]
-	faults  *faults     // of tests
-	plain   atomic.Bool // all torrents are out of the market
+	faults  mover.Faults // of tests
+	plain   atomic.Bool  // all torrents are out of the market
 
 	mu       sync.Mutex // leaf lock over the table
 	torrents map[[20]byte]*Torrent

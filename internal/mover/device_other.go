@@ -1,6 +1,6 @@
 //go:build !unix
 
-package session
+package mover
 
 // otherDevice takes any failed rename for one between file systems: copying
 // then says what is wrong.
