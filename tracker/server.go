@@ -85,7 +85,7 @@ func (r *Request) setParameter(key, value string) (err error) {
 		id, _ := url.QueryUnescape(value)
 		r.TrackerID = clip([]byte(id), MaxTrackerID)
 	default:
-		return r.setBidParameter(key, value)
+		return setBidParameter(r, key, value)
 	}
 	return err
 }

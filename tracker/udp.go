@@ -135,8 +135,9 @@ func AppendAnnounceRequest(b []byte, h UDPHeader, r *Request, urlData string) []
 }
 
 // ParseAnnounceRequest reads an announce into r, whose TrackerID and BEP 7
-// addresses it clears; no memory is allocated unless there is URLData. The
-// URLData's query sets Bid, Top and ExtendedReply; its path is returned.
+// addresses it clears; no memory is allocated unless URLData has a path other
+// than /announce or comes in several options. The URLData's query sets Bid, Top
+// and ExtendedReply; its path is returned.
 func ParseAnnounceRequest(b []byte, r *Request) (path string, err error) {
 	if len(b) < AnnounceRequestSize || len(b) > MaxUDPMessage {
 		return "", malformed("announce of %d bytes", len(b))
@@ -157,8 +158,8 @@ func ParseAnnounceRequest(b []byte, r *Request) (path string, err error) {
 	if len(b) == AnnounceRequestSize {
 		return "", nil
 	}
-	data, err := ParseURLData(b[AnnounceRequestSize:])
-	if err != nil || data == "" {
+	data, err := urlData(b[AnnounceRequestSize:])
+	if err != nil || len(data) == 0 {
 		return "", err
 	}
 	return r.applyURLData(data)

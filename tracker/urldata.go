@@ -1,6 +1,8 @@
 package tracker
 
 import (
+	"bytes"
+	"math"
 	"net/url"
 	"strconv"
 	"strings"
@@ -29,27 +31,35 @@ func appendURLData(b []byte, s string) []byte {
 // of an announce). Unknown options are skipped by their length, as the BEP
 // wants; a cut option is ErrMalformed.
 func ParseURLData(b []byte) (string, error) {
-	var joined []byte
+	data, err := urlData(b)
+	return string(data), err
+}
+
+// urlData is ParseURLData without a copy: what stands in one option, as nearly
+// all does, is a part of b.
+func urlData(b []byte) (joined []byte, err error) {
 	for len(b) > 0 {
 		switch b[0] {
 		case optionEnd:
-			return string(joined), nil
+			return joined, nil
 		case optionNOP:
 			b = b[1:]
 			continue
 		}
 		if len(b) < 2 || len(b) < 2+int(b[1]) {
-			return "", malformed("announce option %d is cut short", b[0])
+			return nil, malformed("announce option %d is cut short", b[0])
 		}
 		if b[0] == optionURLData {
-			joined = append(joined, b[2:2+int(b[1])]...)
-			if len(joined) > MaxURLData {
-				return "", malformed("URLData of more than %d bytes", MaxURLData)
+			part := b[2 : 2+int(b[1])]
+			if len(joined) == 0 {
+				joined = part[:len(part):len(part)] // appending to it copies
+			} else if joined = append(joined, part...); len(joined) > MaxURLData {
+				return nil, malformed("URLData of more than %d bytes", MaxURLData)
 			}
 		}
 		b = b[2+int(b[1]):]
 	}
-	return string(joined), nil
+	return joined, nil
 }
 
 // URLData returns what a UDP announce to tracker carries as BEP 41 URLData:
@@ -90,11 +100,29 @@ func (r *Request) appendBidParameters(b []byte) []byte {
 	return strconv.AppendInt(b, int64(max(r.Top, 0)), 10)
 }
 
+// usualPath is the path of nearly all announces; it is told without a copy.
+const usualPath = "/announce"
+
 // applyURLData sets the bid parameters of URLData in r and returns its path.
-func (r *Request) applyURLData(data string) (path string, err error) {
-	path, query, _ := strings.Cut(data, "?")
-	for key, value := range parameters(query) {
-		if err := r.setBidParameter(key, value); err != nil {
+func (r *Request) applyURLData(data []byte) (path string, err error) {
+	before, query, _ := bytes.Cut(data, []byte{'?'})
+	if string(before) == usualPath {
+		path = usualPath
+	} else {
+		path = string(before)
+	}
+	for len(query) > 0 {
+		part := query
+		if i := bytes.IndexByte(query, '&'); i >= 0 {
+			part, query = query[:i], query[i+1:]
+		} else {
+			query = nil
+		}
+		if i := bytes.IndexByte(part, '='); i >= 0 {
+			if err := setBidParameter(r, part[:i], part[i+1:]); err != nil {
+				return path, err
+			}
+		} else if err := setBidParameter(r, part, nil); err != nil {
 			return path, err
 		}
 	}
@@ -102,22 +130,36 @@ func (r *Request) applyURLData(data string) (path string, err error) {
 }
 
 // setBidParameter reads one query parameter of the bid extension, ignoring others.
-func (r *Request) setBidParameter(key, value string) (err error) {
-	switch key {
+func setBidParameter[T string | []byte](r *Request, key, value T) error {
+	switch string(key) {
 	case "btt_bid":
-		if r.Bid, err = strconv.ParseUint(value, 10, 64); err != nil {
+		n, ok := decimal(value, math.MaxUint64)
+		if !ok {
 			return malformed("btt_bid is %q", clip([]byte(value), 32))
 		}
+		r.Bid = n
 	case "btt_top":
-		n, err := strconv.ParseUint(value, 10, 31)
-		if err != nil {
+		n, ok := decimal(value, math.MaxInt32)
+		if !ok {
 			return malformed("btt_top is %q", clip([]byte(value), 32))
 		}
 		r.Top = int(min(n, MaxNumWant))
 	case "btt_ext":
-		r.ExtendedReply = value == "1"
+		r.ExtendedReply = string(value) == "1"
 	}
 	return nil
+}
+
+// decimal reads digits, and nothing else, of a number of at most limit.
+func decimal[T string | []byte](text T, limit uint64) (n uint64, ok bool) {
+	for i := range len(text) {
+		digit := uint64(text[i] - '0')
+		if digit > 9 || n > (limit-digit)/10 {
+			return 0, false
+		}
+		n = n*10 + digit
+	}
+	return n, len(text) > 0
 }
 
 // parameters yields the raw key and value of each part of a query string.

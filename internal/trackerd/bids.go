@@ -69,6 +69,9 @@ func (t *topList[K]) remove(k *K) {
 // updateBid applies a visit's bid to the peer's record: one change a minute
 // (R8.7), small changes only refresh the age.
 func (sh *shard[K]) updateBid(s *swarm[K], number uint32, r *record[K], v *visit[K]) {
+	if r.bid == v.bid && r.told == v.clock.minute {
+		return
+	}
 	if r.bid != 0 && v.bid != 0 {
 		old, bid := tracker.CodedBid(r.bid), tracker.CodedBid(v.bid)
 		small := max(old, bid)-min(old, bid) <= old/100*bidPercent
@@ -142,6 +145,28 @@ func (sh *shard[K]) top(s *swarm[K], number uint32) *topList[K] {
 	return list
 }
 
+// given are the bidders that an answer begins with, so that it names nobody
+// twice: by their places in a small swarm, else by a mark of their keys, which
+// says "perhaps" for some others, too.
+type given[K key] struct {
+	places uint64
+	marks  uint64
+	best   []topEntry[K]
+}
+
+// mark is one of 64 bits by the low bytes of address and port.
+func mark[K key](k *K) uint64 {
+	return 1 << (((*k)[len(*k)-1] + 7*(*k)[len(*k)-3]) & 63)
+}
+
+// has reports whether the record at place i was given.
+func (g *given[K]) has(i int, r *record[K]) bool {
+	if g.marks == 0 {
+		return g.places>>(i&63)&1 != 0
+	}
+	return g.marks&mark(&r.key) != 0 && among(g.best, &r.key)
+}
+
 // give appends up to v.want peers to b: the top bidders if the visitor asked
 // for them, at most half of the answer so that nobody is steered into a
 // cluster of liars, then others from a random place on. Seeds are not given to
@@ -149,16 +174,25 @@ func (sh *shard[K]) top(s *swarm[K], number uint32) *topList[K] {
 // huge swarm of seeds stays cheap.
 func (sh *shard[K]) give(b []byte, s *swarm[K], number uint32, v *visit[K], random uint32) []byte {
 	want := v.want
-	var best []topEntry[K]
-	if v.top > 0 && s.bidders > 0 {
-		list := sh.top(s, number)
-		best = list.entries[:min(v.top, (want+1)/2, list.n)]
-	}
+	records := sh.arena.records(s)
+	var done given[K]
 	if v.top > 0 || v.price == priceTop {
 		start := len(b)
-		b = giveBest(b, best, v)
-		size := len(v.peer) + 3*b2i(v.price != priceNone)
-		want -= (len(b) - start) / size // the count's two bytes are less than an entry
+		if v.price == priceTop {
+			b = append(b, 0, 0)
+		}
+		n := 0
+		if m := min(v.top, (want+1)/2, topSize); m > 0 && s.bidders > 0 {
+			if s.class == noBlock || s.class < listClass {
+				b, n = giveRanked(b, records, m, v, &done)
+			} else {
+				b, n = giveListed(b, sh.top(s, number), m, v, &done)
+			}
+		}
+		if v.price == priceTop {
+			binary.BigEndian.PutUint16(b[start:], uint16(n))
+		}
+		want -= n
 	}
 	avoid := uint8(0)
 	if v.flags&seed != 0 {
@@ -167,14 +201,13 @@ func (sh *shard[K]) give(b []byte, s *swarm[K], number uint32, v *visit[K], rand
 	if want == 0 {
 		return b
 	}
-	records := sh.arena.records(s)
 	i := place(random, len(records))
 	for range min(len(records), maxWalk) {
-		r := &records[i]
+		at, r := i, &records[i]
 		if i++; i == len(records) {
 			i = 0
 		}
-		if r.flags == 0 || r.flags&avoid != 0 || r.key == v.peer || r.bid != 0 && among(best, &r.key) {
+		if r.flags == 0 || r.flags&avoid != 0 || r.bid != 0 && done.has(at, r) || r.key == v.peer {
 			continue
 		}
 		b = append(b, r.bytes()...)
@@ -188,16 +221,55 @@ func (sh *shard[K]) give(b []byte, s *swarm[K], number uint32, v *visit[K], rand
 	return b
 }
 
-// giveBest appends the top bidders but the visitor himself, with their number
-// before them for priceTop.
-func giveBest[K key](b []byte, best []topEntry[K], v *visit[K]) []byte {
-	start := len(b)
-	if v.price == priceTop {
-		b = append(b, 0, 0)
+// giveRanked appends the m highest bidders of a swarm too small to keep a list,
+// but not the visitor, and returns how many.
+func giveRanked[K key](b []byte, records []record[K], m int, v *visit[K], done *given[K]) ([]byte, int) {
+	var order [topSize]uint32 // bid code and place, highest first
+	n := 0
+	for i := range records {
+		r := &records[i]
+		if r.bid == 0 {
+			continue
+		}
+		rank := uint32(r.bid)<<16 | uint32(i)
+		j := n
+		switch {
+		case n < m:
+			n++
+		case rank < order[n-1]:
+			continue
+		default:
+			j = n - 1
+		}
+		for ; j > 0 && order[j-1] < rank; j-- {
+			order[j] = order[j-1]
+		}
+		order[j] = rank
 	}
-	given := 0
-	for i := range best {
-		e := &best[i]
+	told := 0
+	for _, rank := range order[:n] {
+		i := rank & 0xffff
+		r := &records[i]
+		done.places |= 1 << (i & 63)
+		if r.key == v.peer {
+			continue
+		}
+		b = append(b, r.bytes()...)
+		if v.price != priceNone {
+			b = appendPrice(b, r, v.clock.minute)
+		}
+		told++
+	}
+	return b, told
+}
+
+// giveListed is giveRanked for a swarm with a list.
+func giveListed[K key](b []byte, list *topList[K], m int, v *visit[K], done *given[K]) ([]byte, int) {
+	done.best = list.entries[:min(m, list.n)]
+	told := 0
+	for i := range done.best {
+		e := &done.best[i]
+		done.marks |= mark(&e.key)
 		if e.key == v.peer {
 			continue
 		}
@@ -206,12 +278,9 @@ func giveBest[K key](b []byte, best []topEntry[K], v *visit[K]) []byte {
 		if v.price != priceNone {
 			b = appendPrice(b, &r, v.clock.minute)
 		}
-		given++
+		told++
 	}
-	if v.price == priceTop {
-		binary.BigEndian.PutUint16(b[start:], uint16(given))
-	}
-	return b
+	return b, told
 }
 
 // among reports whether a key is one of the entries.
@@ -222,13 +291,6 @@ func among[K key](entries []topEntry[K], k *K) bool {
 		}
 	}
 	return false
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // maxWalk is how many places one announce looks at.

@@ -272,3 +272,10 @@ func BenchmarkStoreAnnounce(b *testing.B) {
 		})
 	}
 }
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
