@@ -2,55 +2,18 @@ package session
 
 import (
 	"net"
-	"net/netip"
 	"testing"
 	"time"
-)
 
-func TestAdmission(t *testing.T) {
-	var a admission
-	slow, other, local := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("127.0.0.1")
-	for i := range maxIncomingPerIP {
-		if !a.enter(slow) {
-			t.Fatalf("caller %d was refused", i)
-		}
-	}
-	if a.enter(slow) {
-		t.Error("one address has too many places")
-	}
-	if !a.enter(other) {
-		t.Error("another address was refused")
-	}
-	a.leave(slow)
-	if !a.enter(slow) {
-		t.Error("a place that was left is not free")
-	}
-	for range maxIncoming - maxIncomingPerIP - 1 {
-		if !a.enter(local) {
-			t.Fatal("loopback was refused")
-		}
-	}
-	if a.enter(local) || a.enter(netip.MustParseAddr("192.0.2.3")) {
-		t.Error("more callers than places")
-	}
-	for range maxIncoming - maxIncomingPerIP - 1 {
-		a.leave(local)
-	}
-	for range maxIncomingPerIP {
-		a.leave(slow)
-	}
-	a.leave(other)
-	if a.total != 0 || len(a.perIP) != 0 {
-		t.Errorf("%d places and %d addresses are left", a.total, len(a.perIP))
-	}
-}
+	"github.com/bttnet/btt/internal/admission"
+)
 
 // TestSilentCallers: more callers than places say nothing; those that end make
 // place, and the session still answers.
 func TestSilentCallers(t *testing.T) {
 	s := open(t, Config{})
 	var calls []net.Conn
-	for range maxIncoming + 10 {
+	for range admission.Max + 10 {
 		c, err := net.Dial("tcp", s.Addr().String())
 		if err != nil {
 			t.Fatal(err)
@@ -67,10 +30,7 @@ func TestSilentCallers(t *testing.T) {
 		c.Close()
 	}
 	for range 1000 {
-		s.incoming.mu.Lock()
-		n := s.incoming.total
-		s.incoming.mu.Unlock()
-		if n == 0 {
+		if s.incoming.Inside() == 0 {
 			return
 		}
 		time.Sleep(5 * time.Millisecond)

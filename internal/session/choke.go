@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/internal/choker"
+	"github.com/bttnet/btt/internal/swarm"
 )
 
 // run is the session's goroutine: a choke round every 15 s (R10.2), and free
@@ -19,7 +20,7 @@ func (s *Session) run() {
 		select {
 		case <-s.ctx.Done():
 			return
-		case <-s.queue.signal:
+		case <-s.plans.signal:
 			s.planAll()
 		case <-s.unsaved.signal:
 			s.saveBacklog()
@@ -59,4 +60,15 @@ func (s *Session) choke(c *choke, now time.Time, round bool) {
 	for _, sw := range swarms {
 		sw.Decide(c.decisions)
 	}
+}
+
+// swarms returns the running swarms.
+func (s *Session) swarms() []*swarm.Swarm {
+	list := make([]*swarm.Swarm, 0, 16)
+	for _, t := range s.Torrents() {
+		if sw := t.running(); sw != nil {
+			list = append(list, sw)
+		}
+	}
+	return list
 }

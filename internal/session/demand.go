@@ -11,14 +11,8 @@ import (
 	"github.com/bttnet/btt/tracker"
 )
 
-// Limits of one look at the trackers.
-const (
-	// maxPages is the number of pages read of a tracker that cannot be asked
-	// for torrents by name.
-	maxPages = 8
-	// scrapeTime bounds the questions to one tracker.
-	scrapeTime = 30 * time.Second
-)
+// scrapeTime bounds the questions to one tracker.
+const scrapeTime = 30 * time.Second
 
 // SetMarket takes all torrents out of BitTorrent Speed, or lets those in again
 // that take part (R9.1, R15.4): outside, they neither bid nor pay nor sell.
@@ -134,7 +128,7 @@ func (s *Session) askTrackers(d *market.Demand) {
 		}
 	}
 	for url, list := range resting {
-		told, err := s.scrapeBids(url, list)
+		told, err := s.bids(url, list)
 		if err != nil {
 			if s.ctx.Err() == nil {
 				s.cfg.Log.Debug("no bids from tracker", "tracker", url, "err", err)
@@ -163,41 +157,13 @@ func (t *Torrent) trackers() []string {
 	return append(list, slices.Concat(t.rec.Trackers...)...)
 }
 
-// scrapeBids asks one tracker for the bids of torrents: by name where that is
-// possible, else among those with the best bids.
-func (s *Session) scrapeBids(url string, list []*Torrent) (map[[20]byte]tracker.BidSwarm, error) {
+// bids asks one tracker for the bids of torrents.
+func (s *Session) bids(url string, list []*Torrent) (map[tracker.InfoHash]tracker.BidSwarm, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, scrapeTime)
 	defer cancel()
-	told := map[[20]byte]tracker.BidSwarm{}
-	keep := func(p *tracker.BidPage) {
-		for _, b := range p.Torrents {
-			told[b.InfoHash] = b
-		}
+	hashes := make([]tracker.InfoHash, len(list))
+	for i, t := range list {
+		hashes[i] = t.hash
 	}
-	if tracker.NamesBids(url) {
-		for part := range slices.Chunk(list, tracker.MaxHTTPScrape) {
-			q := tracker.BidQuery{}
-			for _, t := range part {
-				q.Hashes = append(q.Hashes, t.hash)
-			}
-			page, err := s.announcer.BidScrape(ctx, url, "", &q)
-			if err != nil {
-				return nil, err
-			}
-			keep(page)
-		}
-		return told, nil
-	}
-	q := tracker.BidQuery{Top: tracker.MaxBidScrape}
-	for range maxPages {
-		page, err := s.announcer.BidScrape(ctx, url, "", &q)
-		if err != nil {
-			return nil, err
-		}
-		keep(page)
-		if q.After = page.Next; q.After == 0 {
-			break
-		}
-	}
-	return told, nil
+	return s.announcer.Bids(ctx, url, hashes)
 }

@@ -1,6 +1,8 @@
-// Package session is all torrents of a node: the listener, the table and the
-// queue of torrents, what is remembered of them, the trackers' announcer, rate
-// limits, the address filter, and one choker for everything (R10).
+// Package session is all torrents of a node: the listener, the table of
+// torrents, the trackers' announcer, rate limits, the address filter, and one
+// choker for everything (R10). Which of them run internal/queue decides, what is
+// remembered of them internal/catalog keeps, and their files internal/mover
+// moves.
 //
 // A [Torrent] lasts from Add to Remove; its swarm runs only while the queue
 // lets it. With [Config.Keep] torrents come back after a restart, as they were

@@ -51,12 +51,12 @@ func (s *Session) accept() {
 			continue
 		}
 		ip := remote(nc).Addr()
-		if s.Blocked(ip) || !s.incoming.enter(ip) {
+		if s.Blocked(ip) || !s.incoming.Enter(ip) {
 			nc.Close()
 			continue
 		}
 		go func() { // ends within the handshakes' timeouts
-			defer s.incoming.leave(ip)
+			defer s.incoming.Leave(ip)
 			s.answer(nc)
 		}()
 	}

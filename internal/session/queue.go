@@ -1,24 +1,18 @@
 package session
 
 import (
-	"slices"
 	"sync"
 
 	"github.com/bttnet/btt/internal/catalog"
-	"github.com/bttnet/btt/internal/swarm"
+	"github.com/bttnet/btt/internal/queue"
 )
 
-const (
-	// openers is how many torrents open their files at once, and how many are
-	// started side by side.
-	openers = 8
-	// positionGap is the distance of two torrents in the queue: room to move
-	// others in between without touching all.
-	positionGap = 1 << 20
-)
+// openers is how many torrents open their files at once, and how many are
+// started side by side.
+const openers = 8
 
-// queue decides which torrents run.
-type queue struct {
+// plans carry out the queue.
+type plans struct {
 	mu     sync.Mutex    // one plan at a time; never taken with a torrent's lock held
 	signal chan struct{} // another plan is due
 }
@@ -29,15 +23,18 @@ func (s *Session) replan() {
 		return
 	}
 	select {
-	case s.queue.signal <- struct{}{}:
+	case s.plans.signal <- struct{}{}:
 	default:
 	}
 }
 
-func (s *Session) limited() bool {
+func (s *Session) limited() bool { return s.active().Any() }
+
+// active are the limits of how many torrents run.
+func (s *Session) active() queue.Limits {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.cfg.MaxDownloads > 0 || s.cfg.MaxSeeds > 0
+	return queue.Limits{Downloads: s.cfg.MaxDownloads, Seeds: s.cfg.MaxSeeds}
 }
 
 // plan carries out a change of one torrent. Without limits it touches no other.
@@ -46,42 +43,29 @@ func (s *Session) plan(t *Torrent) {
 		s.planAll()
 		return
 	}
-	s.queue.mu.Lock()
-	defer s.queue.mu.Unlock()
+	s.plans.mu.Lock()
+	defer s.plans.mu.Unlock()
 	if t.want(t.mayRun()) {
 		s.carryOut([]*Torrent{t})
 	}
 }
 
-// planAll decides for all torrents: in the order of the queue as many as the
-// limits permit, and those that are forced.
+// planAll decides for all torrents, and carries out what is new.
 func (s *Session) planAll() {
-	s.queue.mu.Lock()
-	defer s.queue.mu.Unlock()
-	s.mu.Lock()
-	list, downloads, seeds := slices.Clone(s.order), s.cfg.MaxDownloads, s.cfg.MaxSeeds
-	s.mu.Unlock()
-	left := map[bool]int{false: unlimited(downloads), true: unlimited(seeds)}
-	var changed []*Torrent
-	for _, t := range list {
-		run := t.mayRun()
-		if run && !t.forced() && !t.broken.Load() {
-			whole := t.complete.Load()
-			run = left[whole] > 0
-			left[whole]--
-		}
-		if t.want(run) {
-			changed = append(changed, t)
+	s.plans.mu.Lock()
+	defer s.plans.mu.Unlock()
+	list, limits := s.Torrents(), s.active()
+	entries := make([]queue.Entry, len(list))
+	for i, t := range list {
+		entries[i] = t.entry()
+	}
+	changed := list[:0]
+	for i, run := range queue.Plan(make([]bool, 0, len(list)), limits, entries) {
+		if list[i].want(run) {
+			changed = append(changed, list[i])
 		}
 	}
 	s.carryOut(changed)
-}
-
-func unlimited(n int) int {
-	if n <= 0 {
-		return MaxTorrents
-	}
-	return n
 }
 
 // carryOut starts and stops torrents. Stopping takes leave of trackers, so it
@@ -115,10 +99,13 @@ func (t *Torrent) mayRun() bool {
 	return !t.rec.Stopped && !t.removed.Load() && !rests
 }
 
-func (t *Torrent) forced() bool {
+// entry is what the queue has to know of the torrent.
+func (t *Torrent) entry() queue.Entry {
+	e := queue.Entry{May: t.mayRun(), Apart: t.broken.Load(), Whole: t.complete.Load()}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.rec.Forced
+	e.Apart = e.Apart || t.rec.Forced
+	return e
 }
 
 // SetForced lets the torrent run whatever the queue says, without counting for
@@ -147,40 +134,14 @@ func (t *Torrent) SetPosition(place int) error {
 func (s *Session) move(t *Torrent, place int) []*Torrent {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at := slices.Index(s.order, t)
-	if at < 0 {
-		return nil
-	}
-	s.order = slices.Delete(s.order, at, at+1)
-	place = min(max(place, 0), len(s.order))
-	s.order = slices.Insert(s.order, place, t)
-	low, high := int64(0), int64(0)
-	if place > 0 {
-		low = s.order[place-1].position.Load()
-	}
-	if place+1 < len(s.order) {
-		high = s.order[place+1].position.Load()
-	} else {
-		high = low + 2*positionGap
-	}
-	if mid := low + (high-low)/2; mid > low && mid < high {
-		t.position.Store(mid)
-		return []*Torrent{t}
-	}
-	for i, o := range s.order {
-		o.position.Store(int64(i+1) * positionGap)
-	}
-	return slices.Clone(s.order)
+	return s.order.Move(&t.place, place)
 }
 
 // rank is a torrent's place in the queue.
 func (s *Session) rank(t *Torrent) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i, _ := slices.BinarySearchFunc(s.order, t.position.Load(), func(o *Torrent, at int64) int {
-		return int(max(-1, min(1, o.position.Load()-at)))
-	})
-	return i
+	return s.order.Rank(&t.place)
 }
 
 // SetActive changes how many downloads and seeds run at once; 0 = all.
@@ -189,53 +150,4 @@ func (s *Session) SetActive(downloads, seeds int) {
 	s.cfg.MaxDownloads, s.cfg.MaxSeeds = max(downloads, 0), max(seeds, 0)
 	s.mu.Unlock()
 	s.planAll()
-}
-
-// swarms returns the running swarms.
-func (s *Session) swarms() []*swarm.Swarm {
-	list := make([]*swarm.Swarm, 0, 16)
-	for _, t := range s.Torrents() {
-		if sw := t.running(); sw != nil {
-			list = append(list, sw)
-		}
-	}
-	return list
-}
-
-// backlog holds torrents whose record is to be written soon. Its methods are
-// safe for concurrent use.
-type backlog struct {
-	mu     sync.Mutex // leaf lock
-	list   []*Torrent
-	signal chan struct{}
-}
-
-func (b *backlog) add(t *Torrent) {
-	b.mu.Lock()
-	b.list = append(b.list, t)
-	b.mu.Unlock()
-	select {
-	case b.signal <- struct{}{}:
-	default:
-	}
-}
-
-func (b *backlog) take() []*Torrent {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	list := b.list
-	b.list = nil
-	return list
-}
-
-// saveBacklog writes what changed by itself; choke rounds do not wait for it.
-func (s *Session) saveBacklog() {
-	list := s.unsaved.take()
-	s.spawn(func() { // ends when the disk has them
-		for _, t := range list {
-			if err := t.save(); err != nil {
-				s.cfg.Log.Warn("save torrent", "torrent", t, "err", err)
-			}
-		}
-	})
 }

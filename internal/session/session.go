@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bttnet/btt/internal/admission"
 	"github.com/bttnet/btt/internal/announce"
 	"github.com/bttnet/btt/internal/catalog"
 	"github.com/bttnet/btt/internal/choker"
@@ -24,6 +25,7 @@ import (
 	"github.com/bttnet/btt/internal/mover"
 	"github.com/bttnet/btt/internal/mse"
 	"github.com/bttnet/btt/internal/payments"
+	"github.com/bttnet/btt/internal/queue"
 	"github.com/bttnet/btt/internal/ratelimit"
 	"github.com/bttnet/btt/internal/resume"
 	"github.com/bttnet/btt/internal/swarm"
@@ -112,20 +114,20 @@ type Session struct {
 	wg     sync.WaitGroup
 	wants  wants
 	// incoming are the handshakes of callers under way.
-	incoming admission
+	incoming admission.Desk
 
 	kept    *catalog.Folder // nil = torrents are not kept
 	lock    *durable.Lock
 	gate    chan struct{} // how many torrents open their files at once
 	unsaved backlog
-	queue   queue
+	plans   plans
 	filter  atomic.Pointer[ipfilter.List]
 	faults  mover.Faults // of tests
 	plain   atomic.Bool  // all torrents are out of the market
 
 	mu       sync.Mutex // leaf lock over the table
 	torrents map[[20]byte]*Torrent
-	order    []*Torrent // by position
+	order    queue.Order[*Torrent]
 	// requests are the torrents by what encrypted calls name.
 	requests map[[20]byte][20]byte
 	// aliases are the other hashes of hybrids.
@@ -149,7 +151,7 @@ func Open(cfg Config) (*Session, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Session{cfg: cfg, ctx: ctx, cancel: cancel, free: make(chan struct{}, 1), torrents: map[[20]byte]*Torrent{},
 		requests: map[[20]byte][20]byte{}, aliases: map[[20]byte][20]byte{}, gate: make(chan struct{}, openers), unsaved: backlog{signal: make(chan struct{}, 1)},
-		queue: queue{signal: make(chan struct{}, 1)}, slots: swarm.NewSlots(cfg.MaxPeers, 0)}
+		plans: plans{signal: make(chan struct{}, 1)}, slots: swarm.NewSlots(cfg.MaxPeers, 0)}
 	copy(s.peerID[:], "-BT0100-")
 	if _, err := rand.Read(s.peerID[8:]); err != nil {
 		cancel()

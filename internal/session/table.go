@@ -1,14 +1,10 @@
 package session
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/bttnet/btt/internal/catalog"
@@ -90,7 +86,7 @@ func (s *Session) Add(a Add) (*Torrent, error) {
 
 func (s *Session) newTorrent(hash [20]byte, r catalog.Record) *Torrent {
 	t := &Torrent{s: s, hash: hash, rec: r, up: ratelimit.New(r.Up), down: ratelimit.New(r.Down)}
-	t.position.Store(r.Position)
+	t.place.Init(t, r.Position)
 	t.complete.Store(r.Pieces > 0 && r.Left == 0)
 	return t
 }
@@ -107,15 +103,8 @@ func (s *Session) enter(t *Torrent) error {
 	case len(s.torrents) >= MaxTorrents:
 		return fmt.Errorf("add torrent %s: session holds %d torrents, its limit", t, MaxTorrents)
 	}
-	if t.position.Load() == 0 {
-		last := int64(0)
-		if n := len(s.order); n > 0 {
-			last = s.order[n-1].position.Load()
-		}
-		t.position.Store(last + positionGap)
-	}
 	s.torrents[t.hash] = t
-	s.order = append(s.order, t)
+	s.order.Add(&t.place)
 	s.requests[mse.Request(t.hash)] = t.hash
 	return nil
 }
@@ -135,9 +124,7 @@ func (s *Session) leave(t *Torrent) {
 			delete(s.requests, mse.Request(hash))
 		}
 	}
-	if i := slices.Index(s.order, t); i >= 0 {
-		s.order = slices.Delete(s.order, i, i+1)
-	}
+	s.order.Remove(&t.place)
 }
 
 // Remove takes a torrent out of the session; its files and its resume data
@@ -225,7 +212,7 @@ func (s *Session) hasOther(t *metainfo.Torrent) bool {
 func (s *Session) Torrents() []*Torrent {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.order)
+	return s.order.Items()
 }
 
 // SetLimits changes the limits of the whole session, in bytes per second; 0 =
@@ -245,89 +232,3 @@ func (s *Session) SetFilter(l *ipfilter.List) { s.filter.Store(l) }
 
 // Blocked says whether the filter holds an address.
 func (s *Session) Blocked(a netip.Addr) bool { return s.filter.Load().Contains(a) }
-
-// end stops a torrent with its session: what it was to do is not changed.
-func (t *Torrent) end() {
-	t.op.Lock()
-	defer t.op.Unlock()
-	t.halt()
-	t.mu.Lock()
-	unsaved := t.unsaved
-	t.mu.Unlock()
-	if !unsaved {
-		return
-	}
-	if err := t.save(); err != nil {
-		t.s.cfg.Log.Warn("save torrent", "torrent", t, "err", err)
-	}
-}
-
-// restore brings back the torrents that the session keeps. One whose record
-// cannot be read is left out, and its files are left alone.
-func (s *Session) restore() {
-	kept, err := s.kept.Names()
-	if err != nil {
-		s.cfg.Log.Error("torrents are not restored", "err", err)
-		return
-	}
-	names := make(chan string, len(kept))
-	for _, name := range kept {
-		names <- name
-	}
-	close(names)
-	var group sync.WaitGroup
-	for range openers {
-		group.Go(func() { // ends when names is empty
-			for name := range names {
-				if err := s.restoreOne(name); err != nil {
-					s.cfg.Log.Error("torrent is not restored", "record", s.kept.Path(name), "err", err)
-				}
-			}
-		})
-	}
-	group.Wait()
-	s.mu.Lock()
-	slices.SortFunc(s.order, func(a, b *Torrent) int {
-		return cmp.Or(cmp.Compare(a.position.Load(), b.position.Load()), slices.Compare(a.hash[:], b.hash[:]))
-	})
-	list := slices.Clone(s.order)
-	s.mu.Unlock()
-	for _, t := range list {
-		s.resumeWork(t)
-	}
-	s.planAll()
-}
-
-func (s *Session) restoreOne(name string) error {
-	hash, err := metainfo.ParseInfoHash(name)
-	if err != nil || hash.String() != name {
-		return errors.New("its name is no info hash")
-	}
-	r, err := s.kept.Load(hash)
-	if err != nil {
-		return err
-	}
-	return s.enter(s.newTorrent(hash, r))
-}
-
-// resumeWork goes on with what a crash or a stop cut off.
-func (s *Session) resumeWork(t *Torrent) {
-	switch {
-	case t.rec.Removing:
-		s.spawn(func() { // ends when the files are gone, or with the session
-			if err := s.remove(s.ctx, t, true); err != nil {
-				s.cfg.Log.Error("finish removal of torrent", "torrent", t, "err", err)
-			}
-		})
-	case t.rec.MoveTo != "" || t.rec.MovedFrom != "":
-		t.op.Lock()      // no start before
-		s.spawn(func() { // ends when the files have moved, or with the session
-			err := t.finishMove(s.ctx)
-			t.op.Unlock()
-			if err != nil {
-				s.cfg.Log.Error("finish move of torrent", "torrent", t, "err", err)
-			}
-			t.settle()
-		})
-	}
-}

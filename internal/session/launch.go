@@ -1,0 +1,184 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/bttnet/btt/internal/catalog"
+	"github.com/bttnet/btt/internal/payments"
+	"github.com/bttnet/btt/internal/ratelimit"
+	"github.com/bttnet/btt/internal/swarm"
+	"github.com/bttnet/btt/metainfo"
+)
+
+// launch starts the swarm; t.op is held.
+func (t *Torrent) launch() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.swarm != nil || t.moving || t.removed.Load() || t.s.ctx.Err() != nil {
+		return
+	}
+	if t.torrent == nil && t.s.kept != nil {
+		meta, err := t.s.kept.Torrent(t.hash)
+		if err != nil {
+			t.failure = fmt.Errorf("read what is kept of the torrent (remove it and add it again): %w", err)
+			return
+		}
+		t.torrent = meta
+	}
+	t.failure = nil
+	t.broken.Store(false)
+	t.swarm = swarm.New(t.config())
+	if peers := t.rec.Peers; len(peers) > 0 {
+		sw := t.swarm
+		sw.AddPeers(peers...)
+	}
+}
+
+// config is the swarm's; t.mu is held.
+func (t *Torrent) config() swarm.Config {
+	s, r := t.s, &t.rec
+	tiers := r.Trackers
+	if t.torrent != nil {
+		tiers = append(slices.Clone(t.torrent.AnnounceList), tiers...)
+	}
+	s.mu.Lock()
+	s.next++
+	index := s.next
+	s.mu.Unlock()
+	cfg := swarm.Config{Index: index, InfoHash: t.hash, InfoHashV2: r.InfoHashV2, Alias: t.alias, Torrent: t.torrent, Tiers: tiers,
+		WebSeeds: r.WebSeeds, Dir: r.Dir, InPlace: r.InPlace,
+		Resume: s.resume, Priorities: slices.Clone(r.Priorities), Sequential: r.Sequential, Recheck: r.Recheck, Gate: s.gate, Preallocate: s.cfg.Preallocate,
+		Blocked: s.Blocked, PeerID: s.peerID, Port: s.port, Client: s.cfg.Client, Pool: s.pool,
+		Up: []*ratelimit.Limiter{t.up, s.up}, Down: []*ratelimit.Limiter{t.down, s.down},
+		Announcer: s.announcer, MaxPeers: s.cfg.MaxPeersTorrent, Slots: s.slots, Dialer: (*dialer)(s), Web: s.web, Market: s.cfg.Market, FreeSlot: s.freeSlot, Notify: t.onEvent, Log: s.cfg.Log}
+	if s.cfg.Observe != nil {
+		cfg.Observe = func(_ *swarm.Swarm, peer netip.AddrPort, e payments.LinkEvent) { s.cfg.Observe(t, peer, e) }
+	}
+	if s.dht != nil {
+		cfg.DHT = dhtNode{s.dht}
+	}
+	cfg.Reserve = r.Reserve
+	if r.Plain || s.plain.Load() {
+		cfg.Market = nil
+	}
+	if t.choose != nil {
+		cfg.Choose = t.chosen
+	}
+	return cfg
+}
+
+// chosen asks for the files to fetch, once, on the swarm's goroutine.
+func (t *Torrent) chosen(info *metainfo.Info) ([]uint8, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	prios := t.rec.Priorities
+	if t.choose == nil {
+		return prios, nil
+	}
+	prios, err := t.choose(info)
+	if err != nil {
+		return nil, err
+	}
+	t.choose, t.rec.Priorities = nil, slices.Clone(prios)
+	t.touch()
+	return prios, nil
+}
+
+// halt stops the swarm and keeps its last numbers; t.op is held.
+func (t *Torrent) halt() {
+	sw := t.running()
+	if sw == nil {
+		return
+	}
+	st := sw.Status()
+	sw.Close()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.swarm = nil
+	before := t.rec.Clone()
+	t.note(&st)
+	if !reflect.DeepEqual(before, t.rec) {
+		t.touch()
+	}
+	if t.s.kept != nil && !t.newMeta {
+		t.torrent = nil // read again at the next start
+	}
+}
+
+// note keeps a status for the time without a swarm; t.mu is held.
+func (t *Torrent) note(st *swarm.Status) {
+	if errors.Is(st.Err, swarm.ErrClosed) {
+		return
+	}
+	r := &t.rec
+	if st.Name != "" {
+		r.Name = st.Name
+	}
+	r.Uploaded, r.Downloaded = st.Totals.Uploaded, st.Totals.Downloaded
+	if st.Pieces > 0 && st.State != swarm.Checking {
+		r.Size, r.Left, r.Pieces, r.Have = st.Size, st.Left, st.Pieces, st.Have
+	}
+	if st.State == swarm.Failed {
+		t.failure = st.Err
+	}
+	for _, p := range st.Peers { // to begin with at the next start, before trackers answer
+		if p.Listen.IsValid() && !slices.Contains(r.Peers, p.Listen) {
+			r.Peers = append(r.Peers, p.Listen)
+		}
+	}
+	r.Peers = r.Peers[max(0, len(r.Peers)-catalog.MaxPeers):]
+}
+
+// withLayers is a torrent with the piece layers that came since.
+func withLayers(t, with *metainfo.Torrent) *metainfo.Torrent {
+	if t == nil {
+		return with
+	}
+	c := *t
+	c.PieceLayers = with.PieceLayers
+	return &c
+}
+
+// onEvent runs on the swarm's goroutine.
+func (t *Torrent) onEvent(e swarm.Event) {
+	t.mu.Lock()
+	switch e.Kind {
+	case swarm.GotMetadata:
+		t.rec.Name = e.Info.Name
+		if t.torrent == nil {
+			t.torrent = e.Torrent
+		}
+		t.newMeta = true
+		t.touch()
+	case swarm.GotLayers:
+		t.torrent, t.newMeta = withLayers(t.torrent, e.Torrent), true
+		t.touch()
+	case swarm.Checked:
+		if t.rec.Recheck {
+			t.rec.Recheck = false
+			t.touch()
+		}
+	case swarm.Completed:
+		if !t.complete.Swap(true) && t.rec.WhenPaid {
+			t.called.Store(true) // it goes on for a time
+		}
+		if t.rec.Completed.IsZero() {
+			t.rec.Completed = time.Now()
+			t.touch()
+		}
+	case swarm.Reopened:
+		t.complete.Store(false)
+	case swarm.Broken:
+		t.broken.Store(true)
+	}
+	t.mu.Unlock()
+	t.s.replan()
+	if t.s.cfg.Notify != nil {
+		t.s.cfg.Notify(Event{Torrent: t, Kind: e.Kind, Err: e.Err})
+	}
+}

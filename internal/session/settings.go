@@ -1,0 +1,96 @@
+package session
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/bttnet/btt/internal/catalog"
+)
+
+// SetSpeed takes the torrent out of BitTorrent Speed or lets it in again (R9.2):
+// outside, it neither bids nor pays nor sells. Its connections begin anew. It
+// has no effect in a session without a market.
+func (t *Torrent) SetSpeed(on bool) error {
+	t.mu.Lock()
+	same := t.rec.Plain == !on
+	t.mu.Unlock()
+	if same {
+		return nil
+	}
+	err := t.change(func(r *catalog.Record) { r.Plain = !on })
+	if t.s.cfg.Market != nil {
+		t.restart()
+	}
+	return err
+}
+
+// SetLabels replaces the labels: at most [catalog.MaxLabels], sorted, each once.
+func (t *Torrent) SetLabels(labels ...string) error {
+	if err := catalog.CheckLabels(labels); err != nil {
+		return fmt.Errorf("label torrent: %w", err)
+	}
+	labels = slices.Clone(labels)
+	slices.Sort(labels)
+	return t.change(func(r *catalog.Record) { r.Labels = slices.Compact(labels) })
+}
+
+// SetLimits sets the torrent's own limits in bytes per second, on top of the
+// session's; 0 = none.
+func (t *Torrent) SetLimits(up, down int64) error {
+	up, down = max(up, 0), max(down, 0)
+	t.up.SetRate(up, time.Now())
+	t.down.SetRate(down, time.Now())
+	return t.change(func(r *catalog.Record) { r.Up, r.Down = up, down })
+}
+
+// SetSequential switches between rarest first and the order of the pieces.
+func (t *Torrent) SetSequential(on bool) error {
+	t.op.Lock()
+	if sw := t.running(); sw != nil {
+		sw.SetSequential(on)
+	}
+	err := t.change(func(r *catalog.Record) { r.Sequential = on })
+	t.op.Unlock()
+	return err
+}
+
+// ReadAhead asks for length bytes of a file from offset on before everything
+// else, for somebody who plays it, until it is called again: a length of 0 ends
+// it. It is not remembered. The torrent must run and be known.
+func (t *Torrent) ReadAhead(file int, offset, length int64) error {
+	sw := t.running()
+	if sw == nil {
+		return fmt.Errorf("read ahead in %s: it does not run", t)
+	}
+	return sw.ReadAhead(file, offset, length)
+}
+
+// SetPriorities says which files are wanted and how soon: for each file of the
+// torrent 0 (not wanted) to 7; a shorter list leaves the rest at the default, 4.
+func (t *Torrent) SetPriorities(prios []uint8) error {
+	t.op.Lock() // the swarm neither starts nor stops meanwhile
+	err := t.prioritise(slices.Clone(prios))
+	t.op.Unlock()
+	if err != nil {
+		return fmt.Errorf("choose files: %w", err)
+	}
+	return t.change(func(*catalog.Record) {})
+}
+
+// prioritise does it; t.op is held.
+func (t *Torrent) prioritise(prios []uint8) error {
+	complete := false
+	if sw := t.running(); sw != nil {
+		if err := sw.SetPriorities(prios); err != nil {
+			return err
+		}
+		st := sw.Status()
+		complete = st.Left == 0 && st.Pieces > 0
+	}
+	t.complete.Store(complete)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.choose, t.rec.Priorities = nil, prios
+	return nil
+}
