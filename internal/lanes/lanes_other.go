@@ -1,0 +1,14 @@
+//go:build !amd64 || purego
+
+package lanes
+
+// fast is a variable for tests.
+var fast = false
+
+const unreachable = "lanes: this processor has none"
+
+func sha1Blocks(*[5][Width]uint32, *[Width]*byte, int) { panic(unreachable) }
+
+func sha256Blocks(*[8][Width]uint32, *[Width]*byte, int) { panic(unreachable) }
+
+func sha256Pad64(*[8][Width]uint32) { panic(unreachable) }
