@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"math/bits"
+
+	"github.com/bttnet/btt/internal/lanes"
 )
 
 // The hash trees of version 2 (BEP 52): each file has a binary SHA-256 tree over its
@@ -40,15 +42,7 @@ func PieceLevel(pieceLength int64) int {
 
 // AppendLeaves appends the 32-byte hashes of the blocks of data to dst. Data starts at a
 // block of the file and, unless it ends with the file, is whole blocks.
-func AppendLeaves(dst, data []byte) []byte {
-	for len(data) > 0 {
-		n := min(len(data), BlockSize)
-		h := sha256.Sum256(data[:n])
-		dst = append(dst, h[:]...)
-		data = data[n:]
-	}
-	return dst
-}
+func AppendLeaves(dst, data []byte) []byte { return lanes.AppendSHA256(dst, data, BlockSize) }
 
 // TreeRoot is the root of the smallest tree whose nodes at a level start with hashes (32
 // bytes each); the rest is missing leaves. It overwrites hashes. Without hashes it is
@@ -64,13 +58,13 @@ func reduce(hashes []byte, level, top int) [32]byte {
 		return zeroNodes[max(level, top)]
 	}
 	for n > 1 || level < top {
-		for i := 0; i < n; i += 2 {
-			left, right := hashes[i*hashSize:(i+1)*hashSize], zeroNodes[level][:]
-			if i+1 < n {
-				right = hashes[(i+1)*hashSize : (i+2)*hashSize]
-			}
-			parent := hashPair(left, right)
-			copy(hashes[i/2*hashSize:], parent[:])
+		var last [hashSize]byte
+		if n%2 == 1 { // the pairs overwrite it
+			last = hashPair(hashes[(n-1)*hashSize:n*hashSize], zeroNodes[level][:])
+		}
+		lanes.Pairs(hashes, hashes[:n/2*2*hashSize])
+		if n%2 == 1 {
+			copy(hashes[n/2*hashSize:], last[:])
 		}
 		n = (n + 1) / 2
 		level++

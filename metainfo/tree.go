@@ -1,6 +1,10 @@
 package metainfo
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/bttnet/btt/internal/lanes"
+)
 
 // Tree holds the layers of a file's hash tree from one level up to the root, to
 // answer many hash requests (BEP 52) with little work. It may be read by many
@@ -18,9 +22,10 @@ func NewTree(layer []byte, level int) *Tree {
 	for h := range t.height {
 		below := t.layers[h]
 		n := len(below) / hashSize
-		up := make([]byte, 0, (n+1)/2*hashSize)
-		for i := 0; i < n; i += 2 {
-			parent := hashPair(t.at(h, i), t.at(h, i+1))
+		up := make([]byte, n/2*hashSize, (n+1)/2*hashSize)
+		lanes.Pairs(up, below)
+		if n%2 == 1 {
+			parent := hashPair(t.at(h, n-1), t.at(h, n))
 			up = append(up, parent[:]...)
 		}
 		t.layers = append(t.layers, up)

@@ -28,6 +28,21 @@ func (f synced) Sync() error {
 	return failed
 }
 
+// Prefetch has the system read bytes that will be asked for soon.
+func (f synced) Prefetch(off, length int64) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = conn.Control(func(fd uintptr) {
+		for end := off + length; off < end; off += prefetchStep {
+			if unix.Fadvise(int(fd), off, min(prefetchStep, end-off), unix.FADV_WILLNEED) != nil {
+				return // it was only a hint
+			}
+		}
+	})
+}
+
 func syncDir(f *os.File) error { return f.Sync() }
 
 // allocate reserves a file's blocks; file systems that cannot leave it sparse.

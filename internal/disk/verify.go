@@ -154,30 +154,35 @@ func (s *Store) sweep(ctx context.Context, workers, count int, list []uint32,
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
+	workers = min(workers, MaxVerifyWorkers)
+	side := s.laneCount(count, workers)
 	step := max(verifyRun/s.pieceLength, 1)
-	workers = min(workers, MaxVerifyWorkers, int((int64(count)+step-1)/step))
+	if side > 1 {
+		step = int64(side)
+	}
+	workers = min(workers, int((int64(count)+step-1)/step))
 	var next atomic.Int64
 	var failed atomic.Pointer[error]
 	var group sync.WaitGroup
 	for range workers {
 		group.Go(func() { // ends with the last piece, an error or ctx
-			h := newHasher(s)
+			h := &laneHasher{hasher: newHasher(s)}
+			run := make([]uint32, 0, step)
 			for failed.Load() == nil {
 				first := next.Add(step) - step
+				if first >= int64(count) {
+					return
+				}
+				run = run[:0]
 				for i := first; i < min(first+step, int64(count)); i++ {
-					if ctx.Err() != nil {
-						return
-					}
-					piece := uint32(i)
-					if list != nil {
-						piece = list[i]
-					}
-					if err := each(piece, h, h.piece(piece)); err != nil {
-						failed.CompareAndSwap(nil, &err)
-						return
+					if list == nil {
+						run = append(run, uint32(i))
+					} else {
+						run = append(run, list[i])
 					}
 				}
-				if first >= int64(count) {
+				if err := h.run(ctx, run, side > 1, each); err != nil {
+					failed.CompareAndSwap(nil, &err)
 					return
 				}
 			}

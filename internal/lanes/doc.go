@@ -6,10 +6,10 @@
 //
 // Fast says whether the processor can; where it can not, everything here gives the same
 // answers by the standard library, one message after the other. The machine code is
-// written by gen.go.
+// written by internal/lanes/gen.
 //
 // Callers: metainfo (hash trees) and internal/disk (checking and making torrents). The
 // package is pure and starts no goroutines; a value must be used by one at a time.
 package lanes
 
-//go:generate go run gen.go
+//go:generate go run ./gen
