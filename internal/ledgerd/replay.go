@@ -192,3 +192,6 @@ func (s *Server) replayBlock(b *block, end int64) error {
 	}
 	return nil
 }
+
+// errReplay marks a log that is whole but does not follow the ledger's rules.
+var errReplay = errors.New("the block log does not follow the rules of the ledger")

@@ -1,7 +1,6 @@
 package purse
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -18,104 +17,6 @@ import (
 )
 
 const phrase = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about"
-
-var free = wallet.Budget{PerDay: wallet.Unlimited, PerTorrent: wallet.Unlimited, PerChannel: wallet.Unlimited}
-
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
-// bench is a ledger in memory and a purse on it.
-type bench struct {
-	*testing.T
-	ledger *ledgertest.Memory
-	clock  *clock
-	cfg    Config
-	purse  *Purse
-}
-
-func newBench(t *testing.T) *bench {
-	b := &bench{T: t, ledger: ledgertest.New(), clock: &clock{now: time.Unix(1_700_000_000, 0)}}
-	b.cfg = Config{Dir: t.TempDir(), Phrase: phrase, Ledger: b.ledger, Now: b.clock.Now, Budget: &free}
-	b.open()
-	return b
-}
-
-func (b *bench) open() {
-	b.Helper()
-	p, err := Open(b.cfg)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.purse = p
-	b.Cleanup(func() { p.Close() })
-}
-
-func (b *bench) reopen() {
-	b.Helper()
-	b.purse.Close()
-	b.open()
-}
-
-func (b *bench) gift(sums ...amount.Amount) {
-	b.Helper()
-	for _, sum := range sums {
-		if _, err := b.ledger.Fund(b.purse.Address(), sum); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func (b *bench) balance() Balance {
-	b.Helper()
-	v, err := b.purse.Balance(b.Context())
-	if err != nil {
-		b.Fatal(err)
-	}
-	return v
-}
-
-func (b *bench) submit(tx *ledger.Tx) {
-	b.Helper()
-	if _, err := b.ledger.Submit(b.Context(), tx.Encode()); err != nil {
-		b.Fatal(err)
-	}
-}
-
-func (b *bench) history() []Entry {
-	b.Helper()
-	var list []Entry
-	for e, err := range b.purse.History() {
-		if err != nil {
-			b.Fatal(err)
-		}
-		list = append(list, e)
-	}
-	return list
-}
-
-// channelLock is the 2-of-2 lock of a fresh channel key and a peer.
-func (b *bench) channelLock() ledger.Lock {
-	b.Helper()
-	_, key, err := b.purse.NewChannelKey()
-	if err != nil {
-		b.Fatal(err)
-	}
-	return ledger.Joint(key.PublicKey(), ledgertest.Key("peer").PublicKey())
-}
 
 func TestNewWalletIsKept(t *testing.T) {
 	for _, password := range []string{"", "secret"} {
@@ -344,24 +245,6 @@ func TestBudgets(t *testing.T) {
 	refused("keep all", amount.BTT, wallet.LimitKeepBack)
 }
 
-func TestRecordIsIdempotent(t *testing.T) {
-	b := newBench(t)
-	for range 3 {
-		if err := b.purse.Record(Entry{Kind: Earn, Amount: 7, ID: "settle-1"}); err != nil {
-			t.Fatal(err)
-		}
-		b.reopen()
-	}
-	if h := b.history(); len(h) != 1 || h[0].Amount != 7 || !h[0].Time.Equal(b.clock.Now()) {
-		t.Errorf("history %+v", h)
-	}
-	for _, bad := range []Entry{{Kind: "theft", Amount: 1}, {Kind: Pay, Amount: -1}, {Kind: Pay, Reason: strings.Repeat("x", MaxEntryText+1)}} {
-		if err := b.purse.Record(bad); err == nil {
-			t.Errorf("%+v recorded", bad)
-		}
-	}
-}
-
 func TestSendIsIdempotent(t *testing.T) {
 	b := newBench(t)
 	b.gift(3*amount.BTT, 4*amount.BTT)
@@ -482,96 +365,4 @@ func TestConsolidate(t *testing.T) {
 	if n, err := b.purse.Consolidate(t.Context(), 10); n != 0 || err != nil {
 		t.Errorf("again: %d, %v", n, err)
 	}
-}
-
-func TestJournalTornAndDamaged(t *testing.T) {
-	b := newBench(t)
-	for i := range 5 {
-		if err := b.purse.Record(Entry{Kind: Earn, Amount: amount.Amount(i)}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b.purse.Close()
-	path := filepath.Join(b.cfg.Dir, "journal.log")
-	whole, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for cut := range whole {
-		n := 0
-		size, err := scanJournal(bytes.NewReader(whole[:cut]), func(*Entry) { n++ })
-		if err != nil || n != bytes.Count(whole[:cut], []byte("\n")) || int(size) != bytes.LastIndexByte(whole[:cut], '\n')+1 {
-			t.Fatalf("cut at %d: %d entries, %d bytes, %v", cut, n, size, err)
-		}
-	}
-	for i := range whole[:len(whole)-1] {
-		for bit := range 8 {
-			bad := bytes.Clone(whole)
-			bad[i] ^= 1 << bit
-			if _, err := scanJournal(bytes.NewReader(bad), func(*Entry) {}); !errors.Is(err, ErrJournal) {
-				t.Fatalf("byte %d bit %d altered: %v", i, bit, err)
-			}
-		}
-	}
-	if err := os.WriteFile(path, append(bytes.Clone(whole), "0123"...), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	b.open()
-	if h := b.history(); len(h) != 5 {
-		t.Errorf("%d entries after a torn line", len(h))
-	}
-	if err := b.purse.Record(Entry{Kind: Earn, Amount: 9}); err != nil {
-		t.Fatal(err)
-	}
-	b.reopen()
-	if h := b.history(); len(h) != 6 {
-		t.Errorf("%d entries, want 6", len(h))
-	}
-}
-
-// badDisk fails from the n-th sync on.
-type badDisk struct {
-	syncFile
-	left int
-}
-
-func (d *badDisk) Sync() error {
-	if d.left--; d.left < 0 {
-		return errors.New("disk is broken")
-	}
-	return d.syncFile.Sync()
-}
-
-func TestNothingMovesAfterAFailedSync(t *testing.T) {
-	b := newBench(t)
-	b.gift(10*amount.BTT, 10*amount.BTT, 10*amount.BTT, 10*amount.BTT)
-	b.purse.journal.file = &badDisk{b.purse.journal.file, 1}
-	if _, err := b.purse.Fund(t.Context(), amount.BTT, b.channelLock(), ""); err != nil {
-		t.Fatal(err)
-	}
-	for range 3 {
-		if tx, err := b.purse.Fund(t.Context(), amount.BTT, b.channelLock(), ""); err == nil {
-			t.Fatalf("funded %v without a journal", tx)
-		}
-		if _, err := b.purse.Send(t.Context(), ledgertest.Key("x").Address(), amount.BTT, "id"); err == nil {
-			t.Fatal("sent without a journal")
-		}
-	}
-}
-
-func FuzzJournal(f *testing.F) {
-	line, err := encodeLine(&Entry{Kind: Pay, Amount: 5, Reason: "seed"})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(line)
-	f.Add(append(line, line...))
-	f.Add([]byte("00000000 {}\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		n := 0
-		size, err := scanJournal(bytes.NewReader(data), func(*Entry) { n++ })
-		if err == nil && bytes.Count(data[:size], []byte("\n")) != n {
-			t.Fatalf("%d entries in %d bytes", n, size)
-		}
-	})
 }

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// town is a folder with programs that a test kills and starts again.
+type town struct {
+	t   *testing.T
+	dir string
+	env []string
+}
+
+func newTown(t *testing.T) *town {
+	t.Helper()
+	t.Parallel()
+	dir := t.TempDir()
+	return &town{t: t, dir: dir, env: append(os.Environ(), dhtEnv+"=off", "HOME="+dir, "XDG_STATE_HOME="+dir,
+		"GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))}
+}
+
+func (w *town) path(name string) string { return filepath.Join(w.dir, name) }
+
+// start runs btt in the background; it is killed with the test at the latest.
+func (w *town) start(name string, args ...string) *program {
+	w.t.Helper()
+	p, err := startProgram(w.dir, name, w.env, args)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		_ = p.cmd.Process.Kill() // fails if it has ended
+		<-p.ended
+	})
+	return p
+}
+
+// run runs btt to its end and returns its JSON events.
+func (w *town) run(args ...string) []map[string]any {
+	w.t.Helper()
+	cmd := exec.Command("btt", append(args, "--json")...)
+	cmd.Dir, cmd.Env = w.dir, w.env
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		w.t.Fatalf("btt %s: %v: %s", strings.Join(args, " "), err, tail(errs.Bytes()))
+	}
+	return w.parse(out)
+}
+
+func (w *town) parse(out []byte) (list []map[string]any) {
+	w.t.Helper()
+	for line := range bytes.Lines(out) {
+		if !bytes.HasSuffix(line, []byte("\n")) {
+			break // a kill cut it off
+		}
+		var e map[string]any
+		if err := json.Unmarshal(line, &e); err != nil {
+			w.t.Fatalf("line %q: %v", line, err)
+		}
+		list = append(list, e)
+	}
+	return list
+}
+
+// await waits for a match in a file and returns its first group.
+func (w *town) await(p *program, file, pattern string) string {
+	w.t.Helper()
+	re := regexp.MustCompile(pattern)
+	for deadline := time.Now().Add(patience); ; time.Sleep(pollEvery) {
+		last := p.hasEnded()
+		b, err := os.ReadFile(file)
+		if m := re.FindSubmatch(b); m != nil {
+			return string(m[len(m)-1])
+		}
+		if last || time.Now().After(deadline) {
+			w.t.Fatalf("no %q in %s: %v: %s\n%s", pattern, filepath.Base(file), err, tail(b), p.complaint())
+		}
+	}
+}
+
+// end waits for the end of a program by itself, or interrupts it, and checks
+// that it went well.
+func (w *town) end(p *program, interrupt bool) {
+	w.t.Helper()
+	code, err := 0, error(nil)
+	if interrupt {
+		code, err = p.stop(syscall.SIGINT)
+	} else {
+		code, err = p.wait()
+	}
+	if err != nil || code != 0 {
+		out, _ := os.ReadFile(p.stdout)
+		w.t.Fatalf("%v ended with code %d (%v): %s\n%s", p.cmd.Args, code, err, p.complaint(), tail(out))
+	}
+}
+
+// kill ends a program as a power cut does.
+func (w *town) kill(p *program) {
+	w.t.Helper()
+	if p.hasEnded() {
+		w.t.Fatalf("%v ended before it could be killed: %s", p.cmd.Args, p.complaint())
+	}
+	if _, err := p.stop(syscall.SIGKILL); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *town) content(size int64) [32]byte {
+	w.t.Helper()
+	if err := writeRandom(w.path("share/film.bin"), size); err != nil {
+		w.t.Fatal(err)
+	}
+	return w.sum("share/film.bin")
+}
+
+func (w *town) sum(name string) [32]byte {
+	w.t.Helper()
+	b, err := os.ReadFile(w.path(name))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return sha256.Sum256(b)
+}
+
+// pipe passes TCP connections on to a seed and counts what the seed sends. It
+// ends with the test.
+type pipe struct {
+	net.Listener
+	to    string
+	bytes atomic.Int64
+}
+
+func (w *town) pipe(to string) *pipe {
+	w.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	p := &pipe{Listener: l, to: to}
+	w.t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go p.pass(c)
+		}
+	}()
+	return p
+}
+
+func (p *pipe) pass(c net.Conn) {
+	defer c.Close()
+	s, err := net.Dial("tcp", p.to)
+	if err != nil {
+		return
+	}
+	defer s.Close()
+	go func() {
+		_, _ = io.Copy(s, c) // ends with either connection
+		s.Close()
+	}()
+	_, _ = io.Copy(c, io.TeeReader(s, p))
+}
+
+// Write counts.
+func (p *pipe) Write(b []byte) (int, error) {
+	p.bytes.Add(int64(len(b)))
+	return len(b), nil
+}
+
+// until waits for a condition while a program runs.
+func (w *town) until(p *program, what string, ok func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+		if p.hasEnded() || time.Now().After(deadline) {
+			w.t.Fatalf("no %s: %s", what, p.complaint())
+		}
+	}
+}
+
+// onDisk counts the bytes of whole pieces of the download that are right.
+func (w *town) onDisk(piece int) (n int64) {
+	w.t.Helper()
+	want, err := os.ReadFile(w.path("share/film.bin"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	got, err := os.ReadFile(w.path("download/film.bin"))
+	if err != nil {
+		return 0 // not begun
+	}
+	for at := 0; at < len(want); at += piece {
+		end := min(at+piece, len(want))
+		if end <= len(got) && bytes.Equal(got[at:end], want[at:end]) {
+			n += int64(end - at)
+		}
+	}
+	return n
+}
+
+// checked is how many pieces a download hashed again at its start.
+func (w *town) checked(p *program) int {
+	w.t.Helper()
+	log, err := os.ReadFile(p.stderr)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	m := regexp.MustCompile(`to_check=(\d+)`).FindSubmatch(log)
+	if m == nil {
+		w.t.Fatalf("no files were opened: %s", tail(log))
+	}
+	n, err := strconv.Atoi(string(m[1]))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
