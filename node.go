@@ -216,15 +216,17 @@ func (n *Node) Purse() *purse.Purse { return n.purse }
 // Channels returns the node's payment channels, or nil.
 func (n *Node) Channels() *payments.Book { return n.book }
 
-// Close stops all torrents and settles the channels within ctx's time. Later
-// calls return what the first one did.
+// Close pays what was verified, settles the channels and stops all torrents within
+// ctx's time. The error says what could not be paid or settled. Later calls return
+// what the first one did.
 func (n *Node) Close(ctx context.Context) error {
 	n.closing.Do(func() { n.closed = n.close(ctx) })
 	return n.closed
 }
 
 func (n *Node) close(ctx context.Context) error {
-	err := n.closeBook(ctx) // while peers are still connected
+	err := n.session.Settle(ctx) // while the peers are connected and channels can open
+	err = errors.Join(err, n.closeBook(ctx))
 	n.session.Close()
 	n.cancel()
 	close(n.ended)

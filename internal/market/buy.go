@@ -102,7 +102,16 @@ func (t *Torrent) Verified(piece uint32) {
 	}
 	for _, p := range t.sources {
 		p.book(p.take(piece))
+		t.wants(p)
 		p.Pay()
+	}
+}
+
+// wants tells the payment side how much is still to be bought, before a payment
+// makes it think of the next channel.
+func (t *Torrent) wants(p *Trade) {
+	if p.link != nil && p.Paying() {
+		p.link.Left(t.swarm.Left())
 	}
 }
 

@@ -275,6 +275,8 @@ func (t *Torrent) Tick() {
 		t.prove(p)
 		t.dueAccept(p)
 		t.dueRequests(p)
+		t.wants(p)
+		t.tire(p)
 		for _, f := range p.session.Tick(t.swarm.Now()) {
 			p.send(f)
 		}

@@ -45,6 +45,10 @@ type Trade struct {
 	paid     amount.Amount
 	credits  []credit
 	due      int64 // verified bytes not yet paid
+	// since is since when only a payment is still to come, tired that it was
+	// waited for long enough.
+	since time.Time
+	tired bool
 }
 
 // credit is what a peer sent us of a piece that is not verified yet: bytes at
@@ -74,7 +78,34 @@ func (p *Trade) Broke() bool { return p.broke }
 func (p *Trade) Paying() bool { return p.buying && p.boughtAt > 0 }
 
 // Busy says whether money is still to move with the peer.
-func (p *Trade) Busy() bool { return p.selling || p.Paying() }
+func (p *Trade) Busy() bool { return p.selling || p.Paying() || !p.tired && p.unsettled() }
+
+// unsettled says whether a payment is due on either side.
+func (p *Trade) unsettled() bool {
+	if p.link == nil {
+		return false
+	}
+	unpaid, _ := p.link.Unpaid()
+	return unpaid > 0 && !p.broke || p.link.Due() > 0
+}
+
+// unsettledMax is how long a connection on which nothing is traded any more is kept
+// for a payment that is due: the time in which a channel opens, and a payment may
+// take.
+const unsettledMax = payments.MaxTimeoutFactor * payments.DefaultPaymentTimeout
+
+// tire gives up waiting for a payment that does not come.
+func (t *Torrent) tire(p *Trade) {
+	now := t.swarm.Now()
+	switch {
+	case p.selling || p.Paying() || !p.unsettled():
+		p.since, p.tired = time.Time{}, false
+	case p.since.IsZero():
+		p.since = now
+	default:
+		p.tired = now.Sub(p.since) > unsettledMax
+	}
+}
 
 // Choked books that the peer took our slot: one without a bid response is
 // free.

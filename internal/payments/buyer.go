@@ -261,6 +261,15 @@ func (b *buyer) quote(o *purchase, q channel.Quote) error {
 // due is the stream position that is to be paid now.
 func (o *purchase) due() int64 { return min(o.seen, o.limit) }
 
+// tell notes on the link how far it is paid.
+func (o *purchase) tell() {
+	reached := o.pos
+	if o.quoted && o.free() {
+		reached = math.MaxInt64
+	}
+	o.link.reached.Store(reached)
+}
+
 // free reports whether everything from pos on costs nothing.
 func (o *purchase) free() bool {
 	for _, s := range o.tariff.Trim(o.pos) {
@@ -282,6 +291,7 @@ func (b *buyer) pay(o *purchase) {
 // settle pays one link up to what it verified, over as many channels as
 // needed.
 func (b *buyer) settle(o *purchase) {
+	defer o.tell()
 	if o.behind && !b.goBack(o) {
 		return
 	}

@@ -48,7 +48,10 @@ func (b *buyer) need() (total amount.Amount, link *Link) {
 		if o.order.price <= 0 || l.closed.Load() {
 			continue
 		}
-		left := max(o.order.left, l.verified.Load()-o.pos, l.cfg.Quantum)
+		left := max(l.left.Load(), l.verified.Load()-o.pos)
+		if left <= 0 {
+			continue
+		}
 		sum, err := o.order.price.Owed(min(left, b.book.cfg.DepositBytes))
 		if err != nil {
 			continue
@@ -120,8 +123,8 @@ func (b *buyer) quantumCost(link *Link) amount.Amount {
 func (b *buyer) lockTime(link *Link) uint64 {
 	cfg := &b.book.cfg
 	left := int64(0)
-	if o := b.orders[link]; o != nil {
-		left = min(o.order.left, cfg.DepositBytes)
+	if b.orders[link] != nil {
+		left = min(link.left.Load(), cfg.DepositBytes)
 	}
 	lock := uint64(cfg.LockBase/time.Second) + uint64(cfg.LockFactor)*uint64(left/expectedRate)
 	// A minute of slack either way: the two sides' ledger times differ a little.

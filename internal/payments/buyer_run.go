@@ -217,14 +217,16 @@ func (b *buyer) shutdown() {
 
 func (b *buyer) count() int { return len(b.channels) }
 
-// waiting counts channels whose payee can still answer our Close; it is not
-// waited for longer than closeWait.
+// waiting counts channels whose payee can still answer our Close, and those whose
+// settlement is being looked up; it is not waited for longer than closeWait.
 func (b *buyer) waiting() (n int) {
 	if b.stopping && time.Since(b.stopped) > closeWait {
 		return 0
 	}
 	for _, c := range b.channels {
-		if l := c.via; c.m.Stage() < channel.Closing && l != nil && !l.closed.Load() {
+		l := c.via
+		answers := c.m.Stage() < channel.Closing && l != nil && !l.closed.Load()
+		if answers || c.m.Stage() == channel.Closing && c.m.Busy() {
 			n++
 		}
 	}

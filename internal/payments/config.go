@@ -44,6 +44,10 @@ const (
 	MaxBanTime            = 7 * 24 * time.Hour
 )
 
+// LastPaymentWait bounds how long a requester that leaves waits until what it verified
+// is paid, channels that still open for it included.
+const LastPaymentWait = 10 * time.Second
+
 // latencyFactor is how often the measured latency of payments is added to the
 // payment timeout.
 const latencyFactor = 4

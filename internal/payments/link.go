@@ -42,6 +42,8 @@ type Link struct {
 
 	buyer    atomic.Pointer[pair] // set by Buy
 	verified atomic.Int64         // bytes of the stream
+	reached  atomic.Int64         // paid or free up to here
+	left     atomic.Int64         // bytes still wanted from the torrent
 	last     atomic.Int64         // newest increment, to guess the next payment
 
 	served    atomic.Int64
@@ -58,7 +60,6 @@ type Link struct {
 type order struct {
 	terms channel.Terms
 	price amount.Price
-	left  int64
 }
 
 // sale is the provider's side of a link; positions count served bytes.
@@ -139,6 +140,29 @@ func (l *Link) owes() int64 {
 	return max(0, l.served.Load()-l.sale.paid)
 }
 
+// Due returns the bytes served at a price that are not paid yet.
+func (l *Link) Due() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sale.tariff.Price() <= 0 {
+		return 0
+	}
+	return max(0, l.served.Load()-l.sale.paid)
+}
+
+// Unpaid returns the verified bytes that are not paid yet, and whether they still
+// may be: the link and the Book are open.
+func (l *Link) Unpaid() (bytes int64, payable bool) {
+	if l.buyer.Load() == nil {
+		return 0, false
+	}
+	return max(0, l.verified.Load()-l.reached.Load()), !l.closed.Load() && !l.book.closing.Load()
+}
+
+// Left tells how many bytes are still wanted from the torrent; it bounds the deposit
+// of the next channel.
+func (l *Link) Left(n int64) { l.left.Store(n) }
+
 // Close ends the link; what is unpaid is kept for the next connection of the
 // same peer and torrent. Channels stay open.
 func (l *Link) Close() {
@@ -160,15 +184,16 @@ func (l *Link) Close() {
 
 // Buy agrees to pay price for the stream of this link, as the bid response
 // said: it opens or reuses a channel to terms.Account. left is how many bytes
-// are still wanted from this torrent; it bounds the deposit. Later calls
+// are still wanted from this torrent; it bounds the deposit (see Left). Later calls
 // change price and left. A price of 0 needs no channel.
 func (l *Link) Buy(terms channel.Terms, price amount.Price, left int64) {
 	if l.closed.Load() {
 		return
 	}
 	l.mu.Lock()
-	l.order = order{terms: terms, price: price, left: left}
+	l.order = order{terms: terms, price: price}
 	l.mu.Unlock()
+	l.left.Store(left)
 	p := l.buyer.Load()
 	if p == nil {
 		p = l.book.pair(terms.Account, channel.RolePayer)

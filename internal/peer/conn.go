@@ -115,7 +115,9 @@ type Conn struct {
 	depth   int
 	reqq    int
 	unasked int
-	hashes  int // hash requests that are to be answered
+	stopped bool // blocks are not taken any more
+	storing bool // the reader has a block with the store
+	hashes  int  // hash requests that are to be answered
 
 	// What the peer asks of us.
 	choking bool                                 // the peer is choked by us

@@ -174,13 +174,14 @@ func (c *Conn) handle(m *wire.Message) error {
 func (c *Conn) block(m *wire.Message) error {
 	q := request{m.Index, m.Begin, m.Length}
 	c.mu.Lock()
-	asked, store := c.arrived(q), c.store
+	asked, store, stopped := c.arrived(q), c.store, c.stopped
 	if !asked {
 		c.unasked++
 	}
 	unasked := c.unasked
+	c.storing = asked && store != nil && !stopped
 	c.mu.Unlock()
-	if !asked || store == nil {
+	if !asked || store == nil || stopped {
 		if unasked > maxUnasked {
 			return fmt.Errorf("%w: sent %d blocks nobody asked for", ErrHostile, unasked)
 		}
@@ -189,12 +190,15 @@ func (c *Conn) block(m *wire.Message) error {
 	c.Received.Add(int64(len(m.Payload)))
 	c.lastBlock.Store(time.Now().UnixNano())
 	res, err := store.BlockFrom(c.ID, m.Index, m.Begin, m.Payload)
+	c.mu.Lock()
+	c.storing = false
+	if err == nil {
+		c.events = append(c.events, Event{Kind: Block, Piece: q.piece, Begin: q.begin, Length: q.length, Result: res})
+	}
+	c.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("store block: %w", err)
 	}
-	c.mu.Lock()
-	c.events = append(c.events, Event{Kind: Block, Piece: q.piece, Begin: q.begin, Length: q.length, Result: res})
-	c.mu.Unlock()
 	if res == disk.Verified || res == disk.Failed {
 		c.signal()
 	}

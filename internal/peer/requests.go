@@ -183,6 +183,23 @@ func (c *Conn) DropRequests() {
 	c.wake.Signal()
 }
 
+// Stop gives up everything leased to the peer, for good: blocks that still arrive
+// are dropped unread. It is for an owner that leaves.
+func (c *Conn) Stop() {
+	c.DropRequests()
+	c.mu.Lock()
+	c.stopped = true
+	c.mu.Unlock()
+}
+
+// Still reports whether after [Conn.Stop] no block is being stored and no event
+// waits for the owner.
+func (c *Conn) Still() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stopped && !c.storing && len(c.events) == 0
+}
+
 // Cancel gives up one block, because another peer sent it.
 func (c *Conn) Cancel(piece, block uint32) {
 	c.mu.Lock()

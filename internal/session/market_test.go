@@ -74,7 +74,10 @@ func newTrader(t *testing.T, l *ledgertest.Memory, cfg traderConfig) *trader {
 		}
 	}
 	p := cfg.payments
-	p.Dir, p.Purse, p.Ledger, p.Notify = filepath.Join(dir, "channels"), x.purse, l, x.note
+	p.Dir, p.Purse, p.Notify = filepath.Join(dir, "channels"), x.purse, x.note
+	if p.Ledger == nil {
+		p.Ledger = l
+	}
 	if x.book, err = payments.Open(context.Background(), p); err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +143,8 @@ func (x *trader) seen(k payments.EventKind) (n int, bytes int64, sum amount.Amou
 	return n, bytes, sum
 }
 
-// settle closes the channels while peers are still connected, then the rest.
+// settle leaves as a node does: what is verified is paid and the channels are closed
+// while peers are still connected, then the rest.
 func (x *trader) settle() {
 	if x.closed {
 		return
@@ -148,6 +152,9 @@ func (x *trader) settle() {
 	x.closed = true
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
+	if err := x.Settle(ctx); err != nil {
+		x.t.Logf("leave: %v", err)
+	}
 	if err := x.book.Close(ctx); err != nil {
 		x.t.Logf("close book: %v", err)
 	}

@@ -237,6 +237,22 @@ func (s *Session) Addr() netip.AddrPort {
 // PeerID returns the session's peer id.
 func (s *Session) PeerID() [20]byte { return s.peerID }
 
+// Settle makes all torrents ready to leave: they ask for nothing more, and what they
+// verified is paid, within ctx and [payments.LastPaymentWait]. The error says what
+// could not be paid. Only Close makes sense after it.
+func (s *Session) Settle(ctx context.Context) error {
+	list := s.Torrents()
+	short := make([]error, len(list))
+	var wg sync.WaitGroup
+	for i, t := range list {
+		if sw := t.running(); sw != nil {
+			wg.Go(func() { short[i] = sw.Settle(ctx) })
+		}
+	}
+	wg.Wait()
+	return errors.Join(short...)
+}
+
 // Close stops all torrents and waits for them.
 func (s *Session) Close() {
 	s.mu.Lock()

@@ -274,6 +274,7 @@ func (s *Swarm) tick() {
 	for _, m := range s.peers {
 		s.tickPeer(m)
 	}
+	s.tickBooking()
 	s.market.Tick()
 	s.fetchMetadata()
 	s.askLayers()

@@ -1,6 +1,8 @@
 package swarm
 
 import (
+	"time"
+
 	"github.com/bttnet/btt/internal/disk"
 	"github.com/bttnet/btt/internal/peer"
 	"github.com/bttnet/btt/internal/picker"
@@ -213,7 +215,7 @@ func (s *Swarm) returnAll(m *member) {
 
 // feed leases blocks to a peer that can use them.
 func (s *Swarm) feed(m *member) {
-	if s.picker == nil || s.state != Downloading || m.choked || m.trade.Broke() {
+	if s.picker == nil || s.state != Downloading || s.leaving || m.choked || m.trade.Broke() {
 		return
 	}
 	n := m.conn.Want()
@@ -279,6 +281,35 @@ func (s *Swarm) feedAll() {
 func (s *Swarm) onVerified(piece uint32) {
 	s.absolve(piece)
 	s.market.Verified(piece)
+	if _, written := s.unbooked[piece]; !written {
+		s.booked[piece] = true
+		return
+	}
+	delete(s.unbooked, piece)
+	s.finish()
+}
+
+// bookingWait is how long a piece that is written waits for the word of who sent it.
+const bookingWait = 2 * time.Second
+
+// finish completes the torrent when the last piece is written and booked: the disk may
+// be faster than the news of the last block, and who hears of the end may leave with
+// that piece unpaid.
+func (s *Swarm) finish() {
+	if s.picker.Missing() == 0 && len(s.unbooked) == 0 {
+		s.complete()
+	}
+}
+
+// tickBooking gives up waiting for pieces whose news was lost with a web seed's
+// answer.
+func (s *Swarm) tickBooking() {
+	for piece, at := range s.unbooked {
+		if s.now.Sub(at) > bookingWait {
+			delete(s.unbooked, piece)
+			s.finish()
+		}
+	}
 }
 
 // onDisk handles what the disk's writers report.
@@ -295,8 +326,13 @@ func (s *Swarm) onDisk(e disk.Event) {
 // and may serve it.
 func (s *Swarm) onWritten(piece uint32) {
 	if s.picker == nil || s.pieces.Has(piece) {
+		delete(s.booked, piece)
 		return
 	}
+	if !s.booked[piece] {
+		s.unbooked[piece] = time.Now()
+	}
+	delete(s.booked, piece)
 	s.picker.SetHave(piece)
 	s.pieces.Set(piece)
 	s.settleBlame(piece)
@@ -306,7 +342,5 @@ func (s *Swarm) onWritten(piece uint32) {
 			m.conn.Have(piece)
 		}
 	}
-	if s.picker.Missing() == 0 {
-		s.complete()
-	}
+	s.finish()
 }

@@ -89,7 +89,7 @@ func (s *Swarm) SetPriorities(prios []uint8) error {
 func (s *Swarm) reselect() {
 	switch {
 	case s.state == Downloading && s.picker.Missing() == 0:
-		s.complete()
+		s.finish()
 	case s.state == Seeding && s.picker.Missing() > 0:
 		s.state = Downloading
 		s.tellUploadOnly()

@@ -163,6 +163,7 @@ type Swarm struct {
 	ending    chan struct{} // closed when only the goodbye to the trackers is left
 	lastStats tracker.Stats // what it says; set before ending is closed
 	connected atomic.Int32  // len(peers), for the choker
+	settled   atomic.Bool   // Settle ended
 
 	ready   chan *peer.Conn
 	calls   chan func()
@@ -194,6 +195,9 @@ type Swarm struct {
 	bans     bans
 	blamed   map[uint32][]attempt // failed attempts by piece
 	doubted  map[uint32]bool      // pieces that are read again
+	booked   map[uint32]bool      // verified pieces whose write was not told yet
+	unbooked map[uint32]time.Time // pieces whose write was told first, and when
+	leaving  bool                 // nothing is asked for any more
 	gone     map[uint32]author    // who left, by the number of the connection
 	judges   sync.WaitGroup       // readers of pieces that were blamed
 	savers   sync.WaitGroup       // of the state: one at most
@@ -248,7 +252,7 @@ func (s *Swarm) rearm(t *time.Timer) {
 
 // busy says whether there is something to do every second.
 func (s *Swarm) busy() bool {
-	return len(s.peers) > 0 || s.halfOpen > 0 || s.dirty && s.store != nil ||
+	return len(s.peers) > 0 || s.halfOpen > 0 || len(s.unbooked) > 0 || s.dirty && s.store != nil ||
 		(s.cfg.Market != nil || len(s.web) > 0) && s.failure == nil && s.state == Downloading
 }
 
@@ -265,7 +269,7 @@ func New(cfg Config) *Swarm {
 		cfg: cfg, ctx: ctx, cancel: cancel, done: make(chan struct{}), ending: make(chan struct{}),
 		ready: make(chan *peer.Conn, 32), calls: make(chan func(), 64),
 		disk: make(chan disk.Event, 32), results: make(chan announce.Result, 4), found: make(chan []netip.AddrPort, maxFoundBatches),
-		peers: map[uint32]*member{}, known: map[netip.AddrPort]*address{},
+		booked: map[uint32]bool{}, unbooked: map[uint32]time.Time{}, peers: map[uint32]*member{}, known: map[netip.AddrPort]*address{},
 		now: time.Now(), opened: make(chan opened, 1),
 	}
 	s.reportBid = func(string, bool) {}
@@ -279,9 +283,15 @@ func New(cfg Config) *Swarm {
 	return s
 }
 
-// Close stops the swarm: it saves its state, tells the trackers and closes its
-// connections. It returns when the swarm's goroutine has ended.
+// Close stops the swarm: it pays what is verified (see [Swarm.Settle]), saves its
+// state, tells the trackers and closes its connections. It returns when the swarm's
+// goroutine has ended.
 func (s *Swarm) Close() {
+	if !s.settled.Load() {
+		if err := s.Settle(context.Background()); err != nil {
+			s.cfg.Log.Warn("leave torrent", "err", err)
+		}
+	}
 	s.cancel()
 	<-s.done
 }

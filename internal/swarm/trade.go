@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"context"
 	"iter"
 	"net/netip"
 	"time"
@@ -38,6 +39,8 @@ func (f forMarket) Now() time.Time { return f.s.now }
 
 func (f forMarket) Phase() market.Phase {
 	switch {
+	case f.s.leaving && f.s.state == Downloading:
+		return market.Idle
 	case f.s.state == Downloading && f.s.picker != nil:
 		return market.Downloading
 	case f.s.state == Seeding:
@@ -62,6 +65,53 @@ func (f forMarket) Announce() bool {
 	}
 	go f.s.tracker.Now() // ends when the announcer took note
 	return true
+}
+
+// settlePoll is the time between two looks at what is still to be paid.
+const settlePoll = 5 * time.Millisecond
+
+// Settle makes the swarm ready to leave: it asks for nothing more, and waits until
+// what it verified is paid, for [payments.LastPaymentWait] or until ctx ends. The
+// error says what could not be paid. Only Close makes sense after it.
+func (s *Swarm) Settle(ctx context.Context) error {
+	defer s.settled.Store(true)
+	ctx, cancel := context.WithTimeout(ctx, payments.LastPaymentWait)
+	defer cancel()
+	poll := time.NewTicker(settlePoll)
+	defer poll.Stop()
+	for {
+		var done bool
+		var short error
+		if s.do(func() { done, short = s.leave() }) != nil || done {
+			return short
+		}
+		select {
+		case <-ctx.Done():
+			return short
+		case <-poll.C:
+		}
+	}
+}
+
+// leave stops asking for data and says whether all that was verified is paid, or
+// what is not.
+func (s *Swarm) leave() (done bool, short error) {
+	if s.market == nil {
+		return true, nil
+	}
+	if !s.leaving {
+		s.leaving = true
+		for _, m := range s.peers {
+			m.conn.Stop()
+		}
+		s.market.Tick() // tells that there are no bids any more
+	}
+	still := true // nothing that came waits to be booked
+	for _, m := range s.peers {
+		still = still && (!m.trade.Trading() || m.kicked || m.conn.Still())
+	}
+	done, short = s.market.Settled()
+	return done && still, short
 }
 
 // trader is a peer as the market sees it.

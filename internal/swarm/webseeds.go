@@ -80,7 +80,7 @@ func (s *Swarm) openWebSeeds() {
 
 // feedWeb leases pieces to web seeds that can take more.
 func (s *Swarm) feedWeb() {
-	if s.state != Downloading {
+	if s.state != Downloading || s.leaving {
 		return
 	}
 	for _, w := range s.web {

@@ -1,0 +1,38 @@
+package market
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/bttnet/btt/internal/payments"
+)
+
+// ErrUnsettled says that a requester leaves without having paid for all that it
+// verified.
+var ErrUnsettled = errors.New("verified data is not paid")
+
+// Settled says whether everything that was verified is paid, or cannot be any more;
+// short is what is missing, one error for each peer.
+func (t *Torrent) Settled() (done bool, short error) {
+	if t == nil {
+		return true, nil
+	}
+	done = true
+	var list []error
+	for _, p := range t.trades {
+		n, payable := p.link.Unpaid()
+		n += p.due
+		if n == 0 {
+			continue
+		}
+		why := fmt.Sprintf("the payment was not made within %v", payments.LastPaymentWait)
+		if p.broke || !payable {
+			why = "no channel pays it any more"
+		} else {
+			done = false
+		}
+		list = append(list, fmt.Errorf("%w: %d bytes of %q from %v, at %v: %s; the peer may refuse to sell for some time",
+			ErrUnsettled, n, t.layout.Name, p.peer.Addr(), p.boughtAt, why))
+	}
+	return done, errors.Join(list...)
+}
