@@ -13,8 +13,11 @@ const (
 	// before it is hashed: what all of them take should still be in the cache then.
 	laneRead = 32 << 10
 	// maxLaneSpan bounds the bytes over which the pieces lie that one worker hashes
-	// side by side: they are fetched from the disk beforehand.
-	maxLaneSpan = 64 << 20
+	// side by side.
+	maxLaneSpan = 256 << 20
+	// prefetchRun is what of each of them is fetched from the disk beforehand: enough
+	// that a disk that must seek reads for longer than it seeks.
+	prefetchRun = 4 << 20
 	// prefetchStep is how much the system is asked to fetch at a time; it may ignore
 	// what is more.
 	prefetchStep = 128 << 10
@@ -49,9 +52,6 @@ func (s *Store) laneCount(count, workers int) int {
 // [hasher.piece] leaves it; it ends with the first error of each, or quietly with ctx.
 func (h *laneHasher) run(ctx context.Context, pieces []uint32, side bool, each func(piece uint32, h *hasher, err error) error) error {
 	s := h.store
-	if side {
-		s.prefetch(pieces)
-	}
 	for _, p := range pieces { // the last piece of the torrent may be shorter
 		side = side && s.pieceSize(p) == s.pieceLength
 	}
@@ -93,6 +93,12 @@ func (h *laneHasher) sideBySide(pieces []uint32) {
 	}
 	h.sha1.Reset()
 	for at := int64(0); at < s.pieceLength; at += step {
+		if at%prefetchRun == 0 && step < s.pieceLength {
+			for _, p := range pieces {
+				off := int64(p) * s.pieceLength
+				s.prefetch(off+at, off+min(at+prefetchRun, s.pieceLength))
+			}
+		}
 		n := min(step, s.pieceLength-at)
 		h.parts = h.parts[:0]
 		alive := 0
@@ -143,21 +149,9 @@ type prefetcher interface {
 	Prefetch(off, length int64)
 }
 
-// prefetch has the system read what adjacent pieces take in one go, as it would not guess
-// that from reads that go from piece to piece.
-func (s *Store) prefetch(pieces []uint32) {
-	for len(pieces) > 0 {
-		n := 1
-		for n < len(pieces) && pieces[n] == pieces[n-1]+1 {
-			n++
-		}
-		off := int64(pieces[0]) * s.pieceLength
-		s.prefetchBytes(off, min(off+int64(n)*s.pieceLength, s.total))
-		pieces = pieces[n:]
-	}
-}
-
-func (s *Store) prefetchBytes(off, end int64) {
+// prefetch has the system read bytes of the piece space, as it would not guess them from
+// reads that go from piece to piece.
+func (s *Store) prefetch(off, end int64) {
 	for i := s.fileAt(off); i < len(s.files) && s.starts[i] < end; i++ {
 		from, to := max(off-s.starts[i], 0), min(end-s.starts[i], s.files[i].Length)
 		if s.files[i].Pad || from >= to {
