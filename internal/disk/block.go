@@ -24,10 +24,11 @@ type partial struct {
 	authors   []uint32 // who sent each block that is ready
 	scratch   []byte
 	hashing   bool
-	done      bool // verified or given up: no more blocks
-	failed    bool // hash is wrong, or forgotten
-	forgotten bool // what is queued need not be written
-	lost      bool // a write failed
+	done      bool  // verified or given up: no more blocks
+	failed    bool  // hash is wrong, or forgotten
+	forgotten bool  // out of the table: what is left of it is not to be written
+	held      []job // wait for a write of an earlier attempt that is under way
+	lost      bool  // a write failed
 	err       error
 	busy      int // Block calls inside
 	pending   int // chunks queued or being written
@@ -118,7 +119,9 @@ func (s *Store) slab(p *partial, chunk int64) error {
 }
 
 // Forget drops what came of a piece that is not complete, so that all its
-// blocks are taken anew. It waits for writes of the piece that are under way.
+// blocks are taken anew, from the next call of Block on. It waits for nothing:
+// what waits to be written is dropped, and a write that is under way, however
+// long it takes, ends before the first one of the next attempt begins.
 func (s *Store) Forget(piece uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,8 +130,13 @@ func (s *Store) Forget(piece uint32) {
 		return
 	}
 	p.done, p.failed, p.forgotten = true, true, true
-	for p.busy > 0 || p.pending > 0 {
-		s.cond.Wait()
+	delete(s.active, piece)
+	p.pending -= s.pool.revoke(s, p)
+	if p.pending > 0 {
+		if s.stale == nil {
+			s.stale = make(map[uint32]int)
+		}
+		s.stale[piece] += p.pending
 	}
 	s.settle(p)
 }
@@ -258,17 +266,25 @@ func (s *Store) enqueue(p *partial, chunk int64) {
 	if slab == nil { // padding alone, queued for what follows the last write
 		n = 0
 	}
-	s.pool.enqueue(s, job{partial: p, slab: slab, off: int64(p.piece)*s.pieceLength + off, n: n})
+	j := job{partial: p, slab: slab, off: int64(p.piece)*s.pieceLength + off, n: n}
+	if s.stale[p.piece] > 0 {
+		p.held = append(p.held, j)
+		s.pool.reserve(s, n)
+		return
+	}
+	s.pool.enqueue(s, j)
 }
 
 // settle ends a piece that nobody uses any more. s.mu is held. A piece with an
 // I/O error is settled by the writer that tells it.
 func (s *Store) settle(p *partial) {
-	if !p.done || p.busy > 0 || p.pending > 0 || s.active[p.piece] != p {
+	if !p.done || p.busy > 0 || p.pending > 0 || !p.forgotten && s.active[p.piece] != p {
 		return
 	}
 	s.freeChunks(p)
-	delete(s.active, p.piece)
+	if !p.forgotten {
+		delete(s.active, p.piece)
+	}
 	if len(s.spare) < spareLimit {
 		s.spare = append(s.spare, p)
 	}

@@ -170,10 +170,11 @@ type Store struct {
 	cond    sync.Cond // a pending write ended, a block call ended
 	active  map[uint32]*partial
 	spare   []*partial
-	done    []uint64 // verified pieces
-	dirty   []uint64 // files written since the last Sync
-	failure error    // of Sync, sticky
-	calls   int      // running Block calls
+	stale   map[uint32]int // writes under way of attempts that were forgotten, by piece
+	done    []uint64       // verified pieces
+	dirty   []uint64       // files written since the last Sync
+	failure error          // of Sync, sticky
+	calls   int            // running Block calls
 	closed  bool
 	layers  map[int][]byte     // of files whose layer came late
 	blamed  map[uint32]attempt // block hashes of pieces that failed

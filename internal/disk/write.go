@@ -27,12 +27,51 @@ type writeQueue struct {
 
 // enqueue adds a job; Store.mu may be held.
 func (p *Pool) enqueue(s *Store, j job) {
+	p.reserve(s, j.n)
+	p.push(s, j)
+}
+
+// reserve counts bytes that are to be written, or that are not any more.
+func (p *Pool) reserve(s *Store, n int) {
+	s.queue.bytes.Add(int64(n))
+	p.backlog.Add(int64(n))
+}
+
+// push queues jobs whose bytes are counted; Store.mu may be held.
+func (p *Pool) push(s *Store, jobs ...job) {
 	p.mu.Lock()
-	s.queue.jobs = append(s.queue.jobs, j)
-	s.queue.bytes.Add(int64(j.n))
-	p.backlog.Add(int64(j.n))
+	s.queue.jobs = append(s.queue.jobs, jobs...)
 	p.list(s)
 	p.mu.Unlock()
+}
+
+// revoke takes the jobs of a piece out of the queue that no writer has begun,
+// and says how many they were; Store.mu is held.
+func (p *Pool) revoke(s *Store, of *partial) int {
+	dropped := of.held
+	p.mu.Lock()
+	s.queue.jobs = slices.DeleteFunc(s.queue.jobs, func(j job) bool {
+		if j.partial == of {
+			dropped = append(dropped, j)
+		}
+		return j.partial == of
+	})
+	for _, j := range dropped {
+		p.reserve(s, -j.n)
+	}
+	if p.waiting.Load() > 0 {
+		p.room.Broadcast()
+	}
+	p.mu.Unlock()
+	for _, j := range dropped {
+		if j.slab != nil {
+			p.slabs.put(j.slab)
+		}
+	}
+	n := len(dropped)
+	clear(dropped)
+	of.held = dropped[:0]
+	return n
 }
 
 // list makes a Store ready when it has work and may use one more writer.
@@ -85,6 +124,10 @@ func (p *Pool) write() {
 			size += q.jobs[n].n
 			n++
 		}
+		if n == 0 { // all was revoked
+			p.mu.Unlock()
+			continue
+		}
 		w.batch = append(w.batch[:0], q.jobs[:n]...)
 		q.jobs = slices.Delete(q.jobs, 0, n)
 		q.writing++
@@ -118,7 +161,7 @@ func (w *writer) run(s *Store) {
 	s.mu.Lock()
 	for i := range w.batch {
 		j := &w.batch[i]
-		j.skip = j.partial.forgotten || j.partial.err != nil
+		j.skip = j.partial.forgotten || j.partial.err != nil // forgotten since the writer took it
 	}
 	s.mu.Unlock()
 	slices.SortFunc(w.batch, func(a, b job) int { return cmp.Compare(a.off, b.off) })
@@ -178,6 +221,9 @@ func (s *Store) written(p *partial, err error) (whole bool) {
 		s.setDone(p.piece, false)
 	}
 	p.lost = p.lost || err != nil
+	if p.forgotten {
+		s.overtake(p.piece)
+	}
 	event := Event{Kind: Written, Piece: p.piece}
 	tell := p.done && !p.failed && p.pending == 0
 	if tell && p.err != nil {
@@ -193,6 +239,20 @@ func (s *Store) written(p *partial, err error) (whole bool) {
 		s.notify(event)
 	}
 	return tell && event.Kind == Written
+}
+
+// overtake books the end of a write of a forgotten attempt; after the last one
+// the piece's next attempt may be written. s.mu is held.
+func (s *Store) overtake(piece uint32) {
+	if s.stale[piece]--; s.stale[piece] > 0 {
+		return
+	}
+	delete(s.stale, piece)
+	if p := s.active[piece]; p != nil && len(p.held) > 0 {
+		s.pool.push(s, p.held...)
+		clear(p.held)
+		p.held = p.held[:0]
+	}
 }
 
 // writeAt writes a range of the torrent.

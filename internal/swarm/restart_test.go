@@ -1,0 +1,136 @@
+package swarm
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bttnet/btt/internal/create"
+	"github.com/bttnet/btt/internal/disk"
+	"github.com/bttnet/btt/internal/picker"
+	"github.com/bttnet/btt/wire"
+)
+
+// hungJournal holds every write to the files until it is opened.
+type hungJournal struct {
+	gate chan struct{}
+	mu   sync.Mutex
+	held int
+}
+
+func (j *hungJournal) Begin([]uint32) uint64 {
+	j.mu.Lock()
+	j.held++
+	j.mu.Unlock()
+	<-j.gate
+	return 0
+}
+
+func (j *hungJournal) End(uint64, []disk.Touched, []uint32) {}
+
+// hang gives a swarm without peers a store whose writes wait.
+func hang(t *testing.T, w *world, s *Swarm, dir string) *hungJournal {
+	t.Helper()
+	j := &hungJournal{gate: make(chan struct{})}
+	store, err := disk.Open(disk.Config{Dir: dir, Files: s.diskFiles(w.torrent), PieceLength: w.torrent.Info.PieceLength,
+		Hashes: w.torrent.Info.Pieces, Pool: w.pool, Notify: s.diskEvent, Journal: j})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = s.do(func() {
+		s.store.Close()
+		s.store = store
+	})
+	return j
+}
+
+// TestRestartHungDisk: while the disk hangs in a write of a piece that was begun,
+// the piece is dropped at once, the torrent answers, and the piece is leased and
+// fetched anew, to the one it was dropped for; what is in its file at the end is
+// right.
+func TestRestartHungDisk(t *testing.T) {
+	const size = 4 << 20 // a piece whose first quarters are written before it is whole
+	drops := map[string]func(s *Swarm){
+		"for a paid peer": func(s *Swarm) {
+			who := picker.Peer{ID: 99, Seed: true, Whole: true}
+			if leases := s.picker.Lease(nil, who, 1); len(leases) > 0 {
+				t.Errorf("what others began is leased: %v", leases)
+			}
+			if !s.unmix(&who) || !who.Whole {
+				t.Error("the piece is not free for it")
+			}
+			if leases := s.picker.Lease(nil, who, 1); len(leases) != 1 || leases[0].Count != size/wire.BlockSize {
+				t.Errorf("the paid peer gets %v", leases)
+			}
+			s.picker.Return(99)
+		},
+		"by a web seed": func(s *Swarm) {
+			s.onWebEnd(&webSeed{fetches: 1}, []span{{piece: 0}}, nil)
+		},
+		"twice": func(s *Swarm) {
+			s.restart(0)
+			s.restart(0)
+		},
+	}
+	for name, drop := range drops {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, size, func(t *testing.T, w *world) {
+				var err error
+				if w.torrent, err = create.Torrent(t.Context(), filepath.Join(w.dir, "film"), create.Options{PieceLength: size}); err != nil {
+					t.Fatal(err)
+				}
+				dir := t.TempDir()
+				s := w.node(nil, dir, nil)
+				j := hang(t, w, s, dir)
+				first := w.play(s, &script{block: func(_ wire.Message, data []byte) { data[0] ^= 1 }})
+				for range 3 {
+					first.release(false)
+				}
+				_ = s.do(func() {
+					for _, m := range s.peers {
+						s.kick(m, errors.New("the test is done with it"))
+					}
+				})
+				synctest.Wait()
+				if j.mu.Lock(); j.held != 1 {
+					t.Fatalf("%d writes hang", j.held)
+				}
+				j.mu.Unlock()
+				began := time.Now()
+				if err := s.do(func() { drop(s) }); err != nil {
+					t.Fatal(err)
+				}
+				second := w.play(s, &script{free: true})
+				for range 90 { // ticks, and unstick in between
+					after(time.Second)
+					if st := s.Status(); st.State != Downloading {
+						t.Fatalf("state %v: %v", st.State, st.Err)
+					}
+				}
+				if d := time.Since(began); d != 90*time.Second {
+					t.Errorf("the calls waited for %v", d-90*time.Second)
+				}
+				if n := second.seen(false); n != size/wire.BlockSize {
+					t.Errorf("%d of %d blocks were asked for while the disk hangs", n, size/wire.BlockSize)
+				}
+				if !s.store.Verified(0) || s.store.Written(nil)[0] != 0 {
+					t.Error("the piece should be verified and not written")
+				}
+				close(j.gate)
+				after(5 * time.Second)
+				if st := s.Status(); st.State != Seeding || second.gone() || second.seen(false) != size/wire.BlockSize {
+					t.Errorf("state %v (%v) after %d requests, peer gone %v", st.State, st.Err, second.seen(false), second.gone())
+				}
+				s.Close()
+				if got, err := os.ReadFile(filepath.Join(dir, "film")); err != nil || !bytes.Equal(got, w.data) {
+					t.Errorf("the file is wrong: %v", err)
+				}
+			})
+		})
+	}
+}
