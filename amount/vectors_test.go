@@ -1,18 +1,16 @@
 package amount
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
 	"math/big"
 	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
-)
 
-var rewrite = flag.Bool("rewrite", false, "write testdata/vectors/amount.json anew")
+	"github.com/bttnet/btt/internal/golden"
+)
 
 const vectorPath = "../testdata/vectors/amount.json"
 
@@ -147,26 +145,7 @@ func buildVectors(t *testing.T) vectorFile {
 }
 
 // TestVectorsAreCurrent builds the file anew and compares it; -rewrite writes it.
-func TestVectorsAreCurrent(t *testing.T) {
-	var buf bytes.Buffer
-	e := json.NewEncoder(&buf)
-	e.SetIndent("", " ")
-	if err := e.Encode(buildVectors(t)); err != nil {
-		t.Fatal(err)
-	}
-	if *rewrite {
-		if err := os.WriteFile(filepath.FromSlash(vectorPath), buf.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(filepath.FromSlash(vectorPath))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(buf.Bytes(), want) {
-		t.Errorf("%s is not what the package does now; look at the change, then run: go test ./amount -rewrite", vectorPath)
-	}
-}
+func TestVectorsAreCurrent(t *testing.T) { golden.JSON(t, vectorPath, " ", buildVectors(t)) }
 
 // TestVectors checks the file with rational numbers, as somebody would who has
 // nothing but the file and a definition of the units.

@@ -1,7 +1,6 @@
 package channel
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,10 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bttnet/btt/internal/golden"
 	"github.com/bttnet/btt/ledger"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write the transcripts of testdata anew")
 
 // script runs the commands of one transcript between two machines.
 type script struct {
@@ -48,14 +46,7 @@ func TestTranscripts(t *testing.T) {
 					s.run(strings.Fields(line[2:]))
 				}
 			}
-			if *rewrite {
-				err = os.WriteFile(f, []byte(s.out.String()), 0o644)
-			} else if s.out.String() != string(want) {
-				err = fmt.Errorf("got:\n%s", s.out.String())
-			}
-			if err != nil {
-				t.Error(err)
-			}
+			golden.Text(t, f, []byte(s.out.String()))
 		})
 	}
 }

@@ -1,14 +1,10 @@
 package channel_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"flag"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strconv"
 	"strings"
@@ -17,6 +13,7 @@ import (
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/internal/golden"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/ledger/ledgertest"
 )
@@ -333,29 +330,5 @@ func (s *stage) payment(c *channel.Contract, sequence uint32, sum amount.Amount)
 	return vectorPayment{Sequence: sequence, Amount: sumText(sum), Digest: v.Digest, K1: v.K1, K2: v.K2, Raw: v.Raw, ID: v.ID}
 }
 
-func rewriting() bool {
-	f := flag.Lookup("rewrite")
-	return f != nil && f.Value.String() == "true"
-}
-
 // TestVectorsAreCurrent builds the file anew and compares it; -rewrite writes it.
-func TestVectorsAreCurrent(t *testing.T) {
-	var text bytes.Buffer
-	e := json.NewEncoder(&text)
-	e.SetIndent("", " ")
-	if err := e.Encode(build(t)); err != nil {
-		t.Fatal(err)
-	}
-	if rewriting() {
-		if err := os.WriteFile(filepath.FromSlash(vectorPath), text.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(filepath.FromSlash(vectorPath))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(text.Bytes(), want) {
-		t.Errorf("%s is not what the machines do now; look at the change, then run: go test ./channel -rewrite", vectorPath)
-	}
-}
+func TestVectorsAreCurrent(t *testing.T) { golden.JSON(t, vectorPath, " ", build(t)) }

@@ -4,17 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
-	"encoding/json"
-	"flag"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/golden"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write testdata/vectors/ledger.json anew")
 
 const vectorPath = "../testdata/vectors/ledger.json"
 
@@ -222,27 +217,10 @@ func sortRefusals(list []vectorRefusal) {
 	slices.SortStableFunc(list, func(a, b vectorRefusal) int { return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(a.Name, b.Name)) })
 }
 
+// TestVectors: what the ledger no longer produces is a consensus change, and
+// needs a new network.
 func TestVectors(t *testing.T) {
-	got, err := json.MarshalIndent(buildVectors(t), "", " ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got = append(got, '\n')
-	if *rewrite {
-		if err := os.MkdirAll(filepath.Dir(vectorPath), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(vectorPath, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(vectorPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Fatalf("the ledger no longer produces %s; a consensus change needs a new network (then run with -rewrite)", vectorPath)
-	}
+	golden.JSON(t, vectorPath, " ", buildVectors(t))
 }
 
 // TestVectorsReadBack reads the file as another implementation would: decode,

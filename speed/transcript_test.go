@@ -3,7 +3,6 @@ package speed
 import (
 	"encoding/hex"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,10 +11,9 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/golden"
 	"github.com/bttnet/btt/ledger"
 )
-
-var rewrite = flag.Bool("rewrite", false, "rewrite transcripts and vectors")
 
 // TestTranscripts plays the files in testdata/session: a line is a command,
 // the indented lines after it are what the session answered. -rewrite writes
@@ -31,14 +29,7 @@ func TestTranscripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := play(t, string(want))
-			if *rewrite {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if got != string(want) {
-				t.Errorf("transcript differs; got:\n%s", got)
-			}
+			golden.Text(t, file, []byte(play(t, string(want))))
 		})
 	}
 }

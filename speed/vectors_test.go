@@ -1,13 +1,12 @@
 package speed
 
 import (
-	"bytes"
 	"encoding/hex"
 	"encoding/json"
-	"os"
 	"testing"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/golden"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/speed/auction"
 	"github.com/bttnet/btt/speed/autobid"
@@ -183,35 +182,10 @@ func makeSpeedVectors() speedVectors {
 	return v
 }
 
-// vectorFile compares a generated file with the one in the tree, or writes it.
-func vectorFile(t *testing.T, path string, v any) []byte {
-	t.Helper()
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(v); err != nil {
-		t.Fatal(err)
-	}
-	if *rewrite {
-		if err := os.WriteFile(path, buf.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, buf.Bytes()) {
-		t.Errorf("%s is not what the code gives; run the test with -rewrite and read the difference", path)
-	}
-	return got
-}
-
 // TestSpeedVectors: the file is what we encode, and reading it back as a
 // stranger would gives the same messages.
 func TestSpeedVectors(t *testing.T) {
-	raw := vectorFile(t, "../testdata/vectors/speed.json", makeSpeedVectors())
+	raw := golden.JSON(t, "../testdata/vectors/speed.json", "  ", makeSpeedVectors())
 	var v speedVectors
 	if err := json.Unmarshal(raw, &v); err != nil {
 		t.Fatal(err)
@@ -332,7 +306,7 @@ func makeAuctionVectors() auctionVectors {
 }
 
 func TestAuctionVectors(t *testing.T) {
-	raw := vectorFile(t, "../testdata/vectors/auction.json", makeAuctionVectors())
+	raw := golden.JSON(t, "../testdata/vectors/auction.json", "  ", makeAuctionVectors())
 	var v auctionVectors
 	if err := json.Unmarshal(raw, &v); err != nil || len(v.Cases) == 0 {
 		t.Fatal(err)

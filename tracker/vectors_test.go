@@ -4,15 +4,13 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
-	"flag"
 	"net/url"
-	"os"
 	"reflect"
 	"testing"
 	"time"
-)
 
-var rewrite = flag.Bool("rewrite", false, "write testdata/vectors/tracker.json anew")
+	"github.com/bttnet/btt/internal/golden"
+)
 
 type (
 	bidCodeVector struct {
@@ -87,25 +85,7 @@ func makeTrackerVectors(t *testing.T) trackerVectors {
 // says. Run with -rewrite to write it anew, and read the difference.
 func TestTrackerVectors(t *testing.T) {
 	const path = "../testdata/vectors/tracker.json"
-	var buf bytes.Buffer
-	e := json.NewEncoder(&buf)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	if err := e.Encode(makeTrackerVectors(t)); err != nil {
-		t.Fatal(err)
-	}
-	if *rewrite {
-		if err := os.WriteFile(path, buf.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, buf.Bytes()) {
-		t.Fatalf("%s is not what the code gives; run the test with -rewrite and read the difference", path)
-	}
+	got := golden.JSON(t, path, "  ", makeTrackerVectors(t))
 	var v trackerVectors
 	if err := json.Unmarshal(got, &v); err != nil {
 		t.Fatal(err)

@@ -7,17 +7,15 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
+	"github.com/bttnet/btt/internal/golden"
 	"github.com/bttnet/btt/ledger"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write testdata/vectors/wallet.json anew")
 
 const vectorPath = "../testdata/vectors/wallet.json"
 
@@ -203,26 +201,7 @@ func refusedKeystore(err error) string {
 }
 
 // TestVectorsAreCurrent builds the file anew and compares it; -rewrite writes it.
-func TestVectorsAreCurrent(t *testing.T) {
-	var buf bytes.Buffer
-	e := json.NewEncoder(&buf)
-	e.SetIndent("", " ")
-	if err := e.Encode(buildVectors(t)); err != nil {
-		t.Fatal(err)
-	}
-	if *rewrite {
-		if err := os.WriteFile(filepath.FromSlash(vectorPath), buf.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(filepath.FromSlash(vectorPath))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(buf.Bytes(), want) {
-		t.Errorf("%s is not what the package does now; look at the change, then run: go test ./wallet -rewrite", vectorPath)
-	}
-}
+func TestVectorsAreCurrent(t *testing.T) { golden.JSON(t, vectorPath, " ", buildVectors(t)) }
 
 // TestVectors reads the file back: each claim is checked the other way round
 // from how it was made.

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -32,19 +34,8 @@ type registerOutput struct{ by int }
 // compare-and-set from unspent. A transaction is there if and only if it is what
 // was written.
 var registerModel = porcupine.Model{
-	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
-		parts := map[int][]porcupine.Operation{}
-		for _, op := range history {
-			o := op.Input.(registerInput).output
-			parts[o] = append(parts[o], op)
-		}
-		var list [][]porcupine.Operation
-		for _, p := range parts {
-			list = append(list, p)
-		}
-		return list
-	},
-	Init: func() any { return 0 },
+	Partition: byOutput(func(in registerInput) int { return in.output }),
+	Init:      func() any { return 0 },
 	Step: func(state, input, output any) (bool, any) {
 		spent, in, out := state.(int), input.(registerInput), output.(registerOutput)
 		if in.get {
@@ -55,6 +46,18 @@ var registerModel = porcupine.Model{
 		}
 		return out.by == spent, spent
 	},
+}
+
+// byOutput parts a history into those of single outputs.
+func byOutput[In any](output func(In) int) func([]porcupine.Operation) [][]porcupine.Operation {
+	return func(history []porcupine.Operation) [][]porcupine.Operation {
+		parts := map[int][]porcupine.Operation{}
+		for _, op := range history {
+			o := output(op.Input.(In))
+			parts[o] = append(parts[o], op)
+		}
+		return slices.Collect(maps.Values(parts))
+	}
 }
 
 // TestRegisterModel: histories that no honest ledger gives do not pass.

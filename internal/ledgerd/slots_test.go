@@ -29,19 +29,8 @@ type slotState struct {
 // slotModel is LR3 and LR5 for one output: a final transaction takes it, once; a
 // parked one waits in the slot until one of a higher sequence comes.
 var slotModel = porcupine.Model{
-	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
-		parts := map[int][]porcupine.Operation{}
-		for _, op := range history {
-			o := op.Input.(slotInput).output
-			parts[o] = append(parts[o], op)
-		}
-		var list [][]porcupine.Operation
-		for _, p := range parts {
-			list = append(list, p)
-		}
-		return list
-	},
-	Init: func() any { return slotState{} },
+	Partition: byOutput(func(in slotInput) int { return in.output }),
+	Init:      func() any { return slotState{} },
 	Step: func(state, input, output any) (bool, any) {
 		s, tx, answer := state.(slotState), input.(slotInput).tx, output.(slotState)
 		switch {

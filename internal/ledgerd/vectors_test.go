@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
-	"flag"
 	"io"
 	"os"
 	"path/filepath"
@@ -12,11 +11,10 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/bttnet/btt/internal/golden"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/ledger/books"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write testdata/vectors/ledger-books.json anew")
 
 const vectorPath = "../../testdata/vectors/ledger-books.json"
 
@@ -134,25 +132,10 @@ func buildBooks(t *testing.T) vectorBooks {
 	return v
 }
 
+// TestBookVectors: what differs makes records and heads of running ledgers
+// unreadable.
 func TestBookVectors(t *testing.T) {
-	v := buildBooks(t)
-	got, err := json.MarshalIndent(v, "", " ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got = append(got, '\n')
-	if *rewrite {
-		if err := os.WriteFile(vectorPath, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(vectorPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Fatalf("the ledger no longer writes what %s holds; records and heads of running ledgers would no longer be read (then run with -rewrite)", vectorPath)
-	}
+	golden.JSON(t, vectorPath, " ", buildBooks(t))
 }
 
 // TestBookVectorsReadBack reads the file as another implementation would: the

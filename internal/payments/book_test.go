@@ -356,10 +356,7 @@ func owed(p amount.Price, n int64) amount.Amount {
 }
 
 func TestBuyAndSettle(t *testing.T) {
-	m := ledgertest.New()
-	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
-	seller := newNode(t, m, "seller", 0, nil)
-	w := newWire(t, buyer.book, seller.book, 1, 0)
+	m, buyer, seller, w := shop(t)
 	trade(t, buyer, seller, w, price, 32<<20)
 	w.serve(t, 32<<20, 1<<20)
 	want := owed(price, 32<<20)

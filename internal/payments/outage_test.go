@@ -86,10 +86,7 @@ func (g *gate) Unspent(ctx context.Context, a ledger.Address, after ledger.OutPo
 }
 
 func TestOutageDoesNotStopPayments(t *testing.T) {
-	m := ledgertest.New()
-	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
-	seller := newNode(t, m, "seller", 0, nil)
-	w := newWire(t, buyer.book, seller.book, 1, 0)
+	m, buyer, seller, w := shop(t)
 	trade(t, buyer, seller, w, price, 64<<20)
 	w.serve(t, 2<<20, 1<<20)
 	m.SetOutage(errors.New("the ledger is down"))

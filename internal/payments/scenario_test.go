@@ -16,16 +16,23 @@ func earned(sum amount.Amount) func(Event) bool {
 	return func(e Event) bool { return e.Kind == EventEarned && e.Amount == sum }
 }
 
+// shop is a ledger, a buyer with 100 BTT, a seller, and the connection between
+// them.
+func shop(t *testing.T) (*ledgertest.Memory, *node, *node, *wire) {
+	t.Helper()
+	m := ledgertest.New()
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller := newNode(t, m, "seller", 0, nil)
+	return m, buyer, seller, newWire(t, buyer.book, seller.book, 1, 0)
+}
+
 // With BTT_STRESS set it makes 1,027 payments of 4 KiB before the first change.
 func TestPriceChangeInsideALane(t *testing.T) {
 	unit := int64(1 << 16)
 	if os.Getenv("BTT_STRESS") != "" {
 		unit = 4096
 	}
-	m := ledgertest.New()
-	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
-	seller := newNode(t, m, "seller", 0, nil)
-	w := newWire(t, buyer.book, seller.book, 1, 0)
+	_, buyer, seller, w := shop(t)
 	trade(t, buyer, seller, w, price, 64<<20)
 	w.serve(t, 4<<20, unit)
 	w.serve(t, 4096*3, 4096)
@@ -43,10 +50,7 @@ func TestPriceChangeInsideALane(t *testing.T) {
 // TestQuoteBeforeVerified: bytes behind a price change are verified after the
 // pair looked for quotes and before it pays. They are not paid at the old price.
 func TestQuoteBeforeVerified(t *testing.T) {
-	m := ledgertest.New()
-	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
-	seller := newNode(t, m, "seller", 0, nil)
-	w := newWire(t, buyer.book, seller.book, 1, 0)
+	_, buyer, seller, w := shop(t)
 	trade(t, buyer, seller, w, price, 64<<20)
 	w.serve(t, 4<<20, 1<<19)
 	w.paid(t)
@@ -75,10 +79,7 @@ func TestQuoteBeforeVerified(t *testing.T) {
 // TestLostPayment: a payment that was damaged on the way ends its channel. What
 // it did not pay is paid again through the next one, and the stream goes on.
 func TestLostPayment(t *testing.T) {
-	m := ledgertest.New()
-	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
-	seller := newNode(t, m, "seller", 0, nil)
-	w := newWire(t, buyer.book, seller.book, 1, 0)
+	_, buyer, seller, w := shop(t)
 	trade(t, buyer, seller, w, price, 64<<20)
 	w.serve(t, 4<<20, 1<<19)
 	w.paid(t)
@@ -103,10 +104,7 @@ func TestLostPayment(t *testing.T) {
 // TestDeniedPayment: a provider that settles all and says that it was paid less
 // is not paid twice.
 func TestDeniedPayment(t *testing.T) {
-	m := ledgertest.New()
-	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
-	seller := newNode(t, m, "seller", 0, nil)
-	w := newWire(t, buyer.book, seller.book, 1, 0)
+	_, buyer, seller, w := shop(t)
 	trade(t, buyer, seller, w, price, 64<<20)
 	w.serve(t, 4<<20, 1<<19)
 	w.paid(t)
@@ -127,10 +125,7 @@ func TestDeniedPayment(t *testing.T) {
 }
 
 func TestFreeFirstThenPaid(t *testing.T) {
-	m := ledgertest.New()
-	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
-	seller := newNode(t, m, "seller", 0, nil)
-	w := newWire(t, buyer.book, seller.book, 1, 0)
+	_, buyer, seller, w := shop(t)
 	trade(t, buyer, seller, w, 0, 64<<20)
 	w.serve(t, 3<<20, 1<<20)
 	trade(t, buyer, seller, w, price, 64<<20)
@@ -196,10 +191,7 @@ func TestReconnectGoesOn(t *testing.T) {
 }
 
 func TestVerifiedAfterCutIsPaidNextTime(t *testing.T) {
-	m := ledgertest.New()
-	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
-	seller := newNode(t, m, "seller", 0, nil)
-	w := newWire(t, buyer.book, seller.book, 1, 0)
+	_, buyer, seller, w := shop(t)
 	trade(t, buyer, seller, w, price, 64<<20)
 	w.serve(t, 3<<20, 1<<20)
 	seller.await("first part", earned(owed(price, 3<<20)))
@@ -326,10 +318,7 @@ func TestRefundWhenThePayeeVanishes(t *testing.T) {
 }
 
 func TestPayeeSettlesBeforeTheLock(t *testing.T) {
-	m := ledgertest.New()
-	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
-	seller := newNode(t, m, "seller", 0, nil)
-	w := newWire(t, buyer.book, seller.book, 1, 0)
+	m, buyer, seller, w := shop(t)
 	trade(t, buyer, seller, w, price, 64<<20)
 	w.serve(t, 4<<20, 1<<20)
 	seller.await("payments", earned(owed(price, 4<<20)))

@@ -69,7 +69,7 @@ func TestFalseClaim(t *testing.T) {
 	thief.sold(perGiB(200))
 	thief.asks(0, 32)
 	thief.untilID(wire.Choke)
-	eventually(t, "the failure", func() bool {
+	until(t, "the failure", func() bool {
 		eligible, _ := h.market.Standing(account, thief.local(), time.Now())
 		return !eligible
 	})

@@ -21,16 +21,10 @@ func TestDHT(t *testing.T) {
 	file := t.TempDir() + "/dht"
 	seed := open(t, Config{DHT: &dht.Config{Bootstrap: boot}})
 	leech := open(t, Config{DHT: &dht.Config{Bootstrap: boot, File: file}})
-	shared, err := seed.Add(Add{Torrent: torrent, Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	shared := add(t, seed, Add{Torrent: torrent, Dir: dir})
 	await(t, shared)
 	got := t.TempDir()
-	sw, err := leech.Add(Add{InfoHash: torrent.InfoHash, Dir: got})
-	if err != nil {
-		t.Fatal(err)
-	}
+	sw := add(t, leech, Add{InfoHash: torrent.InfoHash, Dir: got})
 	await(t, sw)
 	sameFiles(t, dir, got, files)
 	id := leech.DHT().Status().ID

@@ -20,10 +20,7 @@ func TestBadDiskStopsOne(t *testing.T) {
 	files := map[string]int{"a.bin": 300_000, "sub/b.bin": 70_000}
 	dir, torrent := content(t, files, 16<<10)
 	seed := open(t, Config{})
-	s, err := seed.Add(Add{Torrent: torrent, Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := add(t, seed, Add{Torrent: torrent, Dir: dir})
 	await(t, s)
 	for name, spoil := range map[string]func(to string) (path string){
 		"a file where a folder must be": func(to string) string {
@@ -44,22 +41,13 @@ func TestBadDiskStopsOne(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			otherDir, other := content(t, map[string]int{"c.bin": 2 << 20}, 16<<10)
 			seed2 := open(t, Config{UploadRate: 1 << 20})
-			s2, err := seed2.Add(Add{Torrent: other, Dir: otherDir})
-			if err != nil {
-				t.Fatal(err)
-			}
+			s2 := add(t, seed2, Add{Torrent: other, Dir: otherDir})
 			await(t, s2)
 			leech, to := open(t, Config{}), t.TempDir()
 			path := spoil(to)
-			bad, err := leech.Add(Add{Torrent: torrent, Dir: to, Peers: []netip.AddrPort{seed.Addr()}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			good, err := leech.Add(Add{Torrent: other, Dir: t.TempDir(), Peers: []netip.AddrPort{seed2.Addr()}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			eventually(t, "the torrent to stop", func() bool { return bad.Status().State == swarm.Failed })
+			bad := add(t, leech, Add{Torrent: torrent, Dir: to, Peers: []netip.AddrPort{seed.Addr()}})
+			good := add(t, leech, Add{Torrent: other, Dir: t.TempDir(), Peers: []netip.AddrPort{seed2.Addr()}})
+			until(t, "the torrent to stop", func() bool { return bad.Status().State == swarm.Failed })
 			var io *disk.Error
 			if err := bad.Status().Err; !errors.As(err, &io) || !strings.HasPrefix(io.Path, path) || !strings.Contains(err.Error(), path) {
 				t.Errorf("the error is %v, it should name %s", err, path)
@@ -73,16 +61,10 @@ func TestBadDiskStopsOne(t *testing.T) {
 func TestPreallocate(t *testing.T) {
 	dir, torrent := content(t, manyFiles, 64<<10)
 	seed := open(t, Config{})
-	s, err := seed.Add(Add{Torrent: torrent, Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := add(t, seed, Add{Torrent: torrent, Dir: dir})
 	await(t, s)
 	to := t.TempDir()
-	l, err := open(t, Config{Preallocate: true}).Add(Add{Torrent: torrent, Dir: to, Peers: []netip.AddrPort{seed.Addr()}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := add(t, open(t, Config{Preallocate: true}), Add{Torrent: torrent, Dir: to, Peers: []netip.AddrPort{seed.Addr()}})
 	await(t, l)
 	sameFiles(t, dir, to, manyFiles)
 }
@@ -93,17 +75,11 @@ func TestForeignChange(t *testing.T) {
 	files := map[string]int{"a": 2 << 20, "b": 1 << 20}
 	dir, torrent := content(t, files, 64<<10)
 	seed := open(t, Config{})
-	s, err := seed.Add(Add{Torrent: torrent, Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := add(t, seed, Add{Torrent: torrent, Dir: dir})
 	await(t, s)
 	state, to := t.TempDir(), t.TempDir()
 	first := open(t, Config{StateDir: state})
-	l, err := first.Add(Add{Torrent: torrent, Dir: to, Peers: []netip.AddrPort{seed.Addr()}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := add(t, first, Add{Torrent: torrent, Dir: to, Peers: []netip.AddrPort{seed.Addr()}})
 	await(t, l)
 	first.Close()
 	path := filepath.Join(to, "stuff", "a")
@@ -117,11 +93,8 @@ func TestForeignChange(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	l, err = open(t, Config{StateDir: state}).Add(Add{Torrent: torrent, Dir: to})
-	if err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the check", func() bool { return l.Status().State == swarm.Downloading })
+	l = add(t, open(t, Config{StateDir: state}), Add{Torrent: torrent, Dir: to})
+	until(t, "the check", func() bool { return l.Status().State == swarm.Downloading })
 	if st := l.Status(); st.Have != st.Pieces-1 {
 		t.Errorf("%d of %d pieces are left after one was spoiled", st.Have, st.Pieces)
 	}

@@ -31,16 +31,10 @@ func TestEncryption(t *testing.T) {
 		t.Run(tt.call.String()+" calls "+tt.answer.String(), func(t *testing.T) {
 			t.Parallel()
 			seed, leech := open(t, Config{Encryption: tt.answer}), open(t, Config{Encryption: tt.call})
-			s, err := seed.Add(Add{Torrent: torrent, Dir: dir})
-			if err != nil {
-				t.Fatal(err)
-			}
+			s := add(t, seed, Add{Torrent: torrent, Dir: dir})
 			await(t, s)
 			to := t.TempDir()
-			l, err := leech.Add(Add{Torrent: torrent, Dir: to, Peers: []netip.AddrPort{seed.Addr()}})
-			if err != nil {
-				t.Fatal(err)
-			}
+			l := add(t, leech, Add{Torrent: torrent, Dir: to, Peers: []netip.AddrPort{seed.Addr()}})
 			if !tt.meets {
 				time.Sleep(300 * time.Millisecond)
 				if n := len(l.Status().Peers) + len(s.Status().Peers); n > 0 {

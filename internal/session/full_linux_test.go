@@ -53,23 +53,14 @@ func TestFullDiskStopsOne(t *testing.T) {
 	otherDir, other := content(t, map[string]int{"c.bin": large - 1<<20}, 16<<10)
 	seed := open(t, Config{UploadRate: 2 << 20})
 	for _, a := range []Add{{Torrent: torrent, Dir: dir}, {Torrent: other, Dir: otherDir}} {
-		s, err := seed.Add(a)
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := add(t, seed, a)
 		await(t, s)
 	}
 	to, cause := smallDisk(t, large)
 	leech, peers := open(t, Config{}), []netip.AddrPort{seed.Addr()}
-	full, err := leech.Add(Add{Torrent: torrent, Dir: to, Peers: peers})
-	if err != nil {
-		t.Fatal(err)
-	}
-	good, err := leech.Add(Add{Torrent: other, Dir: t.TempDir(), Peers: peers})
-	if err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the torrent to stop", func() bool { return full.Status().State == swarm.Failed })
+	full := add(t, leech, Add{Torrent: torrent, Dir: to, Peers: peers})
+	good := add(t, leech, Add{Torrent: other, Dir: t.TempDir(), Peers: peers})
+	until(t, "the torrent to stop", func() bool { return full.Status().State == swarm.Failed })
 	path := filepath.Join(to, "stuff", "a.bin")
 	var io *disk.Error
 	if err := full.Status().Err; !errors.As(err, &io) || io.Path != path || !errors.Is(err, cause) || !strings.Contains(err.Error(), path) {

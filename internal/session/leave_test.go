@@ -85,7 +85,7 @@ func TestLeaveMidway(t *testing.T) {
 		leech := newTrader(t, l, traderConfig{funds: 1000 * amount.BTT, cap: 2 * price, payments: slow})
 		before := seed.gained()
 		g, _ := leech.gets(torrent, seed.Addr())
-		eventually(t, "pieces", func() bool { return g.Status().Have >= after })
+		until(t, "pieces", func() bool { return g.Status().Have >= after })
 		if err := leech.Settle(context.Background()); err != nil {
 			t.Error(err)
 		}
@@ -96,7 +96,7 @@ func TestLeaveMidway(t *testing.T) {
 		}
 		leech.settle()
 		n, _, _ := leech.seen(payments.EventOpened)
-		eventually(t, "the settlement", func() bool {
+		until(t, "the settlement", func() bool {
 			got, want := seed.gained()-before, int64(owed(t, price, verified))
 			return got <= want && got >= want-int64(n)
 		})

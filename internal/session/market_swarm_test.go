@@ -47,7 +47,7 @@ func TestCompetition(t *testing.T) {
 	for _, g := range append(gets, g) {
 		await(t, g)
 	}
-	eventually(t, "the last payment", func() bool {
+	until(t, "the last payment", func() bool {
 		var paid amount.Amount
 		for _, x := range buyers {
 			_, _, sum := x.seen(payments.EventPaid)
@@ -91,7 +91,7 @@ func TestTwoTorrentsOneChannel(t *testing.T) {
 	g2, _ := leech.gets(second, tap2.addr)
 	await(t, g2)
 	want := owed(t, perGiB(2), 1<<20) + owed(t, perGiB(2), 1<<20+77)
-	eventually(t, "all payments", func() bool {
+	until(t, "all payments", func() bool {
 		_, _, earned := seed.seen(payments.EventEarned)
 		return earned == want
 	})
@@ -143,7 +143,7 @@ func TestLeechersTrade(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the check", func() bool { return g.Status().State == swarm.Downloading })
+		until(t, "the check", func() bool { return g.Status().State == swarm.Downloading })
 		all, gets = append(all, x), append(gets, g)
 	}
 	gets[0].AddPeers(all[1].Addr(), all[2].Addr())
@@ -160,7 +160,7 @@ func TestLeechersTrade(t *testing.T) {
 		}
 		return paid == earned && paid > 0
 	}
-	eventually(t, "all payments", reconciled)
+	until(t, "all payments", reconciled)
 	both := false
 	for _, x := range all {
 		bought, sold := map[any]bool{}, map[any]bool{}
@@ -200,7 +200,7 @@ func TestSeveralProviders(t *testing.T) {
 	g, to := leech.gets(torrent, at...)
 	await(t, g)
 	sameFiles(t, dir, to, files)
-	eventually(t, "the last payment", func() bool {
+	until(t, "the last payment", func() bool {
 		var bytes int64
 		for _, seed := range seeds {
 			_, n, _ := seed.seen(payments.EventEarned)
@@ -232,11 +232,11 @@ func TestOutage(t *testing.T) {
 	leech := newTrader(t, l, traderConfig{funds: 10 * amount.BTT, cap: perGiB(5)})
 	tap := newTap(t, seed.Addr())
 	g, _ := leech.gets(torrent, tap.addr)
-	eventually(t, "the first payment", func() bool { return g.Status().Paid > 0 })
+	until(t, "the first payment", func() bool { return g.Status().Paid > 0 })
 	l.SetOutage(errors.New("ledger is away"))
 	await(t, g)
 	want := owed(t, perGiB(2), torrent.Info.TotalLength)
-	eventually(t, "all payments without the ledger", func() bool {
+	until(t, "all payments without the ledger", func() bool {
 		_, _, earned := seed.seen(payments.EventEarned)
 		return earned == want
 	})

@@ -212,16 +212,6 @@ func (x *trader) gets(torrent *metainfo.Torrent, from ...netip.AddrPort) (*Torre
 	return s, to
 }
 
-// eventually waits for a condition.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(15 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited too long for %s", what)
-		}
-	}
-}
-
 func owed(t *testing.T, p amount.Price, bytes int64) amount.Amount {
 	t.Helper()
 	sum, err := p.Owed(bytes)
@@ -246,7 +236,7 @@ func TestPaidTransfer(t *testing.T) {
 	await(t, g)
 	sameFiles(t, dir, to, files)
 	want := owed(t, perGiB(2), torrent.Info.TotalLength)
-	eventually(t, "the last payment", func() bool { return s.Status().Earned == want })
+	until(t, "the last payment", func() bool { return s.Status().Earned == want })
 	if got := g.Status().Paid; got != want {
 		t.Errorf("requester's status says %v paid, want %v", got, want)
 	}

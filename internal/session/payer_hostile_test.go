@@ -311,7 +311,7 @@ func TestEarlyRefund(t *testing.T) {
 		t.Fatalf("early refund: %v, %v", r.State, err)
 	}
 	want := owed(t, perGiB(200), pieces(3))
-	eventually(t, "the settlement", func() bool { return h.gained() == int64(want) })
+	until(t, "the settlement", func() bool { return h.gained() == int64(want) })
 	l.Advance(2 * uint64((time.Hour+2*time.Minute)/time.Second)) // beyond the lock
 	x.nc.Close()
 	h.settled(t, want)
@@ -388,7 +388,7 @@ func TestTakeAndLeave(t *testing.T) {
 	c.asks(0, 2)
 	c.until("blocks", func(*wire.Message) bool { return c.got == 2*wire.BlockSize })
 	c.nc.Close()
-	eventually(t, "the end of the connection", func() bool { return len(h.Torrents()[0].Status().Peers) == 0 })
+	until(t, "the end of the connection", func() bool { return len(h.Torrents()[0].Status().Peers) == 0 })
 	c = dialRaw(t, h.Addr(), h.torrent, account, h.net)
 	c.bids(perGiB(500))
 	c.silent(quiet, "slot for a peer that left without paying", func(m *wire.Message) bool { return m.ID == wire.Unchoke })

@@ -100,16 +100,10 @@ func TestTransfer(t *testing.T) {
 	for _, piece := range []int64{16 << 10, 256 << 10, 4 << 20} {
 		dir, torrent := content(t, manyFiles, piece)
 		seed, leech := open(t, Config{}), open(t, Config{})
-		s, err := seed.Add(Add{Torrent: torrent, Dir: dir})
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := add(t, seed, Add{Torrent: torrent, Dir: dir})
 		await(t, s)
 		to := t.TempDir()
-		l, err := leech.Add(Add{Torrent: torrent, Dir: to, Peers: []netip.AddrPort{seed.Addr()}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := add(t, leech, Add{Torrent: torrent, Dir: to, Peers: []netip.AddrPort{seed.Addr()}})
 		await(t, l)
 		sameFiles(t, dir, to, manyFiles)
 		if got := s.Status().Totals.Uploaded; got < torrent.Info.TotalLength {
@@ -121,16 +115,10 @@ func TestTransfer(t *testing.T) {
 func TestMagnet(t *testing.T) {
 	dir, torrent := content(t, manyFiles, 64<<10)
 	seed, leech := open(t, Config{}), open(t, Config{})
-	s, err := seed.Add(Add{Torrent: torrent, Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := add(t, seed, Add{Torrent: torrent, Dir: dir})
 	await(t, s)
 	to := t.TempDir()
-	l, err := leech.Add(Add{InfoHash: torrent.InfoHash, Dir: to, Peers: []netip.AddrPort{seed.Addr()}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := add(t, leech, Add{InfoHash: torrent.InfoHash, Dir: to, Peers: []netip.AddrPort{seed.Addr()}})
 	await(t, l)
 	sameFiles(t, dir, to, manyFiles)
 }
@@ -140,19 +128,13 @@ func TestMagnet(t *testing.T) {
 func TestSwarm(t *testing.T) {
 	dir, torrent := content(t, manyFiles, 32<<10)
 	seed := open(t, Config{})
-	s, err := seed.Add(Add{Torrent: torrent, Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := add(t, seed, Add{Torrent: torrent, Dir: dir})
 	await(t, s)
 	known := seed.Addr()
 	var all []*Torrent
 	for range 4 {
 		x := open(t, Config{})
-		l, err := x.Add(Add{Torrent: torrent, Dir: t.TempDir(), Peers: []netip.AddrPort{known}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := add(t, x, Add{Torrent: torrent, Dir: t.TempDir(), Peers: []netip.AddrPort{known}})
 		all = append(all, l)
 		known = x.Addr()
 	}
@@ -166,26 +148,17 @@ func TestResume(t *testing.T) {
 	files := map[string]int{"big": 8 << 20}
 	dir, torrent := content(t, files, 64<<10)
 	seed := open(t, Config{UploadRate: 4 << 20})
-	s, err := seed.Add(Add{Torrent: torrent, Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := add(t, seed, Add{Torrent: torrent, Dir: dir})
 	await(t, s)
 	state, to := t.TempDir(), t.TempDir()
 	first := open(t, Config{StateDir: state})
-	l, err := first.Add(Add{Torrent: torrent, Dir: to, Peers: []netip.AddrPort{seed.Addr()}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := add(t, first, Add{Torrent: torrent, Dir: to, Peers: []netip.AddrPort{seed.Addr()}})
 	for l.Status().Have < 20 {
 		time.Sleep(5 * time.Millisecond)
 	}
 	first.Close()
 	second := open(t, Config{StateDir: state})
-	l, err = second.Add(Add{Torrent: torrent, Dir: to})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l = add(t, second, Add{Torrent: torrent, Dir: to})
 	for l.Status().State == swarm.Checking {
 		time.Sleep(time.Millisecond)
 	}

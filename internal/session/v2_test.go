@@ -39,10 +39,7 @@ func TestTransferV2(t *testing.T) {
 			t.Run(fmt.Sprintf("%v/%d", v, piece), func(t *testing.T) {
 				dir, torrent := contentV2(t, manyFiles, piece, v)
 				seed := open(t, Config{})
-				s, err := seed.Add(Add{Torrent: torrent, Dir: dir})
-				if err != nil {
-					t.Fatal(err)
-				}
+				s := add(t, seed, Add{Torrent: torrent, Dir: dir})
 				await(t, s)
 				adds := map[string]Add{"torrent": {Torrent: torrent}, "btmh": {InfoHash: torrent.InfoHashV2.Truncated(), InfoHashV2: torrent.InfoHashV2}}
 				if v == metainfo.Hybrid {
@@ -52,10 +49,7 @@ func TestTransferV2(t *testing.T) {
 				for name, a := range adds {
 					a.Dir, a.Peers = t.TempDir(), []netip.AddrPort{seed.Addr()}
 					leech := open(t, Config{StateDir: t.TempDir(), Keep: true})
-					l, err := leech.Add(a)
-					if err != nil {
-						t.Fatal(err)
-					}
+					l := add(t, leech, a)
 					await(t, l)
 					sameFiles(t, dir, a.Dir, manyFiles)
 					if st := l.Status(); st.Size != torrent.Info.ContentLength() || st.Left != 0 {
@@ -65,7 +59,7 @@ func TestTransferV2(t *testing.T) {
 						t.Errorf("%s: not known by its other hash", name)
 					}
 					if v == metainfo.V2 || name == "both" {
-						eventually(t, "the layers", func() bool { m := l.Metainfo(); return m != nil && len(m.MissingLayers()) == 0 })
+						until(t, "the layers", func() bool { m := l.Metainfo(); return m != nil && len(m.MissingLayers()) == 0 })
 					}
 					if _, err := leech.Add(Add{Torrent: torrent, Dir: a.Dir}); !errors.Is(err, ErrExists) {
 						t.Errorf("%s: added twice: %v", name, err)
@@ -86,11 +80,8 @@ func TestWrongHashV2(t *testing.T) {
 	}
 	wrong := torrent.InfoHashV2
 	wrong[31] ^= 1
-	l, err := leech.Add(Add{InfoHash: torrent.InfoHash, InfoHashV2: wrong, Dir: t.TempDir(), Peers: []netip.AddrPort{seed.Addr()}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the peer to be sent away", func() bool { return l.Status().State == swarm.FetchingMetadata && len(l.Status().Peers) == 0 })
+	l := add(t, leech, Add{InfoHash: torrent.InfoHash, InfoHashV2: wrong, Dir: t.TempDir(), Peers: []netip.AddrPort{seed.Addr()}})
+	until(t, "the peer to be sent away", func() bool { return l.Status().State == swarm.FetchingMetadata && len(l.Status().Peers) == 0 })
 }
 
 // TestPaidTransferV2: a paid download of version 2 pays for exactly the bytes of
@@ -108,7 +99,7 @@ func TestPaidTransferV2(t *testing.T) {
 			await(t, g)
 			sameFiles(t, dir, to, files)
 			want := owed(t, perGiB(2), torrent.Info.ContentLength())
-			eventually(t, "the last payment", func() bool { return s.Status().Earned == want })
+			until(t, "the last payment", func() bool { return s.Status().Earned == want })
 			if got := g.Status().Paid; got != want {
 				t.Errorf("requester's status says %v paid, want %v", got, want)
 			}
@@ -126,11 +117,8 @@ func TestInconsistentHybrid(t *testing.T) {
 	info := *torrent.Info
 	info.Pieces = append([]byte{torrent.Info.Pieces[0] ^ 1}, torrent.Info.Pieces[1:]...)
 	forged.Info = &info
-	s, err := open(t, Config{}).Add(Add{Torrent: &forged, Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the torrent to fail", func() bool { return s.Status().State == swarm.Failed })
+	s := add(t, open(t, Config{}), Add{Torrent: &forged, Dir: dir})
+	until(t, "the torrent to fail", func() bool { return s.Status().State == swarm.Failed })
 	if err := s.Status().Err; !errors.Is(err, disk.ErrInconsistent) {
 		t.Errorf("failed with %v", err)
 	}
@@ -149,10 +137,7 @@ func TestAnnounceBoth(t *testing.T) {
 	defer server.Close()
 	dir, torrent := contentV2(t, map[string]int{"a": 70_000}, 16<<10, metainfo.Hybrid)
 	node := open(t, Config{Announce: announce.Config{}})
-	s, err := node.Add(Add{Torrent: torrent, Dir: dir, Trackers: [][]string{{server.URL + "/announce"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := add(t, node, Add{Torrent: torrent, Dir: dir, Trackers: [][]string{{server.URL + "/announce"}}})
 	await(t, s)
 	heard := func(event string) func() bool {
 		return func() bool {
@@ -162,7 +147,7 @@ func TestAnnounceBoth(t *testing.T) {
 			return seen[string(torrent.InfoHash[:])+" "+event] && seen[string(v2[:])+" "+event]
 		}
 	}
-	eventually(t, "both announces", heard("started"))
+	until(t, "both announces", heard("started"))
 	node.Close()
 	if !heard("stopped")() {
 		t.Errorf("heard %v", seen)

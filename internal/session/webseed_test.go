@@ -52,10 +52,7 @@ func TestWebSeeds(t *testing.T) {
 	torrent.WebSeeds = []string{bad.URL, none.URL, good.URL + "/"}
 	got := t.TempDir()
 	s := open(t, Config{})
-	add, err := s.Add(Add{Torrent: torrent, Dir: got})
-	if err != nil {
-		t.Fatal(err)
-	}
+	add := add(t, s, Add{Torrent: torrent, Dir: got})
 	await(t, add)
 	sameFiles(t, dir, got, names)
 	st := add.Status()
@@ -96,10 +93,7 @@ func TestWebSeedAndPeers(t *testing.T) {
 	withWeb.WebSeeds = []string{server.URL}
 	got := t.TempDir()
 	s := open(t, Config{})
-	add, err := s.Add(Add{Torrent: &withWeb, Dir: got, Peers: []netip.AddrPort{seeder.Addr()}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	add := add(t, s, Add{Torrent: &withWeb, Dir: got, Peers: []netip.AddrPort{seeder.Addr()}})
 	await(t, add)
 	sameFiles(t, dir, got, names)
 	st := add.Status()
