@@ -279,3 +279,25 @@ func BenchmarkOwed(b *testing.B) {
 		}
 	}
 }
+
+// TestHighestPrice: the price found costs no more than the budget, and the next
+// one costs more.
+func TestHighestPrice(t *testing.T) {
+	for _, c := range []struct {
+		budget Amount
+		bytes  int64
+	}{{1, 1}, {1, 1 << 30}, {999, 65536}, {1_000_000, 1 << 20}, {Supply, 1 << 40}, {7, 3}, {12345, 1<<30 + 1}, {Supply, 1 << 30}} {
+		p := HighestPrice(c.budget, c.bytes)
+		if cost, err := p.Owed(c.bytes); err != nil || cost > c.budget {
+			t.Errorf("%v for %d bytes: price %d costs %v, %v", c.budget, c.bytes, int64(p), cost, err)
+		}
+		if p < MaxPrice {
+			if cost, err := (p + 1).Owed(c.bytes); err == nil && cost <= c.budget {
+				t.Errorf("%v for %d bytes: price %d is not the highest", c.budget, c.bytes, int64(p))
+			}
+		}
+	}
+	if HighestPrice(0, 5) != 0 || HighestPrice(-1, 5) != 0 || HighestPrice(5, 0) != MaxPrice {
+		t.Error("no money or no bytes")
+	}
+}

@@ -66,6 +66,28 @@ func (p Price) Bytes(budget Amount) (int64, error) {
 	return int64(min(quo, most)), nil
 }
 
+// HighestPrice returns the highest price at which budget pays for a count of
+// bytes, at most MaxPrice: the greatest p with p.Owed(bytes) <= budget. It is
+// MaxPrice for no bytes and 0 for no money.
+func HighestPrice(budget Amount, bytes int64) Price {
+	if budget <= 0 {
+		return 0
+	}
+	if bytes <= 0 {
+		return MaxPrice
+	}
+	// ceil((budget+1) * 2^30 / bytes) - 1, as in Bytes.
+	hi, lo := bits.Mul64(uint64(budget)+1, 1<<gibShift)
+	if hi >= uint64(bytes) {
+		return MaxPrice
+	}
+	quo, rem := bits.Div64(hi, lo, uint64(bytes))
+	if rem == 0 {
+		quo--
+	}
+	return Price(min(quo, uint64(MaxPrice)))
+}
+
 // String returns the rate with its unit, such as "2 BTT/GiB".
 func (p Price) String() string { return Amount(p).Decimal() + " BTT/GiB" }
 

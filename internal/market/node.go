@@ -35,6 +35,9 @@ type Node struct {
 	// Left is what the wallet's own limit still allows for a torrent; nil = it
 	// has none.
 	Left func(infohash [20]byte) amount.Amount
+	// Funds says what a bidder's account can pay us with, where that is known,
+	// and asks for more if it is less than least; nil = it is never known.
+	Funds func(account ledger.Address, least amount.Amount) (sum amount.Amount, known bool)
 	// Reserve is the reserve price of torrents that have none of their own.
 	Reserve Reserve
 	// TrackerBids tells trackers our bids and uses those they tell (R6).

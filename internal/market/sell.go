@@ -22,7 +22,7 @@ func (t *Torrent) Complete(p *Trade, c *choker.Candidate) {
 	if snap.TheirBid == 0 && t.swarm.Now().Sub(p.peer.Joined()) < bidGrace {
 		c.Interested, t.held = false, true
 	}
-	c.Speed, c.Bid, c.Reserve = !p.barred && !t.swarm.Now().Before(p.paused), snap.TheirBid, t.boundReserve(snap.OurReserve)
+	c.Speed, c.Bid, c.Reserve = !p.barred && !t.swarm.Now().Before(p.paused), t.backed(p, snap.TheirBid), t.boundReserve(snap.OurReserve)
 	if !p.account.IsZero() { // one paid slot per buyer (R5.6)
 		c.Owner, c.Claimed = binary.BigEndian.Uint64(p.account[:]), !p.proven
 	}
@@ -33,6 +33,24 @@ func (t *Torrent) Complete(p *Trade, c *choker.Candidate) {
 		// Who did not pay gets no more data for a time, free or not (R12.1).
 		c.Interested = c.Interested && eligible
 	}
+}
+
+// backed is the bid as far as there is money behind it: the highest price at
+// which the bidder can pay one quantum. What it cannot pay wins nothing and sets
+// no price for others. An account of which nothing is known can pay.
+func (t *Torrent) backed(p *Trade, bid amount.Price) amount.Price {
+	if t.node.Funds == nil || bid == 0 || p.account.IsZero() {
+		return bid
+	}
+	need, err := bid.Owed(t.quantum())
+	if err != nil {
+		need = amount.Supply
+	}
+	sum, known := t.node.Funds(p.account, need)
+	if !known || sum >= need {
+		return bid
+	}
+	return amount.HighestPrice(sum, t.quantum())
 }
 
 // bidGrace is how long a newcomer that may bid is not given a free slot: its

@@ -36,6 +36,7 @@ type Book struct {
 	accounts map[ledger.PublicKey]*standing // that bought here
 
 	statements statements
+	funds      funds
 }
 
 type pairKey struct {

@@ -72,7 +72,8 @@ type side interface {
 type pair struct {
 	book    *Book
 	key     pairKey
-	refs    int // links; guarded by book.mu
+	address ledger.Address // of the account
+	refs    int            // links; guarded by book.mu
 	mailbox chan op
 	posted  atomic.Int32 // operations posted and not handled yet
 	kick    chan struct{}
@@ -83,7 +84,7 @@ type pair struct {
 }
 
 func newPair(b *Book, key pairKey) *pair {
-	p := &pair{book: b, key: key, mailbox: make(chan op, MaxMailbox), kick: make(chan struct{}, 1)}
+	p := &pair{book: b, key: key, address: key.account.Address(), mailbox: make(chan op, MaxMailbox), kick: make(chan struct{}, 1)}
 	p.waiting.Store(1) // until shutdown counted
 	if key.role == channel.RolePayer {
 		p.side = newBuyer(p)
@@ -297,6 +298,13 @@ func (p *pair) report(m machine, bytes int64) {
 	paid := m.Paid()
 	if m.Stage() == channel.Settled {
 		paid = c.Payout(paid) // statements say what the ledger moved
+	}
+	if p.key.role == channel.RolePayee {
+		left := amount.Amount(-1) // nothing can be paid with it
+		if s := m.Stage(); s == channel.Funded || s == channel.Opened {
+			left = max(0, c.Capacity()-paid)
+		}
+		p.book.funds.room(p.address, m.ID(), left)
 	}
 	p.book.statements.put(Summary{
 		Channel: m.ID(), Role: p.key.role, Account: p.key.account, Deposit: c.Deposit, Paid: paid, Bytes: bytes,

@@ -24,6 +24,7 @@ type standing struct {
 	// Of the account's seller alone; a Book has one at a time.
 	debts    map[channel.Tag]int64 // unpaid rests of closed connections
 	forgiven int64                 // bytes written off
+	beyond   int64                 // bytes beyond what is forgiven that no failure stands for yet
 	history  int64                 // bytes paid in this run
 	// Guarded by Book.mu.
 	strikes int // in a row
@@ -61,9 +62,11 @@ func (s *standing) owe(tag channel.Tag, bytes int64) {
 	}
 }
 
-// forgive writes the debt of a torrent off and returns the part that goes beyond
-// what broken connections may cost: a quantum and a share of what was paid.
-func (s *standing) forgive(tag channel.Tag, quantum int64) (beyond int64) {
+// forgive writes the debt of a torrent off. What goes beyond what broken
+// connections may cost, a quantum and a share of what was paid, adds up; each whole
+// quantum of it is a failed payment, of which forgive returns the bytes. A payer
+// that is killed leaves a part of a piece each time, which is nobody's choice.
+func (s *standing) forgive(tag channel.Tag, quantum int64) (failed int64) {
 	debt := s.debts[tag]
 	if debt <= 0 {
 		return 0
@@ -71,7 +74,13 @@ func (s *standing) forgive(tag channel.Tag, quantum int64) (beyond int64) {
 	delete(s.debts, tag)
 	grace := max(0, quantum+s.history/forgiveShare-s.forgiven)
 	s.forgiven += debt
-	return max(0, debt-grace)
+	s.beyond += max(0, debt-grace)
+	if s.beyond < quantum {
+		return 0
+	}
+	failed = s.beyond - s.beyond%quantum
+	s.beyond -= failed
+	return failed
 }
 
 // strike counts a failed payment of an account (R12.2). An account that no

@@ -116,7 +116,13 @@ func (x *rawPayer) hear(want channel.Type) channel.Message {
 // opens takes the channel to its open state and attaches the lane.
 func (x *rawPayer) opens() {
 	x.t.Helper()
-	x.propose(x.fund(rawDeposit))
+	x.opensWith(rawDeposit)
+}
+
+// opensWith is opens with another deposit.
+func (x *rawPayer) opensWith(deposit amount.Amount) {
+	x.t.Helper()
+	x.propose(x.fund(deposit))
 	x.flush()
 	x.hear(channel.TypeRefundSig)
 	x.flush()

@@ -1,0 +1,108 @@
+package session
+
+import (
+	"testing"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/market"
+	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/ledger/ledgertest"
+	"github.com/bttnet/btt/wire"
+)
+
+// asksFunds has a seed ask for its bidders' money.
+func asksFunds(c *traderConfig) {
+	c.session.Choker = slots(1)
+	c.payments.MinDeposit = 2 * ledger.DefaultMinOutput
+	c.market = func(n *market.Node) { n.Funds = n.Book.Funds }
+}
+
+// bluffs connects a peer whose account can pay no more than sum, and bids; the
+// seed knows.
+func (h *hostileSeed) bluffs(t *testing.T, name string, sum amount.Amount, bid amount.Price) *raw {
+	t.Helper()
+	account := ledgertest.Key(name).Address()
+	if _, err := h.ledger.Fund(account, sum+ledger.DefaultMinOutput); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the ledger's answer", func() bool {
+		got, known := h.book.Funds(account, amount.Supply)
+		return known && got == sum
+	})
+	c := dialRaw(t, h.Addr(), h.torrent, account, h.net)
+	c.bids(bid)
+	return c
+}
+
+// TestUnfundedBid: a bid of an account that cannot pay one piece wins no slot,
+// however high it is, and sets no price for who can.
+func TestUnfundedBid(t *testing.T) {
+	h := newHostileSeed(t, ledgertest.New(), asksFunds)
+	bluffs := []*raw{
+		h.bluffs(t, "bluff high", owed(t, perGiB(200), piece)-1, perGiB(900)),
+		h.bluffs(t, "bluff below", owed(t, perGiB(100), piece), perGiB(400)),
+	}
+	x := h.newPayer(t, "honest") // has the one paid slot, at the reserve price
+	for _, c := range bluffs {
+		c.silent(quiet, "price for who cannot pay", func(*wire.Message) bool { return len(c.prices) > 0 })
+	}
+	x.silent(quiet, "other price", func(*wire.Message) bool { return len(x.prices) > 1 })
+}
+
+// TestBidCountsAsFarAsFunded: a bid above what its account can pay for one piece
+// counts as what it can pay: it loses to less, and that is the price it sets.
+func TestBidCountsAsFarAsFunded(t *testing.T) {
+	h := newHostileSeed(t, ledgertest.New(), asksFunds)
+	sum := owed(t, perGiB(300), piece)
+	c := h.bluffs(t, "half a purse", sum, perGiB(900))
+	c.sold(perGiB(200)) // alone it pays the reserve price, for which it has enough
+	x := &rawPayer{h: h, key: ledgertest.Key("honest"), k1: ledgertest.Key("honest K1"), sum: 2 * rawDeposit}
+	if _, err := h.ledger.Fund(x.key.Address(), x.sum); err != nil {
+		t.Fatal(err)
+	}
+	x.raw = dialRaw(t, h.Addr(), h.torrent, x.key.Address(), h.net)
+	x.bids(perGiB(500))
+	x.sold(amount.HighestPrice(sum, piece)) // 300 BTT/GiB, but for the rounding of the sum
+	c.untilID(wire.Choke)
+}
+
+// TestExhaustedChannel: who has less than a piece's price left in its channel, and
+// no coins, loses the slot at the next round to a lower bid. Nobody is blamed.
+func TestExhaustedChannel(t *testing.T) {
+	h := newHostileSeed(t, ledgertest.New(), func(c *traderConfig) {
+		asksFunds(c)
+		c.payments.PaymentTimeout = 10 * time.Second
+	})
+	x := &rawPayer{h: h, key: ledgertest.Key("last coins"), k1: ledgertest.Key("last coins K1")}
+	x.sum = owed(t, perGiB(200), pieces(3)) - 1 + ledger.DefaultMinOutput
+	coin, err := h.ledger.Fund(x.key.Address(), x.sum)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.coin = coin
+	x.raw = dialRaw(t, h.Addr(), h.torrent, x.key.Address(), h.net)
+	x.bids(perGiB(500))
+	x.sold(perGiB(200))
+	x.opensWith(x.sum)
+	rich := ledgertest.Key("rich").Address()
+	if _, err := h.ledger.Fund(rich, amount.BTT); err != nil {
+		t.Fatal(err)
+	}
+	next := dialRaw(t, h.Addr(), h.torrent, rich, h.net)
+	next.bids(perGiB(200)) // as low as may be
+	x.asks(0, 64)
+	x.takes(piece)
+	x.pays(pieces(1))
+	x.takes(pieces(2))
+	next.silent(quiet, "slot of who can pay", func(m *wire.Message) bool { return m.ID == wire.Unchoke })
+	x.pays(pieces(2))
+	x.untilID(wire.Choke)
+	next.sold(perGiB(200))
+	if eligible, _ := h.market.Standing(x.key.Address(), elsewhere, time.Now()); !eligible {
+		t.Error("who spent all it had is blamed")
+	}
+	x.nc.Close()
+	next.nc.Close()
+	h.settled(t, owed(t, perGiB(200), pieces(2)))
+}
