@@ -43,7 +43,7 @@ func Verify(ctx context.Context, t *metainfo.Torrent, dir string, inPlace bool, 
 		asked[i] = f
 		asked[i].Pad = f.Pad || f.Length == 0 // an empty file would be made
 		if f.Root != nil {
-			asked[i].Layer = t.PieceLayers[*f.Root]
+			asked[i].Layer = t.PieceLayers.Get(f.Root)
 		}
 	}
 	pool := disk.NewPool(disk.PoolConfig{Writers: 1})

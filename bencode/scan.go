@@ -11,6 +11,24 @@ type token struct {
 	next  uint32 // index of the token after this item and all its children
 	kind  Kind
 	head  uint8 // strings: bytes of "123:" before the content
+	// few is in lists and dictionaries the number of children, keys and values, or
+	// tooMany; with it a token still is 16 bytes.
+	few uint16
+}
+
+// tooMany children to be remembered: they are counted when somebody asks.
+const tooMany = 1<<24 - 1
+
+// setChildren remembers the number of children of a container, 24 bits of it.
+func (t *token) setChildren(n uint32) {
+	n = min(n, tooMany)
+	t.head, t.few = uint8(n>>16), uint16(n)
+}
+
+// children are those of a container, false if there are tooMany.
+func (t *token) children() (int, bool) {
+	n := int(t.head)<<16 | int(t.few)
+	return n, n != tooMany
 }
 
 // frame is an open container during the scan.
@@ -18,6 +36,7 @@ type frame struct {
 	tok     uint32 // token of the container
 	dict    bool
 	lastKey uint32 // token of the previous key; 0 = none (a key is never token 0)
+	items   uint32 // children so far
 }
 
 // Doc is a parsed document. The zero value is ready; Parse may be called again and again
@@ -117,7 +136,9 @@ func (d *Doc) scan(buf []byte, o *Options) (int, error) {
 				return pos, ErrSyntax
 			}
 			pos++
-			tokens[cur.tok].end, tokens[cur.tok].next = uint32(pos), uint32(n)
+			t := &tokens[cur.tok]
+			t.end, t.next = uint32(pos), uint32(n)
+			t.setChildren(cur.items)
 			cur = d.pop()
 		} else {
 			if n == len(tokens) {
@@ -127,6 +148,7 @@ func (d *Doc) scan(buf []byte, o *Options) (int, error) {
 			}
 			t := &tokens[n]
 			n++
+			cur.items++
 			t.start, t.next = uint32(pos), uint32(n)
 			switch {
 			case wantKey && c-'0' > 9:

@@ -290,7 +290,7 @@ func (b *Builder) build(h Hashes) (*Torrent, error) {
 		}
 		b.setV1(&d, l, h.Pieces)
 	}
-	var layers map[[32]byte][]byte
+	var layers Layers
 	if b.Version != V1 {
 		if layers, err = setV2(&d, l, h.Layers); err != nil {
 			return nil, err

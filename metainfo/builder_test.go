@@ -152,9 +152,7 @@ func TestBuildParseProperty(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(torrent.PieceLayers) == 0 && len(again.PieceLayers) == 0 {
-			torrent.PieceLayers, again.PieceLayers = nil, nil
-		}
+		sameLayers(t, torrent, again)
 		if !reflect.DeepEqual(torrent, again) {
 			t.Fatalf("got  %+v %+v\nwant %+v %+v", again, again.Info, torrent, torrent.Info)
 		}

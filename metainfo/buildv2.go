@@ -8,25 +8,24 @@ import (
 
 // setV2 writes the version 2 keys and gives the piece layers that go outside the info
 // dictionary.
-func setV2(d *bencode.Dict, l *Layout, layers [][]byte) (map[[32]byte][]byte, error) {
+func setV2(d *bencode.Dict, l *Layout, layers [][]byte) (outer Layers, err error) {
 	if len(layers) != len(l.Files) {
-		return nil, fmt.Errorf("%w: layers of %d files, want %d", ErrPieceLayers, len(layers), len(l.Files))
+		return outer, fmt.Errorf("%w: layers of %d files, want %d", ErrPieceLayers, len(layers), len(l.Files))
 	}
 	files := make([]File, 0, len(l.Files))
-	outer := make(map[[32]byte][]byte)
 	for i := range l.Files {
 		f := l.Files[i]
 		if f.Pad {
 			continue
 		}
 		if want := numPieces(f.Length, l.PieceLength) * hashSize; len(layers[i]) != want {
-			return nil, fmt.Errorf("%w: file %d has %d bytes of hashes, want %d", ErrPieceLayers, i, len(layers[i]), want)
+			return outer, fmt.Errorf("%w: file %d has %d bytes of hashes, want %d", ErrPieceLayers, i, len(layers[i]), want)
 		}
 		if f.Length > 0 {
 			root := LayerRoot(layers[i], l.PieceLength)
 			f.PiecesRoot = &root
 			if f.Length > l.PieceLength {
-				outer[root] = layers[i]
+				outer.set(root, layers[i])
 			}
 		}
 		files = append(files, f)

@@ -2,7 +2,9 @@ package metainfo
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"unsafe"
 
 	"github.com/bttnet/btt/bencode"
 )
@@ -114,23 +116,28 @@ func (a Attr) String() string {
 	return string(s)
 }
 
-// arena holds the path components of all files in two allocations: a big torrent has
+// arena holds the path components of all files in one allocation: a big torrent has
 // more components than anything else.
 type arena struct {
-	parts []string
-	bytes strings.Builder
+	parts  []string
+	digits []byte
 }
 
-func (a *arena) grow(parts, bytes int) {
-	a.parts = make([]string, 0, max(parts, 0))
-	a.bytes.Grow(max(bytes, 0))
-}
+func (a *arena) grow(parts int) { a.parts = make([]string, 0, max(parts, 0)) }
 
-// intern copies b. Earlier copies stay valid when the builder grows.
-func (a *arena) intern(b []byte) string {
-	start := a.bytes.Len()
-	a.bytes.Write(b)
-	return a.bytes.String()[start:]
+// view is b as a string, without a copy: b is part of the input, which is kept anyway
+// for Info.Raw and must not change.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// number is n in decimal digits.
+func (a *arena) number(n int64) string {
+	const most, many = 20, 16 << 10
+	if cap(a.digits)-len(a.digits) < most {
+		a.digits = make([]byte, 0, min(max(8*(cap(a.parts)-len(a.parts)), most), many)) // the old ones stay in use
+	}
+	start := len(a.digits)
+	a.digits = strconv.AppendInt(a.digits, n, 10)
+	return view(a.digits[start:])
 }
 
 // path reads a list of components.
@@ -144,7 +151,7 @@ func (a *arena) path(v bencode.Value) ([]string, error) {
 		if len(b) > MaxNameLength || len(a.parts)-start >= MaxPathDepth {
 			return nil, fmt.Errorf("%w: more than %d components or %d bytes in one", ErrPath, MaxPathDepth, MaxNameLength)
 		}
-		a.parts = append(a.parts, a.intern(b))
+		a.parts = append(a.parts, view(b))
 	}
 	if len(a.parts) == start {
 		return nil, fmt.Errorf("%w: it is missing or empty", ErrPath)

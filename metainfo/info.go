@@ -9,8 +9,8 @@ import (
 	"github.com/bttnet/btt/bencode"
 )
 
-// Info is a checked info dictionary. Raw, Pieces and PiecesRoot are views of the parsed
-// bytes, which must not change afterwards.
+// Info is a checked info dictionary. Raw, Pieces, PiecesRoot and the paths of files are
+// views of the parsed bytes, which must not change afterwards.
 type Info struct {
 	Name        string
 	PieceLength int64 // bytes
@@ -295,8 +295,7 @@ func (in *Info) parseFilesV1(f *infoFields) error {
 	}
 	in.Files = make([]File, n)
 	var names arena
-	// What is left after the fixed parts of each file's dictionary bounds the paths.
-	names.grow(f.files.Items()-5*n, len(f.files.Raw())-len("d6:lengthi1e4:pathl1:aee")*n)
+	names.grow(f.files.Items() - 5*n) // what is left after the fixed parts of each file's dictionary
 	i := 0
 	for v := range f.files.List() {
 		if err := in.Files[i].parseV1(v, &names); err != nil {

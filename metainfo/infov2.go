@@ -16,27 +16,32 @@ func (in *Info) parseV2(f *infoFields) error {
 	if in.PieceLength < MinCreatedPieceLength || bits.OnesCount64(uint64(in.PieceLength)) != 1 {
 		return fmt.Errorf("%w: %d: version 2 wants a power of two of at least 16 KiB", ErrPieceLength, in.PieceLength)
 	}
-	room := f.fileTree.Items()/itemsPerTreeFile + 1
-	if !f.pieces.Exists() {
-		room *= 2 // for the pad files
-	}
-	tree := treeReader{files: make([]File, 0, room)}
-	tree.names.grow(f.fileTree.Items()/4, len(f.fileTree.Raw())/4) // typical, not bounds
-	if err := tree.folder(f.fileTree, make([]string, 0, 16)); err != nil {
-		return err
-	}
-	if len(tree.files) == 0 {
-		return fmt.Errorf("%w: it is missing or empty", ErrFileTree)
-	}
-	single := len(tree.files) == 1 && len(tree.files[0].Path) == 1 && tree.files[0].Path[0] == in.Name
+	tree := treeReader{pieceLength: in.PieceLength}
 	if f.pieces.Exists() {
 		if err := in.parseV1(f); err != nil {
 			return err
 		}
-		return in.joinHybrid(tree.files, single)
+		tree.v1 = in
+	} else {
+		room := f.fileTree.Items()/itemsPerTreeFile + 1
+		tree.files = make([]File, 0, 2*room)    // half of them pad files
+		tree.names.grow(f.fileTree.Items() / 2) // typical, no bound
+	}
+	if err := tree.folder(f.fileTree, make([]string, 0, 16)); err != nil {
+		return err
+	}
+	if tree.count == 0 {
+		return fmt.Errorf("%w: it is missing or empty", ErrFileTree)
+	}
+	single := tree.count == 1 && len(tree.first) == 1 && tree.first[0] == in.Name
+	if tree.v1 != nil {
+		if in.SingleFile && !single {
+			return fmt.Errorf("%w: only version 1 has a single file", ErrHybrid)
+		}
+		return tree.endOfV1()
 	}
 	in.SingleFile = single
-	in.Files = padInPlace(tree.files, in.PieceLength)
+	in.Files = tree.files
 	if err := in.sum(); err != nil {
 		return err
 	}
@@ -59,43 +64,13 @@ func (in *Info) padTail() error {
 	return in.sum()
 }
 
-// joinHybrid checks the version 1 file list against the version 2 files and gives its
-// entries their roots.
-func (in *Info) joinHybrid(v2 []File, single bool) error {
-	if in.SingleFile && !single {
-		return fmt.Errorf("%w: only version 1 has a single file", ErrHybrid)
-	}
-	var offset int64
-	n := 0
-	for i := range in.Files {
-		f := &in.Files[i]
-		start := offset
-		offset += f.Length
-		if f.Pad {
-			continue
-		}
-		if n >= len(v2) || f.Length != v2[n].Length || !slices.Equal(f.Path, v2[n].Path) {
-			return fmt.Errorf("%w: at file %d of version 1", ErrHybrid, i)
-		}
-		if f.Length > 0 && start%in.PieceLength != 0 {
-			return fmt.Errorf("%w: file %d does not start with a piece", ErrHybrid, i)
-		}
-		f.PiecesRoot = v2[n].PiecesRoot
-		n++
-	}
-	if n != len(v2) {
-		return fmt.Errorf("%w: version 2 has %d files, version 1 %d", ErrHybrid, len(v2), n)
-	}
-	return nil
-}
-
 // padFiles puts pad files between files so that each starts with a piece. The second
 // result is for each entry its index in files, -1 for pad files.
 func padFiles(files []File, pieceLength int64) (padded []File, source []int) {
 	padded = make([]File, 0, 2*len(files))
 	source = make([]int, 0, 2*len(files))
 	var names arena
-	names.grow(2*len(files), 8*len(files))
+	names.grow(2 * len(files))
 	var over int64 // bytes of the last piece so far
 	for i, f := range files {
 		if over > 0 && f.Length > 0 {
@@ -113,51 +88,10 @@ func padFiles(files []File, pieceLength int64) (padded []File, source []int) {
 	return padded, source
 }
 
-// padInPlace is padFiles in the memory of files, for those who need no sources.
-func padInPlace(files []File, pieceLength int64) []File {
-	pads := 0
-	eachGap(files, pieceLength, func(int, int64) { pads++ })
-	gaps := make([]gap, 0, pads)
-	eachGap(files, pieceLength, func(i int, n int64) { gaps = append(gaps, gap{i, n}) })
-	var names arena
-	names.grow(2*pads, 8*pads)
-	end := len(files)
-	files = slices.Grow(files, pads+1)[:end+pads] // one more for the tail
-	for g := len(gaps) - 1; g >= 0; g-- {         // from the end, so that nothing is overwritten
-		before, n := gaps[g].before, gaps[g].bytes
-		copy(files[before+g+1:], files[before:end])
-		files[before+g] = File{Path: names.padPath(n), Length: n, Pad: true, Attr: AttrPad}
-		end = before
-	}
-	return files
-}
-
-// gap is padding of some bytes before a file.
-type gap struct {
-	before int
-	bytes  int64
-}
-
-// eachGap calls yield for each file that needs padding before it to start with a piece.
-func eachGap(files []File, pieceLength int64, yield func(before int, bytes int64)) {
-	var over int64 // bytes of the last piece so far
-	for i := range files {
-		n := files[i].Length
-		if n == 0 {
-			continue
-		}
-		if over > 0 {
-			yield(i, pieceLength-over)
-		}
-		over = n % pieceLength
-	}
-}
-
 // padPath is the usual path of a pad file of n bytes (BEP 47).
 func (a *arena) padPath(n int64) []string {
-	var digits [20]byte
 	start := len(a.parts)
-	a.parts = append(a.parts, ".pad", a.intern(strconv.AppendInt(digits[:0], n, 10)))
+	a.parts = append(a.parts, ".pad", a.number(n))
 	return a.parts[start:len(a.parts):len(a.parts)]
 }
 
@@ -165,10 +99,20 @@ func (a *arena) padPath(n int64) []string {
 // and two keys with their values.
 const itemsPerTreeFile = 8
 
-// treeReader flattens a file tree.
+// treeReader flattens a file tree: into files, between which it puts the padding that
+// version 2 implies, or in a hybrid onto the files that version 1 lists.
 type treeReader struct {
-	files []File
-	names arena
+	pieceLength int64
+	count       int      // files read
+	first       []string // path of the first
+	files       []File
+	names       arena
+	parts       int   // components of all paths
+	over        int64 // bytes of the last piece so far
+
+	v1   *Info // hybrids
+	next int   // of its files
+	at   int64 // where that one starts
 }
 
 // folder reads one level of the tree. Recursion is bounded by the bencode depth limit.
@@ -186,7 +130,7 @@ func (t *treeReader) folder(v bencode.Value, path []string) error {
 			return fmt.Errorf("%w: %s: names must be sorted, unique and not empty", ErrFileTree, quotePath(path))
 		}
 		last = key
-		childPath := append(path, t.names.intern(key))
+		childPath := append(path, view(key))
 		props, ok := fileProperties(child)
 		if !ok {
 			if child.Len() == 0 {
@@ -227,32 +171,98 @@ func (t *treeReader) file(props bencode.Value, path []string) error {
 	if props.Kind() != bencode.Dictionary {
 		return fmt.Errorf("%w: properties are a %v", ErrFileTree, props.Kind())
 	}
-	if len(t.files) >= MaxFiles || len(t.names.parts)+len(path) > MaxPathComponents {
+	if t.count >= MaxFiles || t.parts+len(path) > MaxPathComponents {
 		return fmt.Errorf("%w: more than %d files or %d path components", ErrTooMany, MaxFiles, MaxPathComponents)
+	}
+	t.parts += len(path)
+	if t.count++; t.count == 1 {
+		t.first = slices.Clone(path)
+	}
+	f, err := t.properties(props)
+	if err != nil {
+		return err
+	}
+	if t.v1 != nil {
+		return t.join(&f, path)
+	}
+	if t.over > 0 && f.Length > 0 {
+		n := t.pieceLength - t.over
+		t.files = append(t.files, File{Path: t.names.padPath(n), Length: n, Pad: true, Attr: AttrPad})
+	}
+	if f.Length > 0 {
+		t.over = f.Length % t.pieceLength
 	}
 	start := len(t.names.parts)
 	t.names.parts = append(t.names.parts, path...)
-	f := File{Path: t.names.parts[start:len(t.names.parts):len(t.names.parts)]}
-	f.Attr = parseAttr(props.Get("attr").Bytes()) &^ AttrPad // version 2 aligns without pad files
-	var err error
-	if f.Attr&AttrSymlink != 0 {
-		if f.Symlink, err = t.names.path(props.Get("symlink path")); err != nil {
-			return err
-		}
-		t.files = append(t.files, f)
-		return nil
-	}
-	if f.Length, err = fileLength(props.Get("length")); err != nil {
-		return err
-	}
-	if f.Length > 0 {
-		root := props.Get("pieces root").Bytes()
-		if len(root) != hashSize {
-			return fmt.Errorf("%w: pieces root has %d bytes", ErrFileTree, len(root))
-		}
-		f.PiecesRoot = (*[32]byte)(root)
-	}
+	f.Path = t.names.parts[start:len(t.names.parts):len(t.names.parts)]
 	t.files = append(t.files, f)
+	return nil
+}
+
+// properties are a file without its path.
+func (t *treeReader) properties(props bencode.Value) (f File, err error) {
+	var length, attr, root, symlink bencode.Value
+	for key, v := range props.Dict() {
+		switch string(key) {
+		case "length":
+			set(&length, v)
+		case "attr":
+			set(&attr, v)
+		case "pieces root":
+			set(&root, v)
+		case "symlink path":
+			set(&symlink, v)
+		}
+	}
+	f.Attr = parseAttr(attr.Bytes()) &^ AttrPad // version 2 aligns without pad files
+	if f.Attr&AttrSymlink != 0 {
+		f.Symlink, err = t.names.path(symlink)
+		return f, err
+	}
+	if f.Length, err = fileLength(length); err != nil || f.Length == 0 {
+		return f, err
+	}
+	b := root.Bytes()
+	if len(b) != hashSize {
+		return f, fmt.Errorf("%w: pieces root has %d bytes", ErrFileTree, len(b))
+	}
+	f.PiecesRoot = (*[32]byte)(b)
+	return f, nil
+}
+
+// join checks a file against the next one of version 1, which gets its root.
+func (t *treeReader) join(f *File, path []string) error {
+	i := t.skipPads()
+	if i == len(t.v1.Files) {
+		return fmt.Errorf("%w: version 2 has more files than version 1", ErrHybrid)
+	}
+	to := &t.v1.Files[i]
+	if f.Length != to.Length || !slices.Equal(path, to.Path) {
+		return fmt.Errorf("%w: at file %d of version 1", ErrHybrid, i)
+	}
+	if f.Length > 0 && t.at%t.pieceLength != 0 {
+		return fmt.Errorf("%w: file %d does not start with a piece", ErrHybrid, i)
+	}
+	to.PiecesRoot = f.PiecesRoot
+	t.at += to.Length
+	t.next++
+	return nil
+}
+
+// skipPads goes to the next file of version 1 that is none for padding.
+func (t *treeReader) skipPads() int {
+	for t.next < len(t.v1.Files) && t.v1.Files[t.next].Pad {
+		t.at += t.v1.Files[t.next].Length
+		t.next++
+	}
+	return t.next
+}
+
+// endOfV1 checks that no file of version 1 is left.
+func (t *treeReader) endOfV1() error {
+	if i := t.skipPads(); i < len(t.v1.Files) {
+		return fmt.Errorf("%w: version 2 lacks file %d of version 1", ErrHybrid, i)
+	}
 	return nil
 }
 
@@ -266,7 +276,7 @@ func (t *Torrent) MissingLayers() []int {
 	var missing []int
 	for i := range t.Info.Files {
 		f := &t.Info.Files[i]
-		if t.Info.needsLayer(f) && t.PieceLayers[*f.PiecesRoot] == nil {
+		if t.Info.needsLayer(f) && t.PieceLayers.Get(f.PiecesRoot) == nil {
 			missing = append(missing, i)
 		}
 	}
@@ -284,10 +294,7 @@ func (t *Torrent) SetPieceLayer(file int, layer []byte) error {
 	if err := checkLayer(*f.PiecesRoot, layer, t.Info.layerSize(f), t.Info.PieceLength, new([]byte)); err != nil {
 		return fmt.Errorf("set piece layer: %w", err)
 	}
-	if t.PieceLayers == nil {
-		t.PieceLayers = make(map[[32]byte][]byte)
-	}
-	t.PieceLayers[*f.PiecesRoot] = layer
+	t.PieceLayers.set(*f.PiecesRoot, layer)
 	return nil
 }
 
@@ -319,7 +326,7 @@ func (t *Torrent) PiecesV2() []PieceV2 {
 		}
 		layer := f.PiecesRoot[:]
 		if t.Info.needsLayer(f) {
-			layer = t.PieceLayers[*f.PiecesRoot]
+			layer = t.PieceLayers.Get(f.PiecesRoot)
 		}
 		for n := range numPieces(f.Length, pieceLength) {
 			p := &pieces[first+n]

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"reflect"
@@ -36,7 +37,8 @@ func TestParseKeepsNeededLayersAlone(t *testing.T) {
 				}
 				layer, root := layerOf(2)
 				want := map[[32]byte][]byte{[32]byte([]byte(root)): []byte(layer)}
-				if got := parseEdit(t, e).PieceLayers; !reflect.DeepEqual(got, want) {
+				parsed := parseEdit(t, e).PieceLayers
+				if got := maps.Collect(parsed.All()); !reflect.DeepEqual(got, want) {
 					t.Errorf("%s, shared %v, hybrid %v: %d layers: %x", name, shared, hybrid, len(got), got)
 				}
 			}
@@ -73,10 +75,10 @@ func TestParseLargeHashesAll(t *testing.T) {
 		if version == V1 {
 			continue
 		}
-		if n := len(torrent.MissingLayers()); n != 0 || len(torrent.PieceLayers) != 20_000 {
-			t.Fatalf("version %v: %d layers, %d missing", version, len(torrent.PieceLayers), n)
+		if n := len(torrent.MissingLayers()); n != 0 || torrent.PieceLayers.Len() != 20_000 {
+			t.Fatalf("version %v: %d layers, %d missing", version, torrent.PieceLayers.Len(), n)
 		}
-		for root, layer := range torrent.PieceLayers {
+		for root, layer := range torrent.PieceLayers.All() {
 			if LayerRoot(layer, torrent.Info.PieceLength) != root {
 				t.Fatalf("version %v: layer of %x", version, root)
 			}
@@ -105,16 +107,38 @@ func TestParseBoundsLayers(t *testing.T) {
 	}
 }
 
-func TestPadInPlaceAsPadFiles(t *testing.T) {
+// The padding that version 2 implies is what a builder puts between files.
+func TestPadsOfTreeAsBuilt(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	for range 500 {
-		files := make([]File, random.IntN(12), 24)
-		for i := range files {
-			files[i] = File{Path: []string{fmt.Sprint(i)}, Length: []int64{0, 1, 15, 16, 17, 32}[random.IntN(6)]}
+	const length = 16 << 10
+	for range 200 {
+		folder, files := edit{}, []File{}
+		for i := range 1 + random.IntN(12) {
+			f := File{Path: []string{fmt.Sprintf("%02d", i)}, Length: []int64{0, 1, length - 1, length, 2}[random.IntN(5)]}
+			props := edit{"length": f.Length}
+			if f.Length > 0 {
+				f.PiecesRoot = (*[32]byte)([]byte(strings.Repeat("r", 32)))
+				props["pieces root"] = strings.Repeat("r", 32)
+			}
+			files, folder[f.Path[0]] = append(files, f), edit{"": props}
 		}
-		want, _ := padFiles(files, 16)
-		if got := padInPlace(files, 16); len(got)+len(want) > 0 && !reflect.DeepEqual(got, want) {
-			t.Fatalf("got %+v\nwant %+v", got, want)
+		raw, err := bencode.Marshal(edit{"name": "n", "piece length": length, "meta version": 2, "file tree": folder})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := ParseInfo(raw)
+		if errors.Is(err, ErrEmpty) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, _ := padFiles(files, length)
+		if over := got.TotalLength; over%length != 0 || len(got.Files) > len(want)+1 {
+			t.Fatalf("%d bytes in %d files", got.TotalLength, len(got.Files))
+		}
+		if !reflect.DeepEqual(got.Files[:len(want)], want) { // what follows is the tail
+			t.Fatalf("got %+v\nwant %+v", got.Files, want)
 		}
 	}
 }

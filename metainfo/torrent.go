@@ -29,9 +29,9 @@ type Torrent struct {
 	CreationDate time.Time
 	// Nodes are DHT nodes to start from (BEP 5).
 	Nodes []HostPort
-	// PieceLayers are the hashes of version 2 pieces, 32 bytes each, by the file's pieces
-	// root; checked against it. Files of one piece have none: their root is the hash.
-	PieceLayers map[[32]byte][]byte
+	// PieceLayers are the hashes of version 2 pieces by the file's pieces root. Files of one
+	// piece have none: their root is the hash.
+	PieceLayers Layers
 }
 
 // HostPort is an address whose host may be a name.
@@ -58,7 +58,7 @@ func Parse(data []byte) (*Torrent, error) {
 	}
 	root := doc.Root()
 	t := &Torrent{Info: new(Info)}
-	sums := startSums(root)
+	sums := startSums(data, root)
 	defer sums.wait() // before the document goes back
 	if err := t.Info.parse(root.Get("info")); err != nil {
 		return nil, fmt.Errorf("parse torrent: %w", err)
@@ -67,8 +67,14 @@ func Parse(data []byte) (*Torrent, error) {
 		return nil, fmt.Errorf("parse torrent: %w", err)
 	}
 	sums.wait()
-	if err := t.takeLayers(&sums.layers); err != nil {
-		return nil, fmt.Errorf("parse torrent: %w", err)
+	if t.Info.HasV2() {
+		err := sums.err
+		if err == nil {
+			err = t.takeLayers(sums.layers)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("parse torrent: %w", err)
+		}
 	}
 	t.takeHashes(sums.v1, sums.v2)
 	return t, nil
@@ -304,9 +310,9 @@ func (t *Torrent) Encode() []byte {
 			return append(dst, 'e')
 		})
 	}
-	if len(t.PieceLayers) > 0 {
+	if t.PieceLayers.Len() > 0 {
 		var layers bencode.Dict
-		for root, layer := range t.PieceLayers {
+		for root, layer := range t.PieceLayers.All() {
 			layers.SetBytes(string(root[:]), layer)
 		}
 		d.SetDict("piece layers", &layers)

@@ -71,7 +71,7 @@ func (s *Swarm) rootOf(piece uint32) (file int, root [32]byte, ok bool) {
 	if f.Length <= s.info.PieceLength {
 		return at, *f.PiecesRoot, true
 	}
-	layer := s.torrent.PieceLayers[*f.PiecesRoot]
+	layer := s.torrent.PieceLayers.Get(f.PiecesRoot)
 	if layer == nil {
 		return at, root, false
 	}

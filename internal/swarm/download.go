@@ -2,7 +2,6 @@ package swarm
 
 import (
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/bttnet/btt/internal/disk"
@@ -29,7 +28,7 @@ func (s *Swarm) begin() {
 // torrent of version 2 alone waits for them.
 func (s *Swarm) start(t *metainfo.Torrent) {
 	own := *t // layers may be added
-	own.PieceLayers = maps.Clone(t.PieceLayers)
+	own.PieceLayers = t.PieceLayers.Clone()
 	s.torrent, s.layers = &own, newLayerFetch(&own)
 	s.askLayers()
 	if s.layers != nil && !t.Info.HasV1() {
@@ -51,7 +50,7 @@ func (s *Swarm) adopt(info *metainfo.Info) {
 	}
 	s.state, s.opening = Checking, true
 	t := *s.torrent
-	t.PieceLayers = maps.Clone(t.PieceLayers)
+	t.PieceLayers = t.PieceLayers.Clone()
 	go func() { s.opened <- s.open(&t) }() // ends when the files are open; run or shutdown takes it
 }
 

@@ -63,7 +63,7 @@ func (s *Swarm) canHash(m *member, r *wire.HashRange) bool {
 		return false
 	}
 	q, ok := s.hashPlan(r)
-	if !ok || q.layer && s.torrent.PieceLayers[r.Root] == nil {
+	if !ok || q.layer && s.torrent.PieceLayers.Get(&r.Root) == nil {
 		return false
 	}
 	if q.piece < 0 {
@@ -155,7 +155,7 @@ func (s *Swarm) nextHashes() {
 		return
 	}
 	s.hashes.busy = true
-	tree, layer, store := s.hashes.trees[job.r.Root], s.torrent.PieceLayers[job.r.Root], s.store
+	tree, layer, store := s.hashes.trees[job.r.Root], s.torrent.PieceLayers.Get(&job.r.Root), s.store
 	go func() { // ends with the answer, or when the swarm is closed
 		made := tree
 		if q.layer && made == nil {

@@ -2,7 +2,6 @@ package swarm
 
 import (
 	"errors"
-	"maps"
 	"time"
 
 	"github.com/bttnet/btt/internal/peer"
@@ -140,8 +139,8 @@ func (s *Swarm) gotLayer(m *member, r *wire.HashRange, hashes, uncles []byte) bo
 // lateLayers gives the store the layers that came while it was opened.
 func (s *Swarm) lateLayers() {
 	for i := range s.info.Files {
-		if root := s.info.Files[i].PiecesRoot; root != nil && s.torrent.PieceLayers[*root] != nil {
-			_ = s.store.SetLayer(i, s.torrent.PieceLayers[*root]) // it was checked
+		if root := s.info.Files[i].PiecesRoot; root != nil && s.torrent.PieceLayers.Get(root) != nil {
+			_ = s.store.SetLayer(i, s.torrent.PieceLayers.Get(root)) // it was checked
 		}
 	}
 }
@@ -209,6 +208,6 @@ func (s *Swarm) onHash(m *member, e *peer.Event) {
 // ownTorrent is what is known of the torrent, for others to keep.
 func (s *Swarm) ownTorrent() *metainfo.Torrent {
 	t := *s.torrent
-	t.PieceLayers = maps.Clone(t.PieceLayers) // more may come
+	t.PieceLayers = t.PieceLayers.Clone() // more may come
 	return &t
 }

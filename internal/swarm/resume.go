@@ -51,7 +51,7 @@ func (s *Swarm) diskFiles(t *metainfo.Torrent) []disk.File {
 	list := DiskFiles(t.Info, s.cfg.Dir, s.cfg.InPlace)
 	for i := range list {
 		if root := list[i].Root; root != nil {
-			list[i].Layer = t.PieceLayers[*root]
+			list[i].Layer = t.PieceLayers.Get(root)
 		}
 	}
 	return list

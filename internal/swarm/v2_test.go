@@ -354,7 +354,7 @@ func TestHostileHashes(t *testing.T) {
 func TestFalseLayers(t *testing.T) {
 	bubbleV2(t, 1<<20, 16<<10, metainfo.V2, func(t *testing.T, w *world) {
 		bare := *w.torrent
-		bare.PieceLayers = nil
+		bare.PieceLayers = metainfo.Layers{}
 		dir := t.TempDir()
 		cfg := func(c *Config) { c.Torrent = &bare }
 		w.nodes++
