@@ -19,10 +19,10 @@ type token struct {
 // tooMany children to be remembered: they are counted when somebody asks.
 const tooMany = 1<<24 - 1
 
-// setChildren remembers the number of children of a container, 24 bits of it.
-func (t *token) setChildren(n uint32) {
-	n = min(n, tooMany)
-	t.head, t.few = uint8(n>>16), uint16(n)
+// close ends a container before pos, with the token before next and that many children.
+func (t *token) close(pos, next int, children uint32) {
+	n := min(children, tooMany)
+	t.end, t.next, t.head, t.few = uint32(pos), uint32(next), uint8(n>>16), uint16(n)
 }
 
 // children are those of a container, false if there are tooMany.
@@ -136,9 +136,7 @@ func (d *Doc) scan(buf []byte, o *Options) (int, error) {
 				return pos, ErrSyntax
 			}
 			pos++
-			t := &tokens[cur.tok]
-			t.end, t.next = uint32(pos), uint32(n)
-			t.setChildren(cur.items)
+			tokens[cur.tok].close(pos, n, cur.items)
 			cur = d.pop()
 		} else {
 			if n == len(tokens) {

@@ -2,15 +2,18 @@ package metainfo
 
 import (
 	"bytes"
+	"crypto/sha1"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"maps"
 	"math"
 	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bttnet/btt/bencode"
 )
@@ -139,6 +142,59 @@ func TestPadsOfTreeAsBuilt(t *testing.T) {
 		}
 		if !reflect.DeepEqual(got.Files[:len(want)], want) { // what follows is the tail
 			t.Fatalf("got %+v\nwant %+v", got.Files, want)
+		}
+	}
+}
+
+// Hashing that begins before the end is known comes to the right end, wherever it has got to.
+func TestEarlyHash(t *testing.T) {
+	data := make([]byte, 10*earlyChunk+77)
+	for i := range data {
+		data[i] = byte(i * i >> 3)
+	}
+	for _, start := range []int{0, 5} {
+		for _, end := range []int{start + 1, start + earlyChunk - 1, start + earlyChunk, start + 3*earlyChunk + 9, len(data) - 1, len(data)} {
+			for _, late := range []bool{false, true} {
+				e := &earlyHash{data: data, start: start, known: make(chan struct{})}
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					e.run(sha1.New().(hash.Cloner))
+				}()
+				if late {
+					time.Sleep(20 * time.Millisecond) // mostly it is at the end of data then
+				}
+				e.finish(end)
+				e.finish(-1) // comes too late
+				<-done
+				if want := sha1.Sum(data[start:end]); !bytes.Equal(e.sum, want[:]) {
+					t.Errorf("from %d to %d, late %v: %x", start, end, late, e.sum)
+				}
+			}
+		}
+	}
+}
+
+// A guess that was wrong about the info dictionary's place or version changes nothing.
+func TestEarlyHashGuessesWrong(t *testing.T) {
+	for _, version := range []Version{V1, V2, Hybrid} {
+		data := bigTorrent(t, version)
+		want, err := Parse(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		comment := "d9:file treexx4:infod9:file treed"
+		for _, before := range []string{"d7:comment7:4:infod", fmt.Sprintf("d7:comment%d:%s", len(comment), comment),
+			fmt.Sprintf("d7:comment%d:%s", earlyWindow, strings.Repeat("x", earlyWindow))} {
+			got, err := Parse(append([]byte(before), data[bytes.Index(data, []byte("4:infod")):]...))
+			if err != nil || got.InfoHash != want.InfoHash || got.InfoHashV2 != want.InfoHashV2 {
+				t.Errorf("version %v after %.40q: %v", version, before, err)
+			}
+		}
+		for _, cut := range []int{len(data) / 2, len(data) - 1} {
+			if got, err := Parse(data[:cut]); err == nil || got != nil {
+				t.Errorf("version %v: %d of %d bytes are a torrent", version, cut, len(data))
+			}
 		}
 	}
 }

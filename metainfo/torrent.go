@@ -53,13 +53,15 @@ func Parse(data []byte) (*Torrent, error) {
 	options.AllowTrailing = true // some editors add a line end
 	doc := getDoc()
 	defer putDoc(doc)
+	var sums sums
+	defer sums.wait() // before the document goes back
+	sums.startEarly(data)
 	if err := doc.Parse(data, options); err != nil {
 		return nil, fmt.Errorf("parse torrent: %w", err)
 	}
 	root := doc.Root()
 	t := &Torrent{Info: new(Info)}
-	sums := startSums(data, root)
-	defer sums.wait() // before the document goes back
+	sums.start(data, root)
 	if err := t.Info.parse(root.Get("info")); err != nil {
 		return nil, fmt.Errorf("parse torrent: %w", err)
 	}
