@@ -20,7 +20,7 @@ const (
 	// earlyWindow is how far the info dictionary is looked for then.
 	earlyWindow = 64 << 10
 	// earlyChunk is how much is hashed before looking whether the end is known.
-	earlyChunk = 64 << 10
+	earlyChunk = 256 << 10
 )
 
 // sums is the hashing that a torrent takes. None of it depends on the lists of files, so
