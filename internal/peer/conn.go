@@ -28,7 +28,7 @@ const (
 	// before the reader waits.
 	maxEventData = 1 << 20
 	// maxStale is the number of requests that we gave up and for which a block
-	// may still arrive.
+	// may still arrive: of those to be taken then, and of those to be dropped.
 	maxStale = 2048
 	// maxUnasked is the number of blocks never asked for that end a connection.
 	maxUnasked = 64
@@ -112,6 +112,7 @@ type Conn struct {
 	pending []request // sent, oldest at head
 	head    int
 	stale   []request // given up, perhaps still to be answered
+	void    []request // likewise, and not to be taken then
 	depth   int
 	reqq    int
 	unasked int

@@ -134,6 +134,45 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// TestWithdraw: what another peer is to send instead is cancelled, and dropped if
+// it comes all the same; then the peer may be asked for it again.
+func TestWithdraw(t *testing.T) {
+	r := newRig(t, fast)
+	r.say(wire.Unchoke)
+	r.await(Unchoked)
+	var leases []picker.Lease
+	for p := range uint32(9) {
+		leases = append(leases, picker.Lease{Piece: p, Count: 4})
+	}
+	r.c.Grant(leases, 0)
+	r.expect(wire.Request, reqs(0, minDepth)...)
+	if !r.c.Owes(0, 1) || !r.c.Owes(8, 2) || r.c.Owes(9, 0) {
+		t.Error("owes the wrong blocks")
+	}
+	r.c.Withdraw(8, 2) // leased only: nothing on the wire
+	for _, q := range reqs(0, 4) {
+		r.c.Withdraw(q.piece, q.begin/block)
+		r.expect(wire.Cancel, q)
+	}
+	if r.c.Owes(0, 1) || r.c.Owes(8, 2) {
+		t.Error("still owes what was withdrawn")
+	}
+	r.send(wire.AppendBlock(nil, wire.Reject, 0, 0, block))
+	r.answer(req(1), req(2), req(4))
+	if e := r.await(Block); e.Piece != 1 || r.store.stored(req(1)) != 0 || r.store.stored(req(2)) != 0 {
+		t.Errorf("event %+v, a block that was withdrawn is stored", e)
+	}
+	r.c.Grant([]picker.Lease{{Piece: 0, Block: 1, Count: 1}}, 0)
+	r.answer(reqs(5, 27)...)
+	for range 27 {
+		r.await(Block)
+	}
+	r.answer(req(1))
+	if e := r.await(Block); e.Piece != 0 || e.Begin != block || r.store.stored(req(1)) != 1 {
+		t.Errorf("event %+v for a block that was asked for again", e)
+	}
+}
+
 func TestServe(t *testing.T) {
 	for _, bits := range []wire.Reserved{plain, fast} {
 		r := newRig(t, bits)

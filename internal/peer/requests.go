@@ -158,18 +158,18 @@ func (c *Conn) arrived(q request) bool {
 // the same are still taken. The caller holds the lock.
 func (c *Conn) dropRequests() {
 	for _, q := range c.pending[c.head:] {
-		c.addStale(q)
+		addLate(&c.stale, q)
 	}
 	c.pending, c.head = c.pending[:0], 0
 	c.leases, c.queued = c.leases[:0], 0
 	c.depth = minDepth
 }
 
-func (c *Conn) addStale(q request) {
-	if len(c.stale) >= maxStale {
-		c.stale = c.stale[:copy(c.stale, c.stale[1:])]
+func addLate(list *[]request, q request) {
+	if len(*list) >= maxStale {
+		*list = (*list)[:copy(*list, (*list)[1:])]
 	}
-	c.stale = append(c.stale, q)
+	*list = append(*list, q)
 }
 
 // DropRequests gives up everything leased to the peer, in flight or not.
@@ -200,8 +200,26 @@ func (c *Conn) Still() bool {
 	return c.stopped && !c.storing && len(c.events) == 0
 }
 
-// Cancel gives up one block, because another peer sent it.
-func (c *Conn) Cancel(piece, block uint32) {
+// Cancel gives up one block, because another peer sent it. If it comes all the
+// same, it is taken.
+func (c *Conn) Cancel(piece, block uint32) { c.giveUp(piece, block, &c.stale) }
+
+// Withdraw gives up one block because another peer is to send it: if it comes
+// all the same, it is dropped, so that the piece has one author.
+func (c *Conn) Withdraw(piece, block uint32) { c.giveUp(piece, block, &c.void) }
+
+// Owes says whether a block that was leased to the peer has not come.
+func (c *Conn) Owes(piece, block uint32) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.pending[c.head:], c.blockAt(piece, block)) ||
+		slices.ContainsFunc(c.leases, func(l picker.Lease) bool {
+			return l.Piece == piece && block >= l.Block && block < l.Block+l.Count
+		})
+}
+
+// giveUp takes a block off the books; what was asked for already goes to late.
+func (c *Conn) giveUp(piece, block uint32, late *[]request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	q := c.blockAt(piece, block)
@@ -209,7 +227,7 @@ func (c *Conn) Cancel(piece, block uint32) {
 		if c.pending[i] == q {
 			copy(c.pending[c.head+1:i+1], c.pending[c.head:i])
 			c.head++
-			c.addStale(q)
+			addLate(late, q)
 			c.out = wire.AppendBlock(c.out, wire.Cancel, q.piece, q.begin, q.length)
 			c.wake.Signal()
 			return
@@ -241,7 +259,7 @@ func (c *Conn) cancelLeased(piece, block uint32) {
 // rejected handles BEP 6's reject. A request that was given up is answered
 // before one for the same block that was sent later. The caller holds the lock.
 func (c *Conn) rejected(q request) {
-	if remove(&c.stale, q) {
+	if remove(&c.stale, q) || remove(&c.void, q) {
 		return
 	}
 	for i := c.head; i < len(c.pending); i++ {

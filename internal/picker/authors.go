@@ -3,19 +3,18 @@ package picker
 // Reset frees all blocks of a piece that failed its hash. Contributors keeps
 // answering for it until the next Reset.
 func (p *Picker) Reset(piece uint32) {
-	s := int32(-1)
-	if int(piece) < p.pieces {
-		s = p.slotOf(int(piece))
-	}
-	if s < 0 {
+	if int(piece) >= p.pieces || bit(p.have, int(piece)) {
 		return
 	}
-	p.culprits = p.Contributors(p.culprits[:0], piece)
-	p.reset = int32(piece)
 	if p.suspect == nil {
 		p.suspect = make([]byte, len(p.have))
 	}
 	setBit(p.suspect, int(piece))
+	if p.slotOf(int(piece)) < 0 {
+		return
+	}
+	p.culprits = p.Contributors(p.culprits[:0], piece)
+	p.reset = int32(piece)
 	p.dropSlot(int(piece))
 	if bit(p.want, int(piece)) {
 		p.enterOrder(int(piece))

@@ -1,8 +1,10 @@
 package picker
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math/bits"
+	"slices"
 )
 
 const (
@@ -18,7 +20,7 @@ const (
 // rarest piece (or the lowest with SetSequential); the first pieces of a
 // torrent are random. When nothing reachable is left, blocks that other peers
 // owe are handed out again (end game, at most MaxOwners owners a block, never
-// those of an exclusive lease).
+// those of an exclusive lease, nor to a peer that is Alone).
 func (p *Picker) Lease(dst []Lease, peer Peer, blocks int) []Lease {
 	if blocks <= 0 || p.missing == 0 || !peer.Seed && len(peer.Bits) == 0 {
 		return dst
@@ -35,7 +37,7 @@ func (p *Picker) Lease(dst []Lease, peer Peer, blocks int) []Lease {
 		}
 		dst = p.take(dst, s, &peer, &left)
 	}
-	if len(dst) == before && p.endGame && !peer.Snubbed && p.exhausted() {
+	if len(dst) == before && p.endGame && !peer.Snubbed && !peer.Alone && p.exhausted() {
 		dst = p.duplicate(dst, &peer, min(left, endGameRun))
 	}
 	return dst
@@ -125,6 +127,23 @@ func (p *Picker) Mixed(dst []uint32, peer Peer) []uint32 {
 			dst = append(dst, uint32(v.piece))
 		}
 	}
+	return dst
+}
+
+// Contested appends the peer's wanted pieces that others work on and nobody has
+// for itself: those of which least has come first. Who owes what of them,
+// OthersWaiting tells.
+func (p *Picker) Contested(dst []uint32, peer Peer) []uint32 {
+	from := len(dst)
+	for i := range p.slots {
+		v := &p.slots[i]
+		if v.piece >= 0 && v.exclusive == nobody && v.requested() > 0 && bit(p.want, int(v.piece)) && peer.has(int(v.piece)) {
+			dst = append(dst, uint32(v.piece))
+		}
+	}
+	slices.SortFunc(dst[from:], func(a, b uint32) int {
+		return cmp.Or(cmp.Compare(p.Progress(a), p.Progress(b)), cmp.Compare(a, b))
+	})
 	return dst
 }
 

@@ -273,3 +273,35 @@ func TestWholeLeavesMixed(t *testing.T) {
 		t.Errorf("own piece counts as mixed: %v", got)
 	}
 }
+
+// TestContested: pieces that others work on can be taken away, those of which
+// least has come first, but never what somebody has for itself.
+func TestContested(t *testing.T) {
+	const blocks = 4
+	p := New(Config{PieceLength: blocks * BlockSize, TotalLength: 6 * blocks * BlockSize, NoEndGame: true})
+	p.SetSequential(true)
+	p.AddSeed()
+	p.Lease(nil, Peer{ID: 1, Seed: true}, 2*blocks)             // pieces 0 and 1
+	p.Lease(nil, Peer{ID: 2, Seed: true, Whole: true}, blocks)  // 2
+	p.Lease(nil, Peer{ID: 3, Seed: true, Fast: true}, blocks+1) // 3 and a block of 4
+	p.Received(0, 0, 1)                                         //
+	p.Received(4, 0, 3)                                         // nobody works on 4 any more
+	paid := Peer{ID: 9, Bits: []byte{0b11100000}, Whole: true}  // it has not 3
+	if got := p.Contested([]uint32{7}, paid); !slices.Equal(got, []uint32{7, 1, 0}) {
+		t.Errorf("contested: %v", got)
+	}
+	p.SetPriority(1, 0)
+	if got := p.Contested(nil, Peer{ID: 9, Seed: true}); !slices.Equal(got, []uint32{3, 0}) {
+		t.Errorf("contested: %v", got)
+	}
+	for b := range uint32(blocks) { // taken away
+		p.ReturnBlock(3, b, 3)
+	}
+	p.Reset(3)
+	if p.Received(3, 2, 3) {
+		t.Error("a late word of what was dropped counts")
+	}
+	if got := p.Lease(nil, Peer{ID: 9, Seed: true, Whole: true}, 1); count(got) != blocks || got[0].Piece != 3 {
+		t.Errorf("leased %v", got)
+	}
+}

@@ -77,6 +77,8 @@ type Peer struct {
 	Seed bool
 	// Whole leases whole pieces exclusively (A23).
 	Whole bool
+	// Alone leases nothing that others owe (no end game).
+	Alone bool
 	// Fast prefers a fresh piece to one other peers are working on.
 	Fast bool
 	// Snubbed picks from the far end: most common pieces, no end game.

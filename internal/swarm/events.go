@@ -225,47 +225,16 @@ func (s *Swarm) feed(m *member) {
 	if n <= 0 {
 		return
 	}
-	who := picker.Peer{ID: m.conn.ID, Bits: m.bits, Seed: m.seed, Whole: m.trade.Paying() || m.parole, Fast: true, Snubbed: m.snubbed}
+	who := picker.Peer{ID: m.conn.ID, Bits: m.bits, Seed: m.seed, Whole: m.trade.Paying() || m.parole, Alone: m.trade.Paying(), Fast: true, Snubbed: m.snubbed}
 	s.leases = s.picker.Lease(s.leases[:0], who, n)
-	if len(s.leases) == 0 && who.Whole && s.mix(m, &who) {
-		s.leases = s.picker.Lease(s.leases, who, n)
+	if len(s.leases) == 0 && who.Whole {
+		s.mix(m, &who, n)
 	}
 	if len(s.leases) > 0 {
 		m.conn.Grant(s.leases, m.chokes)
 		return
 	}
 	s.updateInterest(m)
-}
-
-// mix finds work for a peer that is to get whole pieces when there are none left.
-func (s *Swarm) mix(m *member, who *picker.Peer) bool {
-	if m.trade.Paying() {
-		return s.unmix(who)
-	}
-	who.Whole = false // on parole: better shared than never
-	return true
-}
-
-// unmix makes a piece free for a peer that is paid for whole pieces (A23) when
-// all that is left was begun by others: what they sent is dropped, for a bad
-// block of theirs would cost this peer its pay, and us its good will. A piece
-// in which somebody has unpaid blocks is finished as it is.
-func (s *Swarm) unmix(who *picker.Peer) bool {
-	s.ids = s.picker.Mixed(s.ids[:0], *who)
-	for _, piece := range s.ids {
-		if !s.market.Credited(piece) {
-			s.restart(piece)
-			return true
-		}
-	}
-	who.Whole = false
-	return len(s.ids) > 0
-}
-
-// restart drops what came of a piece on which nobody works.
-func (s *Swarm) restart(piece uint32) {
-	s.store.Forget(piece)
-	s.picker.Reset(piece)
 }
 
 // feedAll looks for work for peers whose pipeline ran dry.

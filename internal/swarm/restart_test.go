@@ -16,6 +16,57 @@ import (
 	"github.com/bttnet/btt/wire"
 )
 
+// TestContest: a paid peer that has nothing to do gets the pieces of free peers
+// that would take long for them; what these send of them later is dropped.
+func TestContest(t *testing.T) {
+	bubble(t, 3*testPiece, func(t *testing.T, w *world) {
+		s := w.node(nil, t.TempDir(), nil)
+		const per = testPiece / wire.BlockSize
+		slow := w.play(s, &script{block: func(_ wire.Message, data []byte) { data[0] ^= 1 }})
+		if n := slow.seen(false); n != 3*per {
+			t.Fatalf("%d blocks asked for", n)
+		}
+		lease := func(when string, want int) {
+			t.Helper()
+			_ = s.do(func() {
+				who := picker.Peer{ID: 99, Seed: true, Whole: true, Alone: true}
+				if got := s.contest(&who); got != (want > 0) {
+					t.Errorf("%s: contested %v", when, got)
+				}
+				got := 0
+				for _, l := range s.picker.Lease(nil, who, 1) {
+					got += int(l.Count)
+				}
+				if got != want {
+					t.Errorf("%s: %d blocks leased", when, got)
+				}
+			})
+		}
+		lease("at first", 0) // it may be fast
+		after(contestAfter + time.Second)
+		lease("when it is slow", per)
+		lease("still", per)
+		slow.release(true) // bad data, of which two pieces are not taken
+		after(time.Second)
+		_ = s.do(func() {
+			if got := s.picker.Missing(); got != 3 {
+				t.Errorf("%d pieces are missing", got)
+			}
+			for _, m := range s.peers {
+				if got := m.conn.Received.Load(); got > testPiece {
+					t.Errorf("%d bytes of what was taken away count", got)
+				}
+			}
+			s.picker.Return(99)
+		})
+		good := w.play(s, &script{free: true})
+		after(2 * time.Minute)
+		if st := s.Status(); st.State != Seeding || good.seen(false) == 0 {
+			t.Errorf("state %v (%v)", st.State, st.Err)
+		}
+	})
+}
+
 // hungJournal holds every write to the files until it is opened.
 type hungJournal struct {
 	gate chan struct{}
@@ -57,7 +108,7 @@ func TestRestartHungDisk(t *testing.T) {
 	const size = 4 << 20 // a piece whose first quarters are written before it is whole
 	drops := map[string]func(s *Swarm){
 		"for a paid peer": func(s *Swarm) {
-			who := picker.Peer{ID: 99, Seed: true, Whole: true}
+			who := picker.Peer{ID: 99, Seed: true, Whole: true, Alone: true}
 			if leases := s.picker.Lease(nil, who, 1); len(leases) > 0 {
 				t.Errorf("what others began is leased: %v", leases)
 			}

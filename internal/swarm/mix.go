@@ -1,0 +1,114 @@
+package swarm
+
+import (
+	"time"
+
+	"github.com/bttnet/btt/internal/picker"
+	"github.com/bttnet/btt/wire"
+)
+
+const (
+	// mixRun is how many blocks are freed at once for a peer that is to get
+	// whole pieces, at least a piece.
+	mixRun = 16
+	// contestAfter is how long a free peer may take for what it owes us before a
+	// paid one that has nothing to do gets its pieces.
+	contestAfter = 3 * time.Second
+)
+
+// mix finds work for a peer that is to get whole pieces when there are none left.
+func (s *Swarm) mix(m *member, who *picker.Peer, n int) {
+	if !m.trade.Paying() {
+		who.Whole = false // on parole: better shared than never
+	}
+	for who.Whole && n > 0 && s.unmix(who) {
+		from := len(s.leases)
+		s.leases = s.picker.Lease(s.leases, *who, n)
+		got := 0
+		for _, l := range s.leases[from:] {
+			got += int(l.Count)
+		}
+		if n = min(n, mixRun) - got; got == 0 {
+			break
+		}
+	}
+	if len(s.leases) == 0 {
+		who.Alone = false
+		s.leases = s.picker.Lease(s.leases, *who, n)
+	}
+}
+
+// unmix makes a piece free for a peer that is paid for whole pieces (A23) when
+// all that is left was begun by others: what they sent is dropped, for a bad
+// block of theirs would cost this peer its pay, and us its good will. A piece
+// in which somebody has unpaid blocks is finished as it is: when nothing else is
+// left, the peer may share such a one.
+func (s *Swarm) unmix(who *picker.Peer) bool {
+	s.ids = s.picker.Mixed(s.ids[:0], *who)
+	who.Whole = len(s.ids) == 0
+	for _, piece := range s.ids {
+		if !s.market.Credited(piece) {
+			s.restart(piece)
+			who.Whole = true
+			return true
+		}
+	}
+	if s.contest(who) {
+		who.Whole = true
+		return true
+	}
+	return false
+}
+
+// contest takes a piece away from free peers that would take long to bring it:
+// else whoever is paid to be fast idles while they have the last pieces.
+func (s *Swarm) contest(who *picker.Peer) bool {
+	s.ids = s.picker.Contested(s.ids[:0], *who)
+	for _, piece := range s.ids {
+		if s.market.Credited(piece) || !s.slow(piece) {
+			continue
+		}
+		s.eachOwed(piece, func(m *member, block uint32) bool {
+			m.conn.Withdraw(piece, block)
+			s.picker.ReturnBlock(piece, block, m.conn.ID)
+			return true
+		})
+		s.restart(piece)
+		return true
+	}
+	return false
+}
+
+// slow says whether all that owe blocks of a piece are peers that are not paid
+// and far behind with what they owe.
+func (s *Swarm) slow(piece uint32) bool {
+	return s.eachOwed(piece, func(m *member, block uint32) bool {
+		// Not a web seed's, of one that is to be paid, or what has just come.
+		if m == nil || m.trade.Paying() || !m.conn.Owes(piece, block) {
+			return false
+		}
+		owed := int64(m.conn.Outstanding()) * wire.BlockSize
+		return s.now.Sub(m.conn.LastBlock()) > contestAfter ||
+			m.rateDown > 0 && owed/m.rateDown >= int64(contestAfter/time.Second)
+	})
+}
+
+// eachOwed calls f for each block of a piece and each that owes it, nil for one
+// that is no peer, as long as f is true, and says whether it was.
+func (s *Swarm) eachOwed(piece uint32, f func(m *member, block uint32) bool) bool {
+	var buf [picker.MaxOwners]uint32
+	for block := range s.picker.Blocks(piece) {
+		for _, id := range s.picker.OthersWaiting(buf[:0], piece, block) {
+			if !f(s.peers[id], block) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// restart drops what came of a piece on which nobody works.
+func (s *Swarm) restart(piece uint32) {
+	s.store.Forget(piece)
+	s.picker.Reset(piece)
+}
