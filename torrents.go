@@ -1,6 +1,7 @@
 package btt
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -95,6 +96,11 @@ func (n *Node) Torrent(hash metainfo.InfoHash) *Torrent { return n.session.Get(h
 
 // Torrents returns all torrents of the node in the order of the queue.
 func (n *Node) Torrents() []*Torrent { return n.session.Torrents() }
+
+// Flush waits until what was changed of the torrents is on disk, or ctx ends, and
+// returns why it is not. What changes a torrent holds at once and is written down
+// soon; whoever tells others that it lasts calls this first.
+func (n *Node) Flush(ctx context.Context) error { return n.session.Flush(ctx) }
 
 // SetLimits changes the limits of the whole node, in bytes per second; 0 =
 // unlimited. Torrents may have limits of their own on top.

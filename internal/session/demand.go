@@ -21,21 +21,23 @@ func (s *Session) SetMarket(on bool) {
 	if s.cfg.Market == nil || s.plain.Swap(!on) == !on {
 		return
 	}
-	for _, t := range s.Torrents() {
-		t.mu.Lock()
-		plain := t.rec.Plain
-		t.mu.Unlock()
-		if !plain {
-			t.restart()
+	s.spawn(func() { // ends with the last restart
+		for _, t := range s.Torrents() {
+			t.mu.Lock()
+			plain := t.rec.Plain
+			t.mu.Unlock()
+			if !plain {
+				t.restart()
+			}
 		}
-	}
+	})
 }
 
 // SetReserve gives the torrent a reserve price of its own (R7.19); nil = that
 // of the node. Its connections begin anew.
 func (t *Torrent) SetReserve(r *market.Reserve) error {
 	err := t.change(func(rec *catalog.Record) { rec.Reserve = r })
-	t.restart()
+	t.s.spawn(t.restart)
 	return err
 }
 

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -10,11 +11,14 @@ import (
 
 // touch has the session write the record soon; t.mu is held.
 func (t *Torrent) touch() {
-	if t.s.kept == nil || t.unsaved {
+	if t.s.kept == nil {
 		return
 	}
 	t.unsaved = true
-	t.s.unsaved.add(t)
+	if !t.waits {
+		t.waits = true
+		t.s.unsaved.add(t)
+	}
 }
 
 // save writes the record now.
@@ -25,16 +29,60 @@ func (t *Torrent) save() error {
 	t.write.Lock()
 	defer t.write.Unlock()
 	t.mu.Lock()
+	t.unsaved = true
+	t.mu.Unlock()
+	return t.writeRecord()
+}
+
+// saveRest writes the record if it is not as it was written last, and waits for
+// a write of it that is under way.
+func (t *Torrent) saveRest() error {
+	t.write.Lock()
+	defer t.write.Unlock()
+	return t.writeRecord()
+}
+
+// writeRecord does it if need be; t.write is held, t.mu is not while the disk
+// has its time.
+func (t *Torrent) writeRecord() error {
+	t.mu.Lock()
+	if !t.unsaved || t.removed.Load() {
+		t.mu.Unlock()
+		return nil
+	}
 	t.rec.Position = t.place.Position()
 	rec, meta, fresh := t.rec.Clone(), t.torrent, t.newMeta
-	t.unsaved, t.newMeta = false, false
+	t.unsaved, t.newMeta, t.waits = false, false, false
 	t.mu.Unlock()
+	var err error
 	if fresh && meta != nil {
-		if err := t.s.kept.SaveTorrent(t.hash, meta); err != nil {
-			return err
+		err = t.s.kept.SaveTorrent(t.hash, meta)
+	}
+	if err == nil {
+		err = t.s.kept.Save(t.hash, &rec)
+	}
+	if err != nil {
+		t.mu.Lock()
+		t.unsaved, t.newMeta = true, t.newMeta || fresh
+		t.mu.Unlock()
+	}
+	return err
+}
+
+// Flush waits until what was changed of all torrents is on disk, or ctx ends,
+// and returns why it is not. A failed write is tried again with the next change
+// or Flush.
+func (s *Session) Flush(ctx context.Context) error {
+	var errs []error
+	for _, t := range s.Torrents() {
+		if err := t.Flush(ctx); err != nil {
+			errs = append(errs, err)
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	return t.s.kept.Save(t.hash, &rec)
+	return errors.Join(errs...)
 }
 
 // backlog holds torrents whose record is to be written soon. Its methods are
@@ -68,7 +116,7 @@ func (s *Session) saveBacklog() {
 	list := s.unsaved.take()
 	s.spawn(func() { // ends when the disk has them
 		for _, t := range list {
-			if err := t.save(); err != nil {
+			if err := t.saveRest(); err != nil {
 				s.cfg.Log.Warn("save torrent", "torrent", t, "err", err)
 			}
 		}
@@ -80,13 +128,7 @@ func (t *Torrent) end() {
 	t.op.Lock()
 	defer t.op.Unlock()
 	t.halt()
-	t.mu.Lock()
-	unsaved := t.unsaved
-	t.mu.Unlock()
-	if !unsaved {
-		return
-	}
-	if err := t.save(); err != nil {
+	if err := t.saveRest(); err != nil {
 		t.s.cfg.Log.Warn("save torrent", "torrent", t, "err", err)
 	}
 }
@@ -122,7 +164,7 @@ func (s *Session) restore() {
 	for _, t := range list {
 		s.resumeWork(t)
 	}
-	s.planAll()
+	s.carryOut(s.decide())
 }
 
 func (s *Session) restoreOne(name string) error {

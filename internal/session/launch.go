@@ -15,19 +15,26 @@ import (
 	"github.com/bttnet/btt/metainfo"
 )
 
-// launch starts the swarm; t.op is held.
+// launch starts the swarm; t.op is held. t.mu is not while the disk is read.
 func (t *Torrent) launch() {
+	t.mu.Lock()
+	runs, known := t.swarm != nil, t.torrent != nil
+	t.mu.Unlock()
+	var meta *metainfo.Torrent
+	var err error
+	if !runs && !known && t.s.kept != nil {
+		meta, err = t.s.kept.Torrent(t.hash)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.swarm != nil || t.moving || t.removed.Load() || t.s.ctx.Err() != nil {
 		return
 	}
-	if t.torrent == nil && t.s.kept != nil {
-		meta, err := t.s.kept.Torrent(t.hash)
-		if err != nil {
-			t.failure = fmt.Errorf("read what is kept of the torrent (remove it and add it again): %w", err)
-			return
-		}
+	if err != nil {
+		t.failure = fmt.Errorf("read what is kept of the torrent (remove it and add it again): %w", err)
+		return
+	}
+	if t.torrent == nil {
 		t.torrent = meta
 	}
 	t.failure = nil

@@ -25,14 +25,16 @@ func (t *Torrent) Move(ctx context.Context, dir string) error {
 	if err != nil {
 		return fmt.Errorf("move torrent: %w", err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(t.s.ctx, cancel)() // the session's end ends it too
-	t.op.Lock()
-	err = t.moveTo(ctx, to)
-	t.op.Unlock()
-	t.settle()
-	return err
+	return t.await(ctx, func() error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(t.s.ctx, cancel)() // the session's end ends it too
+		t.op.Lock()
+		err := t.moveTo(ctx, to)
+		t.op.Unlock()
+		t.settle()
+		return err
+	})
 }
 
 // moveTo does it; t.op is held.

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"sync"
 
 	"github.com/bttnet/btt/internal/catalog"
@@ -37,21 +38,32 @@ func (s *Session) active() queue.Limits {
 	return queue.Limits{Downloads: s.cfg.MaxDownloads, Seeds: s.cfg.MaxSeeds}
 }
 
-// plan carries out a change of one torrent. Without limits it touches no other.
+// plan decides after a change of one torrent, and starts and stops what follows
+// from it beside the caller, who is not to wait for a disk. Without limits it
+// touches no other.
 func (s *Session) plan(t *Torrent) {
 	if s.limited() {
 		s.planAll()
 		return
 	}
 	s.plans.mu.Lock()
-	defer s.plans.mu.Unlock()
-	if t.want(t.mayRun()) {
-		s.carryOut([]*Torrent{t})
+	changed := t.want(t.mayRun())
+	s.plans.mu.Unlock()
+	if changed {
+		s.spawn(t.settle)
 	}
 }
 
-// planAll decides for all torrents, and carries out what is new.
+// planAll is plan after a change of any number of them.
 func (s *Session) planAll() {
+	if changed := s.decide(); len(changed) > 0 {
+		s.spawn(func() { s.carryOut(changed) }) // ends when they have started
+	}
+}
+
+// decide decides for all torrents which of them run, and returns those that are
+// to start or stop.
+func (s *Session) decide() []*Torrent {
 	s.plans.mu.Lock()
 	defer s.plans.mu.Unlock()
 	list, limits := s.Torrents(), s.active()
@@ -65,7 +77,7 @@ func (s *Session) planAll() {
 			changed = append(changed, list[i])
 		}
 	}
-	s.carryOut(changed)
+	return changed
 }
 
 // carryOut starts and stops torrents. Stopping takes leave of trackers, so it
@@ -80,7 +92,9 @@ func (s *Session) carryOut(list []*Torrent) {
 		}
 		gate <- struct{}{}
 		starts.Go(func() { // ends with the start
-			t.launch()
+			if t.wanted.Load() {
+				t.launch()
+			}
 			t.op.Unlock()
 			<-gate
 		})
@@ -117,17 +131,18 @@ func (t *Torrent) SetForced(on bool) error {
 // SetPosition moves the torrent to a place in the queue: 0 is the first, and
 // whatever is beyond the end the last.
 func (t *Torrent) SetPosition(place int) error {
-	renumbered := t.s.move(t, place)
-	var first error
-	for _, o := range renumbered {
-		if err := o.save(); err != nil && first == nil {
-			first = err
-		}
+	if t.removed.Load() {
+		return fmt.Errorf("move torrent %s in the queue: %w", t, ErrNotFound)
+	}
+	for _, o := range t.s.move(t, place) {
+		o.mu.Lock()
+		o.touch()
+		o.mu.Unlock()
 	}
 	if t.s.limited() {
 		t.s.planAll()
 	}
-	return first
+	return nil
 }
 
 // move puts a torrent into its place and returns those whose position changed.

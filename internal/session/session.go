@@ -281,12 +281,13 @@ func (s *Session) Close() {
 
 // spawn runs f in a goroutine that Close waits for; a closed session runs
 // nothing more.
-func (s *Session) spawn(f func()) {
+func (s *Session) spawn(f func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed {
 		s.wg.Go(f)
 	}
+	return !s.closed
 }
 
 // fillDelay gathers peers that become interested at about the same time.

@@ -1,11 +1,13 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/bttnet/btt/internal/catalog"
+	"github.com/bttnet/btt/internal/swarm"
 )
 
 // SetSpeed takes the torrent out of BitTorrent Speed or lets it in again (R9.2):
@@ -20,7 +22,7 @@ func (t *Torrent) SetSpeed(on bool) error {
 	}
 	err := t.change(func(r *catalog.Record) { r.Plain = !on })
 	if t.s.cfg.Market != nil {
-		t.restart()
+		t.s.spawn(t.restart)
 	}
 	return err
 }
@@ -46,13 +48,15 @@ func (t *Torrent) SetLimits(up, down int64) error {
 
 // SetSequential switches between rarest first and the order of the pieces.
 func (t *Torrent) SetSequential(on bool) error {
-	t.op.Lock()
-	if sw := t.running(); sw != nil {
+	t.tune.Lock()
+	defer t.tune.Unlock()
+	if err := t.change(func(r *catalog.Record) { r.Sequential = on }); err != nil {
+		return err
+	}
+	if sw := t.running(); sw != nil { // one that starts from here on has it from the record
 		sw.SetSequential(on)
 	}
-	err := t.change(func(r *catalog.Record) { r.Sequential = on })
-	t.op.Unlock()
-	return err
+	return nil
 }
 
 // ReadAhead asks for length bytes of a file from offset on before everything
@@ -69,28 +73,34 @@ func (t *Torrent) ReadAhead(file int, offset, length int64) error {
 // SetPriorities says which files are wanted and how soon: for each file of the
 // torrent 0 (not wanted) to 7; a shorter list leaves the rest at the default, 4.
 func (t *Torrent) SetPriorities(prios []uint8) error {
-	t.op.Lock() // the swarm neither starts nor stops meanwhile
+	t.tune.Lock()
 	err := t.prioritise(slices.Clone(prios))
-	t.op.Unlock()
+	t.tune.Unlock()
 	if err != nil {
 		return fmt.Errorf("choose files: %w", err)
 	}
 	return t.change(func(*catalog.Record) {})
 }
 
-// prioritise does it; t.op is held.
+// prioritise does it; t.tune is held.
 func (t *Torrent) prioritise(prios []uint8) error {
-	complete := false
-	if sw := t.running(); sw != nil {
-		if err := sw.SetPriorities(prios); err != nil {
-			return err
+	for {
+		complete := false
+		sw := t.running()
+		if sw != nil {
+			if err := sw.SetPriorities(prios); err != nil && !errors.Is(err, swarm.ErrClosed) {
+				return err
+			}
+			st := sw.Status()
+			complete = st.Err == nil && st.Left == 0 && st.Pieces > 0
 		}
-		st := sw.Status()
-		complete = st.Left == 0 && st.Pieces > 0
+		t.mu.Lock()
+		if t.swarm == nil || t.swarm == sw {
+			t.complete.Store(complete)
+			t.choose, t.rec.Priorities = nil, prios
+			t.mu.Unlock()
+			return nil
+		}
+		t.mu.Unlock() // it started meanwhile, with the earlier ones
 	}
-	t.complete.Store(complete)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.choose, t.rec.Priorities = nil, prios
-	return nil
 }

@@ -78,6 +78,7 @@ func (s *Session) Add(a Add) (*Torrent, error) {
 		return nil, err
 	}
 	s.plan(t)
+	t.settle()
 	if len(a.Peers) > catalog.MaxPeers {
 		t.AddPeers(a.Peers[catalog.MaxPeers:]...)
 	}
@@ -85,7 +86,7 @@ func (s *Session) Add(a Add) (*Torrent, error) {
 }
 
 func (s *Session) newTorrent(hash [20]byte, r catalog.Record) *Torrent {
-	t := &Torrent{s: s, hash: hash, rec: r, up: ratelimit.New(r.Up), down: ratelimit.New(r.Down)}
+	t := &Torrent{s: s, hash: hash, rec: r, op: newTurn(), up: ratelimit.New(r.Up), down: ratelimit.New(r.Down)}
 	t.place.Init(t, r.Position)
 	t.complete.Store(r.Pieces > 0 && r.Left == 0)
 	return t
@@ -143,6 +144,9 @@ func (s *Session) remove(ctx context.Context, t *Torrent, data bool) error {
 	}
 	if data { // a crash in between is made good at the next start
 		if err := t.change(func(r *catalog.Record) { r.Stopped, r.Removing = true, true }); err != nil {
+			return err
+		}
+		if err := t.saveRest(); err != nil {
 			return err
 		}
 	}

@@ -185,3 +185,52 @@ func TestRestartHungDisk(t *testing.T) {
 		})
 	}
 }
+
+// TestCallsDuringShutdown: a torrent that is closed while the disk hangs answers
+// as before, and holds up nobody who asks it for something.
+func TestCallsDuringShutdown(t *testing.T) {
+	const size = 4 << 20
+	bubble(t, size, func(t *testing.T, w *world) {
+		var err error
+		if w.torrent, err = create.Torrent(t.Context(), filepath.Join(w.dir, "film"), create.Options{PieceLength: size}); err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		s := w.node(nil, dir, nil)
+		j := hang(t, w, s, dir)
+		first := w.play(s, &script{})
+		for range 3 {
+			first.release(false)
+		}
+		closed := make(chan struct{})
+		go func() { s.Close(); close(closed) }()
+		after(time.Second)
+		began := time.Now()
+		for range 200 { // more than wait in line
+			if st := s.Status(); st.State != Downloading || st.Err != nil || st.Left != size {
+				t.Fatalf("state %v (%v), %d left", st.State, st.Err, st.Left)
+			}
+		}
+		if err := s.SetPriorities([]uint8{1}); !errors.Is(err, ErrClosed) {
+			t.Errorf("SetPriorities: %v", err)
+		}
+		if list := s.Candidates(nil, true); len(list) != 0 {
+			t.Errorf("%d candidates", len(list))
+		}
+		s.Decide(nil)
+		s.AddPeers(w.address(99))
+		if d := time.Since(began); d != 0 {
+			t.Errorf("the calls waited for %v", d)
+		}
+		select {
+		case <-closed:
+			t.Error("closed before the disk answered")
+		default:
+		}
+		close(j.gate)
+		<-closed
+		if st := s.Status(); !errors.Is(st.Err, ErrClosed) {
+			t.Errorf("after the end: %v", st.Err)
+		}
+	})
+}

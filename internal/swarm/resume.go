@@ -148,6 +148,8 @@ func (s *Swarm) persist(st *resume.State) error {
 
 // shutdown runs last on the swarm's goroutine.
 func (s *Swarm) shutdown() {
+	s.final = s.status()
+	close(s.quiet)
 	s.cfg.Slots.leave(len(s.peers))
 	for _, m := range s.peers {
 		m.conn.Close(ErrClosed)

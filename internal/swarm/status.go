@@ -65,13 +65,19 @@ type PeerStatus struct {
 	Paid, Earned               amount.Amount
 }
 
-// Status returns a snapshot.
+// Status returns a snapshot: of a swarm that shuts down the last one, of one
+// that has ended none (the error is ErrClosed). It waits for no disk.
 func (s *Swarm) Status() Status {
 	var st Status
-	if s.do(func() { st = s.status() }) != nil {
-		return Status{InfoHash: s.cfg.InfoHash, Err: ErrClosed, State: Failed}
+	if s.do(func() { st = s.status() }) == nil {
+		return st
 	}
-	return st
+	select {
+	case <-s.done:
+		return Status{InfoHash: s.cfg.InfoHash, Err: ErrClosed, State: Failed}
+	default:
+		return s.final
+	}
 }
 
 func (s *Swarm) status() Status {

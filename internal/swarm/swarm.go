@@ -160,6 +160,8 @@ type Swarm struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
+	quiet     chan struct{} // closed when nothing runs on the goroutine any more but the shutdown
+	final     Status        // as it was then; set before quiet is closed
 	ending    chan struct{} // closed when only the goodbye to the trackers is left
 	lastStats tracker.Stats // what it says; set before ending is closed
 	connected atomic.Int32  // len(peers), for the choker
@@ -266,7 +268,7 @@ func New(cfg Config) *Swarm {
 		cfg.MaxPeers = MaxPeers
 	}
 	s := &Swarm{
-		cfg: cfg, ctx: ctx, cancel: cancel, done: make(chan struct{}), ending: make(chan struct{}),
+		cfg: cfg, ctx: ctx, cancel: cancel, done: make(chan struct{}), quiet: make(chan struct{}), ending: make(chan struct{}),
 		ready: make(chan *peer.Conn, 32), calls: make(chan func(), 64),
 		disk: make(chan disk.Event, 32), results: make(chan announce.Result, 4), found: make(chan []netip.AddrPort, maxFoundBatches),
 		booked: map[uint32]bool{}, unbooked: map[uint32]time.Time{}, peers: map[uint32]*member{}, known: map[netip.AddrPort]*address{},
@@ -307,18 +309,24 @@ func (s *Swarm) Ready(c *peer.Conn) {
 	}
 }
 
-// do runs f on the swarm's goroutine and waits for it.
+// do runs f on the swarm's goroutine and waits for it. A swarm that shuts down,
+// which waits for the disk and for trackers, runs nothing more.
 func (s *Swarm) do(f func()) error {
 	ran := make(chan struct{})
 	select {
 	case s.calls <- func() { f(); close(ran) }:
-	case <-s.done:
+	case <-s.quiet:
 		return ErrClosed
 	}
 	select {
 	case <-ran:
 		return nil
-	case <-s.done:
+	case <-s.quiet:
+	}
+	select {
+	case <-ran: // as the last one
+		return nil
+	default:
 		return ErrClosed
 	}
 }
