@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 
+	"github.com/bttnet/btt/internal/catalog"
 	"github.com/bttnet/btt/internal/ipfilter"
 	"github.com/bttnet/btt/internal/session"
 	"github.com/bttnet/btt/internal/swarm"
@@ -101,6 +102,10 @@ func (n *Node) Torrents() []*Torrent { return n.session.Torrents() }
 // returns why it is not. What changes a torrent holds at once and is written down
 // soon; whoever tells others that it lasts calls this first.
 func (n *Node) Flush(ctx context.Context) error { return n.session.Flush(ctx) }
+
+// CheckLabels says whether a torrent can have these labels: 32 at most, each of
+// 1 to 128 bytes.
+func CheckLabels(labels []string) error { return catalog.CheckLabels(labels) }
 
 // SetLimits changes the limits of the whole node, in bytes per second; 0 =
 // unlimited. Torrents may have limits of their own on top.

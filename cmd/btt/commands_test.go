@@ -316,6 +316,7 @@ var kinds = map[string]func(any) bool{
 	"number": func(v any) bool { _, ok := v.(float64); return ok },
 	"bool":   func(v any) bool { _, ok := v.(bool); return ok },
 	"true":   func(v any) bool { return v == true },
+	"list":   func(v any) bool { l, ok := v.([]any); return ok && len(l) > 0 },
 	"object": func(v any) bool { _, ok := v.(map[string]any); return ok },
 	"hash": func(v any) bool {
 		s, _ := v.(string)

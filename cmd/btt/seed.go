@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -86,8 +85,7 @@ func seed(ctx context.Context, g *global, t *transfer, r *terminal.Reporter, pat
 	}
 	defer x.close(r)
 	for _, o := range offers {
-		_, err := x.node.Add(btt.Add{Torrent: o.torrent, Trackers: t.tiers(), Dir: o.dir, InPlace: true, Peers: x.peers, Plain: o.plain,
-			WhenPaid: t.whenPaid && !o.plain})
+		_, err := x.add(t, btt.Add{Torrent: o.torrent, Dir: o.dir, InPlace: true, Plain: o.plain})
 		if errors.Is(err, btt.ErrExists) {
 			return fmt.Errorf("share %s: another PATH has the same content: %w", o.path, err)
 		}
@@ -142,7 +140,7 @@ func serve(ctx context.Context, x *running, r *terminal.Reporter, count int, pai
 		select {
 		case <-ctx.Done():
 			if bad > 0 {
-				return fmt.Errorf("%w: %d of %d torrents were not shared", errPartlyShared, bad, count)
+				return someFailed(errPartlyShared, bad, count, "were not shared")
 			}
 			return nil
 		case now := <-view.C:
@@ -208,31 +206,28 @@ func showSeeds(r *terminal.Reporter, list []*btt.Torrent) {
 		st := t.Status()
 		row := fmt.Sprintf("%-30.30s %s up, %s, %s, sent %s", printable(st.Name), terminal.Rate(st.Up), terminal.Count(len(st.Peers), "peer"), copies(&st),
 			terminal.Bytes(st.Totals.Uploaded))
+		if st.State != btt.Seeding {
+			row = fmt.Sprintf("%-30.30s %s", printable(st.Name), st.State)
+		}
 		if st.Earned > 0 {
 			row += ", earned " + st.Earned.String()
 		}
 		rows = append(rows, row)
 		if r.Mode() == terminal.JSON {
-			r.Event("status", "", terminal.Fields{"infohash": t.String(), "name": st.Name, "state": st.State.String(), "up": st.Up,
-				"peers": len(st.Peers), "uploaded": st.Totals.Uploaded, "availability": st.Availability, "earned": st.Earned})
+			r.Event("status", "", of(&st, terminal.Fields{"state": st.State.String(), "up": st.Up,
+				"peers": len(st.Peers), "uploaded": st.Totals.Uploaded, "availability": st.Availability, "earned": st.Earned}))
 		}
 	}
-	if len(rows) > maxRows {
-		rows = append(rows[:maxRows], fmt.Sprintf("and %d more", len(rows)-maxRows))
-	}
-	r.Table(rows)
+	r.Table(few(rows))
 }
-
-// maxRows is how many torrents a terminal shows.
-const maxRows = 20
 
 func reportSeeding(r *terminal.Reporter, node *btt.Node, st btt.Status) error {
 	if st.Left > 0 {
 		return fmt.Errorf("the files of %s are not those of its torrent: %s of %s do not match (look: btt verify; or name the right torrent with --torrent)",
 			printable(st.Name), terminal.Bytes(st.Left), terminal.Bytes(st.Size))
 	}
-	r.Event("seeding", fmt.Sprintf("sharing %s (%s) on %s", printable(st.Name), terminal.Bytes(st.Size), node.Addr()), terminal.Fields{
-		"infohash": hex.EncodeToString(st.InfoHash[:]), "name": st.Name, "bytes": st.Size, "listen": node.Addr().String()})
+	r.Event("seeding", fmt.Sprintf("sharing %s (%s) on %s", printable(st.Name), terminal.Bytes(st.Size), node.Addr()), of(&st, terminal.Fields{
+		"bytes": st.Size, "listen": node.Addr().String()}))
 	return nil
 }
 

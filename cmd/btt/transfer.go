@@ -55,6 +55,7 @@ type transfer struct {
 	allocate  string // of get; "" = sparse
 	filter    string
 	dht       dhtFlags
+	each      each
 	maxPeers  int
 	maxOne    int
 }
@@ -89,6 +90,7 @@ func (t *transfer) register(f *pflag.FlagSet) {
 	f.StringVar(&t.encrypt, "encryption", mse.Allowed.String(), "encrypted connections to peers (MSE): off, allowed or required")
 	f.StringVar(&t.filter, "ip-filter", "", "file of addresses never to talk to: CIDR, ipfilter.dat or P2P text")
 	t.dht.register(f)
+	t.each.register(f)
 	f.IntVar(&t.maxPeers, "max-peers", swarm.DefaultMaxConnections, "most connections to peers")
 	f.IntVar(&t.maxOne, "max-peers-torrent", swarm.MaxPeers, "most connections to peers of one torrent")
 	f.BoolVar(&t.stateless, "no-resume", false, "keep no resume data: check everything at the start")
@@ -134,6 +136,10 @@ func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 			return cfg, err
 		}
 	}
+	if err := t.each.check(); err != nil {
+		return cfg, err
+	}
+	cfg.MaxDownloads, cfg.MaxSeeds = t.each.downloads, t.each.seeds
 	if cfg.UploadRate, err = rate("--limit-up", t.up); err != nil {
 		return cfg, err
 	}

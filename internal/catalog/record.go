@@ -114,6 +114,11 @@ func (r *Record) Clone() Record {
 	return c
 }
 
+// SortLabels returns labels as a record has them: sorted, each once.
+func SortLabels(labels []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(labels)))
+}
+
 // CheckLabels says whether a torrent can have these labels: at most [MaxLabels],
 // each of 1 to [MaxLabel] bytes.
 func CheckLabels(labels []string) error {

@@ -275,6 +275,28 @@ func TestQueue(t *testing.T) {
 	states(swarm.Seeding, swarm.Seeding, swarm.Seeding)
 }
 
+// TestQueueOfSeeds: what is to be shared takes a seed's place from the start, and
+// gives it back when its files are not there.
+func TestQueueOfSeeds(t *testing.T) {
+	s := open(t, Config{MaxSeeds: 1})
+	dir, torrent := content(t, map[string]int{"x": 1000}, 32<<10)
+	_, other := content(t, map[string]int{"y": 1000}, 32<<10)
+	gone := add(t, s, Add{Torrent: other, Dir: t.TempDir(), InPlace: true})
+	first := add(t, s, Add{Torrent: torrent, Dir: dir, InPlace: true, Labels: []string{"b", "a", "b"}})
+	await(t, first)
+	until(t, "the one without files", func() bool { return gone.Status().State == swarm.Downloading })
+	dir, torrent = content(t, map[string]int{"z": 1000}, 32<<10)
+	second := add(t, s, Add{Torrent: torrent, Dir: dir, InPlace: true})
+	if st := second.Status(); st.State != swarm.Queued {
+		t.Errorf("the second seed is %s", st.State)
+	}
+	if got := first.Status().Labels; !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("its labels are %q", got)
+	}
+	must(t, s.Remove(first.InfoHash()))
+	await(t, second)
+}
+
 // TestStartAgain tries again what failed.
 func TestStartAgain(t *testing.T) {
 	dir, torrent := content(t, map[string]int{"x": 100_000}, 32<<10)

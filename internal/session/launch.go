@@ -103,12 +103,14 @@ func (t *Torrent) halt() {
 		return
 	}
 	st := sw.Status()
+	t.mu.Lock()
+	before := t.rec.Clone()
+	t.note(&st) // before the swarm says no more
+	t.mu.Unlock()
 	sw.Close()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.swarm = nil
-	before := t.rec.Clone()
-	t.note(&st)
 	if !reflect.DeepEqual(before, t.rec) {
 		t.touch()
 	}

@@ -32,9 +32,8 @@ func (t *Torrent) SetLabels(labels ...string) error {
 	if err := catalog.CheckLabels(labels); err != nil {
 		return fmt.Errorf("label torrent: %w", err)
 	}
-	labels = slices.Clone(labels)
-	slices.Sort(labels)
-	return t.change(func(r *catalog.Record) { r.Labels = slices.Compact(labels) })
+	labels = catalog.SortLabels(labels)
+	return t.change(func(r *catalog.Record) { r.Labels = labels })
 }
 
 // SetLimits sets the torrent's own limits in bytes per second, on top of the

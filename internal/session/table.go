@@ -27,7 +27,8 @@ type Add struct {
 	Dir        string
 	Peers      []netip.AddrPort
 	// InPlace shares files that lie in Dir under the torrent's own names, also
-	// those that a download would have changed to be safe everywhere.
+	// those that a download would have changed to be safe everywhere. The queue
+	// takes it for a seed until the check says otherwise.
 	InPlace bool
 	// Plain keeps this torrent out of the market (R9.2).
 	Plain bool
@@ -63,8 +64,9 @@ func (s *Session) Add(a Add) (*Torrent, error) {
 	t := s.newTorrent(a.InfoHash, catalog.Record{Name: a.Name, InfoHashV2: a.InfoHashV2, Dir: dir, Trackers: a.Trackers, WebSeeds: a.WebSeeds, InPlace: a.InPlace, Plain: a.Plain,
 		WhenPaid: a.WhenPaid, Reserve: a.Reserve,
 		Peers: a.Peers[:min(len(a.Peers), catalog.MaxPeers)], Stopped: a.Stopped, Priorities: a.Priorities, Sequential: a.Sequential,
-		Labels: a.Labels, Up: max(a.UpLimit, 0), Down: max(a.DownLimit, 0), Added: time.Now()})
+		Labels: catalog.SortLabels(a.Labels), Up: max(a.UpLimit, 0), Down: max(a.DownLimit, 0), Added: time.Now()})
 	t.choose = a.Choose
+	t.complete.Store(a.InPlace && !a.WhenPaid) // a seed to the queue, until its files say otherwise
 	if a.Torrent != nil {
 		t.hash, t.torrent, t.newMeta = a.Torrent.InfoHash, a.Torrent, true
 		t.rec.Name, t.rec.Size, t.rec.Left = a.Torrent.Info.Name, a.Torrent.Info.ContentLength(), a.Torrent.Info.ContentLength()

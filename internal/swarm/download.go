@@ -195,8 +195,11 @@ func (s *Swarm) checked(err error) {
 	}
 	s.state = Downloading
 	s.notify(Checked, nil)
-	if s.picker.Missing() > 0 && s.kept == nil {
-		s.save() // what is written from now on is told apart from it
+	if s.picker.Missing() > 0 {
+		s.notify(Reopened, nil)
+		if s.kept == nil {
+			s.save() // what is written from now on is told apart from it
+		}
 	}
 	if s.picker.Missing() == 0 {
 		s.state = Seeding

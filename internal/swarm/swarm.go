@@ -149,7 +149,7 @@ const (
 	Checked               // the files on disk were verified
 	Completed             // the last wanted piece is verified and on disk
 	Broken                // the torrent stopped because of Err
-	Reopened              // more files are wanted than those that were complete
+	Reopened              // not all that is wanted is there, after a check or because more is wanted
 	GotLayers             // of a hybrid from a magnet link: its version 2 hashes are complete
 )
 

@@ -102,7 +102,7 @@ func (r *Reporter) Progress(name string, done, total int64, note string, f Field
 		}
 		r.mu.Unlock()
 		if due {
-			r.Event("progress", fmt.Sprintf("%s: %s of %s (%d %%) %s", name, Bytes(done), Bytes(total), percent(done, total), note), nil)
+			r.Event("progress", fmt.Sprintf("%s: %s of %s (%d %%) %s", name, Bytes(done), Bytes(total), Percent(done, total), note), nil)
 		}
 	}
 }
@@ -156,7 +156,7 @@ func (r *Reporter) Close() {
 	}
 }
 
-func percent(done, total int64) int64 {
+func Percent(done, total int64) int64 {
 	if total <= 0 {
 		return 0
 	}

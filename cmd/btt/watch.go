@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/bttnet/btt"
+	"github.com/bttnet/btt/internal/terminal"
+)
+
+const progressEvery = 500 * time.Millisecond
+
+// watch shows downloads until all are complete, or have failed.
+type watch struct {
+	r         *terminal.Reporter
+	list      []*btt.Torrent
+	began     time.Time
+	seedAfter bool
+	complete  map[*btt.Torrent]bool
+	failed    map[*btt.Torrent]bool
+	warned    map[string]string // by tracker
+}
+
+func newWatch(r *terminal.Reporter, seedAfter bool) *watch {
+	return &watch{r: r, began: time.Now(), seedAfter: seedAfter, complete: map[*btt.Torrent]bool{}, failed: map[*btt.Torrent]bool{},
+		warned: map[string]string{}}
+}
+
+func (w *watch) run(ctx context.Context, events <-chan btt.Event) error {
+	tick := time.NewTicker(progressEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			if len(w.complete)+len(w.failed) < len(w.list) {
+				return fmt.Errorf("%w: the same command goes on from here", errInterrupted)
+			}
+			return w.result()
+		case <-tick.C:
+			for _, t := range w.list {
+				if err := w.look(t); err != nil {
+					return err
+				}
+			}
+			w.show()
+		case e := <-events:
+			w.report(&e)
+			if e.Kind != btt.Completed && e.Kind != btt.Broken {
+				continue
+			}
+			if err := w.look(e.Torrent); err != nil {
+				return err
+			}
+		}
+		if len(w.complete)+len(w.failed) == len(w.list) && (!w.seedAfter || len(w.complete) == 0) {
+			return w.result()
+		}
+	}
+}
+
+// result is how it went when nothing is left to do.
+func (w *watch) result() error {
+	if n := len(w.failed); n > 0 {
+		return someFailed(errIncomplete, n, len(w.list), "failed; the same command tries again")
+	}
+	return nil
+}
+
+// look notes what became of a torrent. The error is that of the only one.
+func (w *watch) look(t *btt.Torrent) error {
+	if w.complete[t] || w.failed[t] {
+		return nil
+	}
+	st := t.Status()
+	switch whole := st.Pieces > 0 && st.Left == 0; {
+	case st.State == btt.Failed && len(w.list) == 1:
+		return st.Err
+	case st.State == btt.Failed:
+		w.failed[t] = true
+		w.r.Event("failed", fmt.Sprintf("btt: %s: %s", title(&st), plain(st.Err)), of(&st, terminal.Fields{"error": plain(st.Err)}))
+	case st.State == btt.Seeding, st.State == btt.Queued && whole:
+		w.complete[t] = true
+		if len(w.list) == 1 {
+			w.r.Finish(st.Size)
+		}
+		reportComplete(w.r, &st, time.Since(w.began))
+	default:
+		warn(w.r, &st, w.warned)
+	}
+	return nil
+}
+
+// show draws how far the downloads are.
+func (w *watch) show() {
+	var rows []string
+	var all btt.Status // sums
+	for _, t := range w.list {
+		st := t.Status()
+		all.Size, all.Left, all.Down, all.Paid = all.Size+st.Size, all.Left+st.Left, all.Down+st.Down, all.Paid+st.Paid
+		all.Peers = append(all.Peers, st.Peers...)
+		if w.complete[t] || w.failed[t] {
+			continue
+		}
+		if len(w.list) == 1 || w.r.Mode() == terminal.JSON {
+			progress(w.r, &st)
+			continue
+		}
+		rows = append(rows, fmt.Sprintf("%-30.30s %3d %% of %s, %s, %s", title(&st), terminal.Percent(st.Size-st.Left, st.Size), terminal.Bytes(st.Size), terminal.Rate(st.Down), terminal.Count(len(st.Peers), "peer")))
+	}
+	if len(w.list) == 1 || w.r.Mode() == terminal.JSON {
+		return
+	}
+	switch w.r.Mode() {
+	case terminal.Bars:
+		w.r.Table(few(rows))
+	case terminal.Lines:
+		w.r.Progress(fmt.Sprintf("%d of %d complete", len(w.complete), len(w.list)), all.Size-all.Left, all.Size, note(&all), nil)
+	}
+}
+
+// maxRows is how many torrents a terminal shows.
+const maxRows = 20
+
+// few are the rows that a terminal has room for.
+func few(rows []string) []string {
+	if len(rows) > maxRows {
+		rows = append(rows[:maxRows:maxRows], fmt.Sprintf("and %d more", len(rows)-maxRows))
+	}
+	return rows
+}
+
+// title is what a torrent is called on the screen.
+func title(st *btt.Status) string {
+	if st.Name == "" {
+		return st.State.String()
+	}
+	return printable(st.Name)
+}
+
+// of adds to the fields of an event which torrent it is about.
+func of(st *btt.Status, f terminal.Fields) terminal.Fields {
+	f["infohash"], f["name"] = hex.EncodeToString(st.InfoHash[:]), st.Name
+	if len(st.Labels) > 0 {
+		f["labels"] = st.Labels
+	}
+	return f
+}
+
+// report shows an event of a download.
+func (w *watch) report(e *btt.Event) {
+	switch e.Kind {
+	case btt.GotMetadata:
+		st := e.Torrent.Status()
+		w.r.Event("metadata", "got the metadata of "+printable(st.Name), of(&st, terminal.Fields{}))
+	case btt.PeerPayment:
+		reportPayment(w.r, e)
+	}
+}
+
+// warn tells what keeps a download from finding peers: each tracker's error
+// once. While there are peers, a tracker that is down is nobody's trouble.
+func warn(r *terminal.Reporter, st *btt.Status, warned map[string]string) {
+	if len(st.Peers) > 0 {
+		return
+	}
+	for _, t := range st.Trackers {
+		if t.Err == nil || warned[t.Name] == t.Err.Error() {
+			continue
+		}
+		warned[t.Name] = t.Err.Error()
+		r.Event("warning", "no peers: "+printable(t.Err.Error())+" (tried again by itself)", terminal.Fields{"tracker": t.Name, "error": t.Err.Error()})
+	}
+}
+
+// copies tells the availability: how often the torrent's pieces are there among
+// the connected peers (R1.12).
+func copies(st *btt.Status) string { return fmt.Sprintf("available: %.2f copies", st.Availability) }
+
+// note is what stands beside a bar.
+func note(st *btt.Status) string {
+	text := fmt.Sprintf("%s, %s", terminal.Rate(st.Down), terminal.Count(len(st.Peers), "peer"))
+	if st.Pieces > 0 {
+		text += ", " + copies(st)
+	}
+	if st.Down > 0 && st.Left > 0 {
+		text += ", " + terminal.Span(time.Duration(st.Left/st.Down)*time.Second) + " left"
+	}
+	if st.Paid > 0 {
+		text += ", paid " + st.Paid.String()
+	}
+	return text
+}
+
+func progress(r *terminal.Reporter, st *btt.Status) {
+	done := st.Size - st.Left
+	r.Progress(title(st), done, st.Size, note(st), of(st, terminal.Fields{"state": st.State.String(), "bytes": done,
+		"size": st.Size, "down": st.Down, "up": st.Up, "peers": len(st.Peers), "paid": st.Paid, "bid": int64(st.Bid),
+		"availability": st.Availability}))
+}
+
+func reportComplete(r *terminal.Reporter, st *btt.Status, took time.Duration) {
+	secs := took.Seconds()
+	text := fmt.Sprintf("%s is complete: %s in %.1f s", printable(st.Name), terminal.Bytes(st.Size), secs)
+	if st.Paid > 0 {
+		text += ", paid " + st.Paid.String()
+	}
+	r.Event("complete", text, of(st, terminal.Fields{"bytes": st.Size, "seconds": secs, "paid": st.Paid}))
+}
