@@ -108,7 +108,7 @@ func (b *Book) Close(ctx context.Context) error {
 		return nil
 	}
 	for _, p := range b.all() {
-		p.postWait(op{kind: opShutdown})
+		p.postAlways(op{kind: opShutdown})
 	}
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()

@@ -88,7 +88,7 @@ func (b *buyer) fund(need amount.Amount, link *Link) {
 		if err != nil {
 			b.book.head.refresh(ctx, cfg.Ledger)
 		}
-		b.postWait(op{kind: opFunded, funding: f, err: err})
+		b.postAlways(op{kind: opFunded, funding: f, err: err})
 	})
 }
 

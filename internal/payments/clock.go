@@ -214,6 +214,6 @@ func (b *Book) observe(e ledger.Event) {
 	c := b.channels[id]
 	b.mu.Unlock()
 	if c.pair != nil && c.outpoint == e.OutPoint {
-		c.pair.postWait(op{kind: opLedger, id: id, parked: e.Kind == ledger.EventParked})
+		c.pair.postAlways(op{kind: opLedger, id: id, parked: e.Kind == ledger.EventParked})
 	}
 }

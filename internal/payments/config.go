@@ -17,7 +17,7 @@ import (
 const (
 	MaxPairs    = 4096 // pairs at once
 	MaxChannels = 8    // live channels of one pair and role
-	MaxMailbox  = 256  // waiting messages of a pair; more disconnect the peer
+	MaxMailbox  = 256  // waiting messages of a connection, superseded payments left out; more disconnect the peer
 	MaxQuotes   = 8    // unread price changes of a link
 	MaxHistory  = 4096 // ended channels kept for statements
 	MaxDebts    = 1024 // tags whose unpaid rest a pair remembers

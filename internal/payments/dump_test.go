@@ -27,7 +27,7 @@ func (w *wire) dump() string {
 
 func (p *pair) dump(b *strings.Builder) {
 	free := p.mu.TryLock()
-	fmt.Fprintf(b, "  pair %v: posted %d mailbox %d kick %d free %v\n", p.key.role, p.posted.Load(), len(p.mailbox), len(p.kick), free)
+	fmt.Fprintf(b, "  pair %v: posted %d mailbox %d kick %d free %v\n", p.key.role, p.posted.Load(), len(p.mailbox.waiting), len(p.kick), free)
 	if !free {
 		return
 	}

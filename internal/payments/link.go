@@ -202,7 +202,7 @@ func (l *Link) Buy(terms channel.Terms, price amount.Price, left int64) {
 			return
 		}
 		l.buyer.Store(p)
-		p.postWait(op{kind: opBind, link: l})
+		p.postAlways(op{kind: opBind, link: l})
 	}
 	p.wake()
 }

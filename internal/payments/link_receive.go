@@ -124,9 +124,7 @@ func (l *Link) toSeller(m channel.Message) error {
 		l.mu.Lock()
 		l.sale.pair = p
 		l.mu.Unlock()
-		if err := p.post(op{kind: opBind, link: l}); err != nil {
-			return err
-		}
+		p.postAlways(op{kind: opBind, link: l})
 	}
 	return p.post(op{kind: opMessage, link: l, message: m})
 }

@@ -74,7 +74,8 @@ type pair struct {
 	key     pairKey
 	address ledger.Address // of the account
 	refs    int            // links; guarded by book.mu
-	mailbox chan op
+	mailbox mailbox
+	batch   []op         // being handled; belongs to run
 	posted  atomic.Int32 // operations posted and not handled yet
 	kick    chan struct{}
 	tick    atomic.Bool
@@ -84,7 +85,7 @@ type pair struct {
 }
 
 func newPair(b *Book, key pairKey) *pair {
-	p := &pair{book: b, key: key, address: key.account.Address(), mailbox: make(chan op, MaxMailbox), kick: make(chan struct{}, 1)}
+	p := &pair{book: b, key: key, address: key.account.Address(), kick: make(chan struct{}, 1)}
 	p.waiting.Store(1) // until shutdown counted
 	if key.role == channel.RolePayer {
 		p.side = newBuyer(p)
@@ -94,26 +95,25 @@ func newPair(b *Book, key pairKey) *pair {
 	return p
 }
 
-// post puts a peer's message into the mailbox.
-func (p *pair) post(o op) error {
-	p.posted.Add(1)
-	select {
-	case p.mailbox <- o:
-		return nil
-	default:
-		p.posted.Add(-1)
-		return ErrOverflow
-	}
-}
+// post puts what came of a connection into the mailbox; ErrOverflow says that too
+// much of it waits there.
+func (p *pair) post(o op) error { return p.deliver(o, true) }
 
-// postWait posts what must not be lost; it gives up when the Book ends.
-func (p *pair) postWait(o op) {
+// postAlways posts what must not be lost and of which there is little.
+func (p *pair) postAlways(o op) { _ = p.deliver(o, false) }
+
+func (p *pair) deliver(o op, bounded bool) error {
 	p.posted.Add(1)
-	select {
-	case p.mailbox <- o:
-	case <-p.book.ctx.Done():
+	fresh, err := p.mailbox.put(o, bounded)
+	if !fresh {
 		p.posted.Add(-1)
+		if _, pay := o.message.(*channel.Pay); pay && err == nil {
+			o.link.taken() // the one that it superseded
+		}
+		return err
 	}
+	p.wake()
+	return nil
 }
 
 // wake makes the pair look at its links.
@@ -125,11 +125,7 @@ func (p *pair) wake() {
 }
 
 // unbind posts the end of a link without blocking its owner.
-func (p *pair) unbind(l *Link) {
-	if p.post(op{kind: opUnbind, link: l}) != nil {
-		p.book.start(func() { p.postWait(op{kind: opUnbind, link: l}) })
-	}
-}
+func (p *pair) unbind(l *Link) { p.postAlways(op{kind: opUnbind, link: l}) }
 
 // enter takes the place of the pair's goroutine if that is free and nothing
 // was posted before. The caller must leave.
@@ -152,23 +148,18 @@ func (p *pair) run() {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	for {
-		var first op
 		clock := false
 		select {
 		case <-p.book.ctx.Done():
 			return
-		case first = <-p.mailbox:
 		case <-p.kick:
 		case <-second.C:
 			clock = true
 		}
 		p.mu.Lock()
-		if first.kind != 0 {
-			p.handle(&first)
-		}
-		for range len(p.mailbox) {
-			o := <-p.mailbox
-			p.handle(&o)
+		p.batch = p.mailbox.take(p.batch)
+		for i := range p.batch {
+			p.handle(&p.batch[i])
 		}
 		if clock {
 			p.side.clock(p.tick.Swap(false))
@@ -228,7 +219,7 @@ func (p *pair) ask(id channel.ID, t channel.Task) {
 				o.err = fmt.Errorf("transaction %v is %v", r.TxID, r.State)
 			}
 		}
-		p.postWait(o)
+		p.postAlways(o)
 	})
 }
 

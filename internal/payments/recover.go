@@ -125,6 +125,6 @@ func (b *Book) restore(s *channel.Snapshot) {
 	}
 	// Known before the first message can come; handled before it, too.
 	b.claim(&s.Contract, p)
-	p.postWait(op{kind: opRestore, snapshot: s, signer: signer})
+	p.postAlways(op{kind: opRestore, snapshot: s, signer: signer})
 	b.drop(p)
 }
