@@ -44,6 +44,7 @@ type Penalties struct {
 type penalty struct {
 	failures int       // in a row
 	until    time.Time // not eligible before
+	excused  bool      // its one excuse is used
 }
 
 // Verdict says what a failure leads to.
@@ -68,6 +69,33 @@ func (p *Penalties) Fail(now time.Time, account ledger.Address, addr netip.Addr)
 		}
 	}
 	return Verdict{Failures: worst.failures, Until: worst.until, Ban: worst.failures >= BanAfter}
+}
+
+// Excuse records that a peer left a payment out for a reason that may be true and
+// cannot be checked, such as a ledger out of its reach: it is not eligible for
+// PenaltyBase, so that no connection brings another piece at once, and it is no
+// failure. Each peer has one excuse until its record is forgotten or it paid; Excuse
+// returns false, and records nothing, if that is used.
+func (p *Penalties) Excuse(now time.Time, account ledger.Address, addr netip.Addr) bool {
+	if p.used(now, account, addr) {
+		return false
+	}
+	if p.accounts == nil {
+		p.accounts, p.addresses = map[ledger.Address]penalty{}, map[netip.Addr]penalty{}
+	}
+	if !account.IsZero() {
+		excuse(p.accounts, account, now)
+	}
+	if addr.IsValid() {
+		excuse(p.addresses, Block(addr), now)
+	}
+	return true
+}
+
+// used reports whether a peer has no excuse any more.
+func (p *Penalties) used(now time.Time, account ledger.Address, addr netip.Addr) bool {
+	a, b := p.accounts[account], p.addresses[Block(addr)]
+	return a.excused && !a.forgotten(now) || b.excused && !b.forgotten(now)
 }
 
 // Eligible reports whether the peer may take part in auctions now. Set
@@ -115,6 +143,21 @@ func fail[K comparable](m map[K]penalty, key K, now time.Time) penalty {
 	}
 	m[key] = r
 	return r
+}
+
+func excuse[K comparable](m map[K]penalty, key K, now time.Time) {
+	r, known := m[key]
+	if known && r.forgotten(now) {
+		r = penalty{}
+	}
+	if !known && len(m) >= MaxPenalties {
+		evict(m, now)
+	}
+	r.excused = true
+	if until := now.Add(PenaltyBase); until.After(r.until) {
+		r.until = until
+	}
+	m[key] = r
 }
 
 // evict drops forgotten records, or else the one that ends first.

@@ -99,3 +99,39 @@ func TestPenaltiesLimit(t *testing.T) {
 		t.Errorf("%d records after all were forgotten", p.Len())
 	}
 }
+
+// TestPenaltiesExcuse: a peer has one excuse a day; it costs a minute and is no
+// failure, the next one is. A payment gives it back.
+func TestPenaltiesExcuse(t *testing.T) {
+	var p Penalties
+	now := time.Unix(1_000_000, 0)
+	alice, home, away := ledger.Address{1}, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.7")
+	if !p.Excuse(now, alice, home) {
+		t.Fatal("a stranger has no excuse")
+	}
+	if p.Eligible(now.Add(PenaltyBase-1), alice, home) || !p.Eligible(now.Add(PenaltyBase), alice, home) || p.Banned(now, alice, home) {
+		t.Error("an excuse does not cost a minute")
+	}
+	if p.Excuse(now.Add(time.Hour), alice, away) || p.Excuse(now.Add(time.Hour), ledger.Address{2}, home) {
+		t.Error("a change of account or address brings another excuse")
+	}
+	if v := p.Fail(now.Add(time.Hour), alice, home); v.Failures != 1 || v.Until.Sub(now.Add(time.Hour)) != PenaltyBase {
+		t.Errorf("the first failure after an excuse: %+v", v)
+	}
+	if p.Excuse(now.Add(2*time.Hour), alice, home) {
+		t.Error("a failure brings the excuse back")
+	}
+	if !p.Excuse(now.Add(time.Hour+2*PenaltyForget), alice, home) {
+		t.Error("an excuse is never forgotten")
+	}
+	p.Paid(alice, home)
+	if !p.Excuse(now.Add(2*time.Hour), alice, home) {
+		t.Error("a payment does not bring the excuse back")
+	}
+	for i := range MaxPenalties + 10 {
+		p.Excuse(now, ledger.Address{byte(i), byte(i >> 8), 9}, netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
+	}
+	if p.Len() > 2*MaxPenalties {
+		t.Errorf("%d records", p.Len())
+	}
+}

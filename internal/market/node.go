@@ -90,6 +90,19 @@ func (k *Node) Fail(account ledger.Address, proven bool, addr netip.Addr, now ti
 	return k.penalties.Fail(now, account, judged(addr)).Ban
 }
 
+// Excuse takes a peer's word that it left a payment out because it cannot reach the
+// ledger: it does not buy for a minute, and it is no failure. It reports false if the
+// peer's one excuse is used.
+func (k *Node) Excuse(account ledger.Address, proven bool, addr netip.Addr, now time.Time) bool {
+	now = k.clock(now)
+	if !proven {
+		account = claimed(account, addr)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.penalties.Excuse(now, account, judged(addr))
+}
+
 // Spoiled bans an account that sent data that failed its hash (R12.4): nothing
 // is bought from it, nor sold to it, for a time that grows.
 func (k *Node) Spoiled(account ledger.Address, now time.Time) {

@@ -207,11 +207,15 @@ func (t *Torrent) unpaid(p *Trade) {
 
 // leftUnpaid counts a buyer that took data and left without a word of a channel
 // as one that did not pay (A25): each new connection would bring it another
-// piece for nothing.
+// piece for nothing. One that said that it cannot reach the ledger may be right: once
+// that is no failure, and it only waits. A payment clears either.
 func (t *Torrent) leftUnpaid(p *Trade) {
 	if !p.selling || p.link.Unclaimed() == 0 {
 		return
 	}
-	t.node.Fail(p.account, p.proven, p.peer.Addr().Addr(), t.swarm.Now())
-	t.cfg.Log.Info("buyer left without paying", "addr", p.peer.Addr(), "account", p.account)
+	excused := p.link.Excused() && t.node.Excuse(p.account, p.proven, p.peer.Addr().Addr(), t.swarm.Now())
+	if !excused {
+		t.node.Fail(p.account, p.proven, p.peer.Addr().Addr(), t.swarm.Now())
+	}
+	t.cfg.Log.Info("buyer left without paying", "addr", p.peer.Addr(), "account", p.account, "excused", excused)
 }

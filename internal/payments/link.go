@@ -122,6 +122,14 @@ func (l *Link) Unclaimed() int64 {
 	return max(0, l.served.Load()-l.sale.paid)
 }
 
+// Excused reports whether the payer says that it cannot reach the ledger, and did
+// not pay since.
+func (l *Link) Excused() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sale.excused
+}
+
 // Owing reports whether all that may be served ahead of payment was, so that a
 // payment is due.
 func (l *Link) Owing() bool {

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -400,4 +401,51 @@ func TestTakeAndLeave(t *testing.T) {
 	c.silent(quiet, "slot for a peer that left without paying", func(m *wire.Message) bool { return m.ID == wire.Unchoke })
 	h.serves(t)
 	h.settled(t, owed(t, perGiB(200), h.torrent.Info.TotalLength))
+}
+
+// TestLeaveWithLedgerOut: a buyer that says that it cannot reach the ledger and leaves
+// with a piece unpaid waits a minute, like a thief, but is not counted as one: the
+// second time it is. A payment clears all of it.
+func TestLeaveWithLedgerOut(t *testing.T) {
+	h := newHostileSeed(t, ledgertest.New(), nil)
+	x := h.newPayer(t, "cut off")
+	account := x.key.Address()
+	leaves := func() {
+		t.Helper()
+		x.say(&channel.Refuse{Code: channel.CodeLedger, Reason: "the requester cannot reach the ledger"})
+		before := x.got
+		x.asks(0, 2)
+		x.takes(before + 2*wire.BlockSize)
+		x.nc.Close()
+		eventually(t, "the end of the connection", func() bool { return len(h.Torrents()[0].Status().Peers) == 0 })
+		if eligible, _ := h.market.Standing(account, netip.MustParseAddr("127.0.0.1"), time.Now()); eligible {
+			t.Error("another piece for nothing at once")
+		}
+	}
+	comes := func() *raw {
+		t.Helper()
+		h.later.Add(int64(speed.PenaltyBase))
+		r := dialRaw(t, h.Addr(), h.torrent, account, h.net)
+		r.bids(perGiB(500))
+		r.sold(perGiB(200))
+		return r
+	}
+	leaves()
+	x.raw = comes() // after one minute each time: the excuse was no failure
+	leaves()
+	x.raw = comes() // nor has the first failure doubled anything
+	x.opens()
+	x.asks(0, 4)
+	x.takes(piece)
+	x.pays(piece)
+	eventually(t, "the payment", func() bool { return func() bool { _, _, sum := h.seen(payments.EventEarned); return sum > 0 }() })
+	x.nc.Close()
+	eventually(t, "the end of the connection", func() bool { return len(h.Torrents()[0].Status().Peers) == 0 })
+	x.raw = dialRaw(t, h.Addr(), h.torrent, account, h.net)
+	x.raw.bids(perGiB(500))
+	x.raw.sold(perGiB(200)) // cleared
+	leaves()                // and its excuse is good again
+	x.raw = comes()
+	x.nc.Close()
+	h.settled(t, owed(t, perGiB(200), piece))
 }
