@@ -1,10 +1,14 @@
 package payments
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/ledger"
 )
 
 // keepPays is how many of a channel's newest payment records recovery looks
@@ -127,4 +131,178 @@ func (b *Book) restore(s *channel.Snapshot) {
 	b.claim(&s.Contract, p)
 	p.postAlways(op{kind: opRestore, snapshot: s, signer: signer})
 	b.drop(p)
+}
+
+// ErrNoChannel says that a journal holds no live channel of an id.
+var ErrNoChannel = errors.New("no such channel is open; see: btt channel list")
+
+// maxTurns bounds how often one Attend asks the ledger.
+const maxTurns = 16
+
+// ReadChannels returns the newest durable state of each channel in a Book's
+// directory, in order of opening; none if there is no journal. It may run
+// beside the Book: what is being written meanwhile is left out.
+func ReadChannels(dir string) ([]*channel.Snapshot, error) {
+	list, _, err := readChannels(filepath.Join(dir, journalName))
+	return list, err
+}
+
+// WriteChannels makes the journal of a directory from the channels of a backup.
+// A channel that the directory knows already stays as it is there: its state is
+// newer. No Book may be open.
+func WriteChannels(dir string, list []*channel.Snapshot) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("restore channels: %w", err)
+	}
+	known, rest, err := readChannels(filepath.Join(dir, journalName))
+	if err != nil {
+		return fmt.Errorf("restore channels: %w", err)
+	}
+	seen := make(map[channel.ID]bool)
+	var records []channel.Record
+	for _, s := range append(known, list...) {
+		if id := s.Contract.ID(); !seen[id] {
+			seen[id] = true
+			records = append(records, channel.Record{Snapshot: s})
+		}
+	}
+	j, err := newJournal(dir, records, rest)
+	if err != nil {
+		return err
+	}
+	return j.close()
+}
+
+// Offline names what Attend works with. No Book may be open on Dir.
+type Offline struct {
+	Dir    string
+	Purse  Purse
+	Ledger ledger.Client
+}
+
+// attended is what Attend needs of either machine.
+type attended interface {
+	Ready() channel.Ready
+	Stage() channel.Stage
+	Snapshot() *channel.Snapshot
+	Look()
+	Close()
+	Tick(now uint64)
+	LookedUp(s ledger.OutpointState, spender *ledger.Tx, err error)
+	Submitted(kind channel.TaskKind, err error, rejected bool)
+}
+
+// Attend looks after one live channel without a peer: it asks the ledger what
+// became of it and, where that is due, takes the refund (R11.16) or, with
+// settle, hands in the newest settlement of a channel that this node earned on
+// (R11.15). It returns the channel's state after it; every step is in the
+// journal before it counts. Errors: ErrNoChannel, or a failure to reach the
+// ledger or to write the journal.
+func Attend(ctx context.Context, cfg Offline, id channel.ID, settle bool) (*channel.Snapshot, error) {
+	list, rest, err := readChannels(filepath.Join(cfg.Dir, journalName))
+	if err != nil {
+		return nil, err
+	}
+	var records []channel.Record
+	var found *channel.Snapshot
+	for _, s := range list {
+		records = append(records, channel.Record{Snapshot: s})
+		if s.Contract.ID() == id && !s.Stage.Final() {
+			found = s
+		}
+	}
+	if found == nil {
+		return nil, ErrNoChannel
+	}
+	status, err := cfg.Ledger.Status(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask ledger: %w", err)
+	}
+	m, err := cfg.revive(found, &status)
+	if err != nil {
+		return nil, err
+	}
+	j, err := newJournal(cfg.Dir, records, rest)
+	if err != nil {
+		return nil, err
+	}
+	m.Look()
+	err = cfg.drive(ctx, j, m)
+	if err == nil && !m.Stage().Final() {
+		if settle {
+			m.Close()
+		}
+		m.Tick(status.LedgerTime)
+		err = cfg.drive(ctx, j, m)
+	}
+	return m.Snapshot(), errors.Join(err, j.close())
+}
+
+// revive makes the machine of a snapshot.
+func (cfg *Offline) revive(s *channel.Snapshot, status *ledger.Status) (attended, error) {
+	if s.Contract.Network != status.Network {
+		return nil, fmt.Errorf("channel %v is on another ledger (%v); name that one", s.Contract.ID(), s.Contract.Network)
+	}
+	signer, err := cfg.Purse.ChannelKey(s.KeyIndex)
+	if err != nil {
+		return nil, fmt.Errorf("find channel key: %w", err)
+	}
+	if signer.PublicKey() != s.OwnKey() {
+		return nil, fmt.Errorf("channel %v was made by another wallet; open that one", s.Contract.ID())
+	}
+	if s.Role == channel.RolePayee {
+		return channel.RestorePayee(s, signer, status.LedgerTime), nil
+	}
+	p := channel.RestorePayer(s, signer, status.LedgerTime)
+	p.Abandon(channel.CodeClosing, "restart") // a proposal only: T1 was never shown
+	return p, nil
+}
+
+// drive does what the machine wants until it wants nothing. There is no peer, so
+// messages go nowhere.
+func (cfg *Offline) drive(ctx context.Context, j *journal, m attended) error {
+	for range maxTurns {
+		rd := m.Ready()
+		if rd.Empty() {
+			return nil
+		}
+		if len(rd.Records) > 0 {
+			mark, err := j.append(rd.Records...)
+			if err == nil {
+				err = j.wait(mark)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		for _, t := range rd.Tasks {
+			if err := cfg.do(ctx, m, t); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// do runs one task. A failure that is no verdict of the ledger ends the drive;
+// the next Attend goes on from the journal.
+func (cfg *Offline) do(ctx context.Context, m attended, t channel.Task) error {
+	ctx, cancel := context.WithTimeout(ctx, ledgerWait)
+	defer cancel()
+	if t.Kind == channel.TaskLookup {
+		b := Book{cfg: Config{Ledger: cfg.Ledger}}
+		state, spender, err := b.lookup(ctx, t.Outpoint)
+		m.LookedUp(state, spender, err)
+		return err
+	}
+	receipt, err := cfg.Ledger.Submit(ctx, t.Raw)
+	if err == nil && receipt.State != ledger.Committed {
+		err = fmt.Errorf("transaction %v is %v", receipt.TxID, receipt.State)
+	}
+	verdict := rejected(err)
+	m.Submitted(t.Kind, err, verdict)
+	if verdict {
+		return nil
+	}
+	return err
 }

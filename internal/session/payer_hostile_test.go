@@ -417,7 +417,7 @@ func TestLeaveWithLedgerOut(t *testing.T) {
 		x.asks(0, 2)
 		x.takes(before + 2*wire.BlockSize)
 		x.nc.Close()
-		eventually(t, "the end of the connection", func() bool { return len(h.Torrents()[0].Status().Peers) == 0 })
+		until(t, "the end of the connection", func() bool { return len(h.Torrents()[0].Status().Peers) == 0 })
 		if eligible, _ := h.market.Standing(account, netip.MustParseAddr("127.0.0.1"), time.Now()); eligible {
 			t.Error("another piece for nothing at once")
 		}
@@ -438,9 +438,9 @@ func TestLeaveWithLedgerOut(t *testing.T) {
 	x.asks(0, 4)
 	x.takes(piece)
 	x.pays(piece)
-	eventually(t, "the payment", func() bool { return func() bool { _, _, sum := h.seen(payments.EventEarned); return sum > 0 }() })
+	until(t, "the payment", func() bool { _, _, sum := h.seen(payments.EventEarned); return sum > 0 })
 	x.nc.Close()
-	eventually(t, "the end of the connection", func() bool { return len(h.Torrents()[0].Status().Peers) == 0 })
+	until(t, "the end of the connection", func() bool { return len(h.Torrents()[0].Status().Peers) == 0 })
 	x.raw = dialRaw(t, h.Addr(), h.torrent, account, h.net)
 	x.raw.bids(perGiB(500))
 	x.raw.sold(perGiB(200)) // cleared
