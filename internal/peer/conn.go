@@ -119,6 +119,7 @@ type Conn struct {
 	stopped bool // blocks are not taken any more
 	storing bool // the reader has a block with the store
 	hashes  int  // hash requests that are to be answered
+	quick   allowed
 
 	// What the peer asks of us.
 	choking bool                                 // the peer is choked by us
@@ -222,13 +223,15 @@ const (
 	Have                          // Piece
 	HaveAll
 	HaveNone
-	Bitfield // Data: a copy of the bits
-	Block    // Piece, Begin, Length, Result: a block we asked for was stored
-	Rejected // Piece, Begin: the peer will not send it
-	Extended // Sub, Data: a copy of the payload
-	Port     // Piece: the UDP port of the peer's DHT node
-	Hungry   // the peer's lease runs out: grant more blocks
-	Hash     // Sub: the message's id, Data: a copy of its payload (BEP 52)
+	Bitfield    // Data: a copy of the bits
+	Block       // Piece, Begin, Length, Result: a block we asked for was stored
+	Rejected    // Piece, Begin: the peer will not send it
+	Extended    // Sub, Data: a copy of the payload
+	Port        // Piece: the UDP port of the peer's DHT node
+	Hungry      // the peer's lease runs out: grant more blocks
+	AllowedFast // Piece: may be asked for while the peer chokes us (BEP 6)
+	Suggested   // Piece: the peer would like to send it (BEP 6)
+	Hash        // Sub: the message's id, Data: a copy of its payload (BEP 52)
 )
 
 // Event is one thing a peer did.

@@ -162,6 +162,8 @@ func (c *Conn) handle(m *wire.Message) error {
 		return c.hashMessage(m)
 	case wire.Port:
 		c.events = append(c.events, Event{Kind: Port, Piece: uint32(wire.ParsePort(m.Payload))})
+	case wire.AllowedFast, wire.Suggest:
+		return c.fastMessage(m)
 	case wire.Cancel:
 		return c.cancelUpload(request{m.Index, m.Begin, m.Length})
 	case wire.Reject:

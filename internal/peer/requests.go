@@ -90,10 +90,10 @@ func (c *Conn) inFlight() int { return len(c.pending) - c.head }
 // fill sends requests until the pipeline is full; it says whether the lease
 // runs out. The caller holds the lock.
 func (c *Conn) fill() (hungry bool) {
-	if c.choked || c.closed {
+	if c.closed {
 		return false
 	}
-	for c.inFlight() < c.depth && len(c.leases) > 0 {
+	for c.inFlight() < c.depth && len(c.leases) > 0 && c.mayAsk(c.leases[0].Piece) {
 		l := &c.leases[0]
 		q := c.blockAt(l.Piece, l.Block)
 		c.pending = append(c.pending, q)
@@ -108,7 +108,7 @@ func (c *Conn) fill() (hungry bool) {
 	if len(c.out) > 0 {
 		c.wake.Signal()
 	}
-	return c.store != nil && c.queued < c.depth
+	return !c.choked && c.store != nil && c.queued < c.depth
 }
 
 // remove takes q out of a list and says whether it was there.

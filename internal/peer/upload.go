@@ -141,8 +141,9 @@ func (c *Conn) request(m *wire.Message) error {
 			return fmt.Errorf("%w: asked beyond the end of piece %d", ErrHostile, m.Index)
 		}
 	}
-	if c.choking || c.fence != nil || c.store == nil || !c.have.Has(m.Index) || len(c.uploads)-c.uphead >= MaxQueued {
-		return c.reject(request{m.Index, m.Begin, m.Length})
+	q := request{m.Index, m.Begin, m.Length}
+	if c.fence != nil || c.store == nil || !c.have.Has(m.Index) || len(c.uploads)-c.uphead >= MaxQueued || c.choking && !c.allows(q) {
+		return c.reject(q)
 	}
 	if c.uphead == len(c.uploads) {
 		c.uploads, c.uphead = c.uploads[:0], 0
@@ -150,7 +151,7 @@ func (c *Conn) request(m *wire.Message) error {
 		c.uploads = c.uploads[:copy(c.uploads, c.uploads[c.uphead:])]
 		c.uphead = 0
 	}
-	c.uploads = append(c.uploads, request{m.Index, m.Begin, m.Length})
+	c.uploads = append(c.uploads, q)
 	c.wake.Signal()
 	return nil
 }

@@ -153,16 +153,8 @@ func (p *Picker) chooseWindow(peer *Peer) int32 {
 		if !bit(p.want, i) || !peer.has(i) {
 			continue
 		}
-		s := p.slotOf(i)
-		if s < 0 {
-			if s = p.begin(i); s >= 0 && peer.Whole {
-				p.slots[s].exclusive = int64(peer.ID)
-			}
-			return s
-		}
-		v := &p.slots[s]
-		if v.free > 0 && (v.exclusive == int64(peer.ID) || v.exclusive == nobody && !peer.Whole) {
-			return s
+		if s := p.enter(i, peer); s >= 0 || p.slotOf(i) < 0 {
+			return s // -1: too many are in progress
 		}
 	}
 	return -1

@@ -305,3 +305,36 @@ func TestContested(t *testing.T) {
 		t.Errorf("leased %v", got)
 	}
 }
+
+// TestLeaseOf: of some pieces alone, in their order; never what somebody has for
+// itself, is not wanted, not there, or does not exist.
+func TestLeaseOf(t *testing.T) {
+	const blocks = 4
+	p := New(Config{PieceLength: blocks * BlockSize, TotalLength: 6 * blocks * BlockSize})
+	p.AddSeed()
+	p.SetPriority(5, 0)
+	p.SetHave(4)
+	whole := Peer{ID: 1, Seed: true, Whole: true}
+	if got := p.LeaseOf(nil, whole, []uint32{3}, 1); count(got) != blocks || got[0].Piece != 3 {
+		t.Errorf("whole: %v", got)
+	}
+	peer := Peer{ID: 2, Bits: []byte{0b11011100}}
+	if got := p.LeaseOf(nil, peer, []uint32{9, 5, 4, 3, 2, 1, 0}, blocks+1); !slices.Equal(got, []Lease{{1, 0, blocks}, {0, 0, 1}}) {
+		t.Errorf("leased %v", got)
+	}
+	if got := p.LeaseOf(nil, whole, []uint32{0, 1}, 9); len(got) != 0 {
+		t.Errorf("what others began: %v", got)
+	}
+	if got := p.LeaseOf(nil, Peer{ID: 3, Seed: true}, []uint32{0, 2}, 0); len(got) != 0 {
+		t.Errorf("nothing: %v", got)
+	}
+	if got := p.LeaseOf(nil, Peer{ID: 3, Seed: true}, []uint32{0, 2}, 5); !slices.Equal(got, []Lease{{0, 1, 3}, {2, 0, 2}}) {
+		t.Errorf("leased %v", got)
+	}
+	if p.Ordered() {
+		t.Error("ordered")
+	}
+	if p.SetWindow(1, 1); !p.Ordered() {
+		t.Error("a window is an order")
+	}
+}

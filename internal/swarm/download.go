@@ -330,14 +330,12 @@ func (s *Swarm) tickPeer(m *member) {
 		m.sentAt = s.now
 		m.conn.Send(wire.AppendKeepAlive(nil))
 	}
-	if !m.choked && m.conn.Outstanding() > 0 && s.now.Sub(m.conn.LastBlock()) > snubAfter && !m.snubbed {
+	if m.conn.Outstanding() > 0 && s.now.Sub(m.conn.LastBlock()) > snubAfter && !m.snubbed {
 		m.snubbed = true
 		m.conn.DropRequests()
 		s.returnAll(m)
 	}
-	if !m.choked {
-		s.feed(m)
-	}
+	s.feed(m)
 }
 
 // silence is for how long the peer has sent nothing, not even a keep-alive,

@@ -33,6 +33,12 @@ func (s *Swarm) handle(c *peer.Conn) {
 			m.choked, m.chokes = true, e.Piece
 			m.trade.Choked()
 			s.returnAll(m)
+			feed = true
+		case peer.AllowedFast:
+			s.onAllowed(m, e.Piece)
+			feed = true
+		case peer.Suggested:
+			s.onSuggested(m, e.Piece)
 		case peer.Rejected:
 			s.onReject(m, e) // asked again at the next tick: no loop with a peer that rejects all
 		case peer.Interested, peer.NotInterested:
@@ -138,9 +144,8 @@ func (s *Swarm) uncount(m *member) {
 func (s *Swarm) afterHave(m *member) {
 	s.updateInterest(m)
 	s.market.Tell(m.trade)
-	if !m.choked {
-		s.feed(m)
-	}
+	s.offerFast(m)
+	s.feed(m)
 }
 
 // updateInterest sends interested or not interested where it changed.
@@ -203,6 +208,7 @@ func (s *Swarm) onReject(m *member, e *peer.Event) {
 	if s.picker != nil {
 		s.picker.ReturnBlock(e.Piece, e.Begin/wire.BlockSize, m.conn.ID)
 	}
+	m.disallow(e.Piece)
 }
 
 // returnAll gives the peer's leases back to the picker.
@@ -215,7 +221,11 @@ func (s *Swarm) returnAll(m *member) {
 
 // feed leases blocks to a peer that can use them.
 func (s *Swarm) feed(m *member) {
-	if s.picker == nil || s.state != Downloading || s.leaving || m.choked || m.trade.Broke() {
+	if s.picker == nil || s.state != Downloading || s.leaving || m.trade.Broke() {
+		return
+	}
+	if m.choked {
+		s.feedFast(m)
 		return
 	}
 	n := m.conn.Want()
@@ -226,7 +236,10 @@ func (s *Swarm) feed(m *member) {
 		return
 	}
 	who := picker.Peer{ID: m.conn.ID, Bits: m.bits, Seed: m.seed, Whole: m.trade.Paying() || m.parole, Alone: m.trade.Paying(), Fast: true, Snubbed: m.snubbed}
-	s.leases = s.picker.Lease(s.leases[:0], who, n)
+	s.leases = s.leases[:0]
+	if s.hinted(m, who, n); len(s.leases) == 0 {
+		s.leases = s.picker.Lease(s.leases, who, n)
+	}
 	if len(s.leases) == 0 && who.Whole {
 		s.mix(m, &who, n)
 	}

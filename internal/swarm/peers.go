@@ -71,6 +71,7 @@ type member struct {
 	parole                   bool      // it shared in one last: it gets pieces of its own
 
 	hashMember
+	fastMember
 
 	trade *market.Trade
 }

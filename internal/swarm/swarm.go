@@ -223,6 +223,7 @@ type Swarm struct {
 	totals   Totals
 	external netip.Addr
 
+	fast      *peer.Allowance // of all that we choke; nil = nobody was allowed anything yet
 	market    *market.Torrent // nil = none
 	reportBid func(tracker string, honest bool)
 }

@@ -37,6 +37,7 @@ type script struct {
 	block func(r wire.Message, data []byte) // may spoil what is sent
 	hash  func(r wire.HashRange) []byte     // the answer to a hash request; nil = none
 	none  bool                              // it has nothing
+	heard func(m wire.Message)              // sees each message
 
 	mu       sync.Mutex
 	answers  []wire.Message // to our hash requests
@@ -123,6 +124,9 @@ func (p *script) run() {
 func (p *script) take(m wire.Message) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.heard != nil {
+		p.heard(m)
+	}
 	switch m.ID {
 	case wire.Request:
 		p.requests++
