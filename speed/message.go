@@ -12,7 +12,7 @@ import (
 // Type is the first byte of every message.
 type Type uint8
 
-// Message types of version 1. Others are skipped by the receiver.
+// Message types of version 2. Others are skipped by the receiver.
 const (
 	TypeBid         Type = 1
 	TypeBidResponse Type = 2
@@ -20,6 +20,7 @@ const (
 	TypeProof       Type = 4
 	TypeChannel     Type = 5
 	TypeAccept      Type = 6
+	TypeIdentity    Type = 7
 )
 
 // String returns the type's name for logs.
@@ -37,6 +38,8 @@ func (t Type) String() string {
 		return "accept"
 	case TypeChannel:
 		return "channel"
+	case TypeIdentity:
+		return "identity"
 	default:
 		return fmt.Sprintf("type %d", uint8(t))
 	}
@@ -63,6 +66,7 @@ const (
 	proofLen         = 1 + 4 + 4 + HashLen
 	channelMin       = 1 + 1
 	acceptLen        = 1 + 8
+	identityLen      = 1 + 33 + 65
 	offset1, offset9 = 1, 9 // where the fields after the type and the price start
 )
 
@@ -76,11 +80,18 @@ const (
 // ErrMalformed says that a message breaks the format; the connection ends.
 var ErrMalformed = errors.New("btt_speed message is malformed")
 
-// Message is one of Bid, BidResponse, Reserve, Proof and Channel.
+// Message is one of Identity, Bid, BidResponse, Reserve, Proof, Accept and Channel.
 type Message interface {
 	Type() Type
 	append(dst []byte) []byte
 	check() error
+}
+
+// Identity proves that its sender is an account, on this connection alone: a
+// signature of [Connection.Digest]. It comes before every other message.
+type Identity struct {
+	Key       ledger.PublicKey
+	Signature ledger.Signature
 }
 
 // Bid offers a price for the sender's one unchoke slot at the receiver
@@ -126,6 +137,9 @@ type Accept struct {
 type Channel struct {
 	Payload []byte
 }
+
+// Type returns TypeIdentity.
+func (Identity) Type() Type { return TypeIdentity }
 
 // Type returns TypeBid.
 func (Bid) Type() Type { return TypeBid }
@@ -206,6 +220,11 @@ func decode(t Type, p []byte) (m Message, ok bool) {
 			return nil, false
 		}
 		return Accept{Price: price(p)}, true
+	case TypeIdentity:
+		if len(p) != identityLen {
+			return nil, false
+		}
+		return Identity{Key: ledger.PublicKey(p[1:]), Signature: ledger.Signature(p[34:])}, true
 	case TypeChannel:
 		if len(p) < channelMin {
 			return nil, false
@@ -227,6 +246,17 @@ func appendPrice(dst []byte, p amount.Price) []byte {
 func checkPrice(p amount.Price) error {
 	if p < 0 || p > MaxPrice {
 		return fmt.Errorf("price %d is outside 0 to %d: %w", int64(p), int64(MaxPrice), ErrMalformed)
+	}
+	return nil
+}
+
+func (m Identity) append(dst []byte) []byte {
+	return append(append(dst, m.Key[:]...), m.Signature[:]...)
+}
+
+func (m Identity) check() error {
+	if m.Key.IsZero() {
+		return fmt.Errorf("no key: %w", ErrMalformed)
 	}
 	return nil
 }

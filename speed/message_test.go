@@ -117,7 +117,7 @@ func FuzzSession(f *testing.F) {
 	f.Fuzz(func(t *testing.T, script []byte) {
 		start := time.Unix(1_000_000, 0)
 		now, bids := start, 0
-		s := NewSession(Config{Account: ledger.Address{1}})
+		s := met(Config{Account: ledger.Address{1}}, seq[[20]byte](0x41))
 		s.SetBid(1_000_000, false, now)
 		s.SetReserve(5, 1, 2, now)
 		for len(script) >= 2 {
@@ -147,16 +147,20 @@ func TestCheckPeer(t *testing.T) {
 	for _, tt := range []struct {
 		version int
 		network []byte
+		nonce   int
 		ok      bool
 	}{
-		{1, []byte{1, 2, 3, 4, 5, 6, 7, 8}, true},
-		{2, []byte{1, 2, 3, 4, 5, 6, 7, 8}, true},
-		{0, []byte{1, 2, 3, 4, 5, 6, 7, 8}, false},
-		{1, []byte{1, 2, 3, 4, 5, 6, 7, 9}, false},
-		{1, []byte{1, 2, 3, 4, 5, 6, 7, 8, 9}, false},
-		{1, nil, false},
+		{2, []byte{1, 2, 3, 4, 5, 6, 7, 8}, NonceLen, true},
+		{3, []byte{1, 2, 3, 4, 5, 6, 7, 8}, NonceLen, true},
+		{1, []byte{1, 2, 3, 4, 5, 6, 7, 8}, NonceLen, false},
+		{0, []byte{1, 2, 3, 4, 5, 6, 7, 8}, NonceLen, false},
+		{2, []byte{1, 2, 3, 4, 5, 6, 7, 8}, NonceLen - 1, false},
+		{2, []byte{1, 2, 3, 4, 5, 6, 7, 8}, 0, false},
+		{2, []byte{1, 2, 3, 4, 5, 6, 7, 9}, NonceLen, false},
+		{2, []byte{1, 2, 3, 4, 5, 6, 7, 8, 9}, NonceLen, false},
+		{2, nil, NonceLen, false},
 	} {
-		if err := CheckPeer(ours, tt.version, tt.network); (err == nil) != tt.ok || err != nil && !errors.Is(err, ErrNetwork) {
+		if err := CheckPeer(ours, tt.version, tt.network, make([]byte, tt.nonce)); (err == nil) != tt.ok || err != nil && !errors.Is(err, ErrNetwork) {
 			t.Errorf("version %d, network %x: %v", tt.version, tt.network, err)
 		}
 	}
@@ -166,13 +170,13 @@ func TestCheckPeer(t *testing.T) {
 // say, and reads it back.
 func TestHandshake(t *testing.T) {
 	network := NetworkID(ledger.Network{1, 2, 3, 4, 5, 6, 7, 8, 9})
-	h := wire.ExtendedHandshake{Speed: wire.SubSpeed, SpeedVersion: Version, SpeedNetwork: network[:]}
+	h := wire.ExtendedHandshake{Speed: wire.SubSpeed, SpeedVersion: Version, SpeedNetwork: network[:], SpeedNonce: exampleNonce[:]}
 	p := h.Append(nil)
 	if want := append([]byte("3:btt"), unhex(makeSpeedVectors().Handshake)...); !bytes.Contains(p, want) || !bytes.Contains(p, []byte("1:md9:"+Name+"i9ee")) {
 		t.Errorf("handshake %q lacks %q", p, want)
 	}
 	got, err := wire.ParseExtendedHandshake(p)
-	if err != nil || got.Speed == 0 || CheckPeer(ledger.Network{1, 2, 3, 4, 5, 6, 7, 8}, got.SpeedVersion, got.SpeedNetwork) != nil {
+	if err != nil || got.Speed == 0 || CheckPeer(ledger.Network{1, 2, 3, 4, 5, 6, 7, 8}, got.SpeedVersion, got.SpeedNetwork, got.SpeedNonce) != nil {
 		t.Errorf("read back: %+v, %v", got, err)
 	}
 }

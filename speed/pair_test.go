@@ -29,8 +29,8 @@ func TestHonestPair(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := time.Unix(1_000_000, 0)
 		ends := [2]*wireEnd{
-			{s: NewSession(Config{Account: ledger.Address{1}, Nonce: [NonceLen]byte{1}})},
-			{s: NewSession(Config{Account: ledger.Address{2}, Nonce: [NonceLen]byte{2}})},
+			{s: met(Config{Account: ledger.Address{1}, Nonce: [NonceLen]byte{1}}, ledger.Address{2})},
+			{s: met(Config{Account: ledger.Address{2}, Nonce: [NonceLen]byte{2}}, ledger.Address{1})},
 		}
 		deliver := func(all bool) {
 			for i, e := range ends {

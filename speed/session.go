@@ -49,7 +49,7 @@ var (
 	ErrFlood         = errors.New("peer sends btt_speed messages too fast")
 	ErrPriceAboveBid = errors.New("price is above the bid")
 	ErrUnasked       = errors.New("peer answers what was not asked")
-	ErrAccount       = errors.New("peer changed its account on one connection")
+	ErrAccount       = errors.New("peer bids with an account that is not its own")
 	ErrNoBid         = errors.New("peer has no bid")
 	ErrNoChallenge   = errors.New("peer announced no challenge for that chunk")
 )
@@ -61,6 +61,8 @@ type Config struct {
 	// Nonce salts the proofs asked of this peer; fresh random bytes for each
 	// connection (A12).
 	Nonce [NonceLen]byte
+	// Connection is what the peer's identity must be proved on.
+	Connection Connection
 }
 
 // Session is the state of the extension on one peer connection. Its methods
@@ -81,6 +83,9 @@ type Session struct {
 	reserveAt time.Time
 	answered  bool // a proof for the challenge came
 
+	identity ledger.PublicKey // theirs, proved; zero until then
+	address  ledger.Address   // of identity
+
 	theirs       Bid
 	theirReserve Reserve
 	haveReserve  bool
@@ -94,7 +99,7 @@ type Session struct {
 // Prices are in µBTT per GiB, 0 where nothing was said.
 type Snapshot struct {
 	TheirBid     amount.Price   // what the peer offers us
-	TheirAccount ledger.Address // zero until its first bid
+	TheirAccount ledger.Address // zero until it is proved
 	TheirReserve amount.Price   // what the peer asks at least
 	TheirPrice   amount.Price   // what the peer asked of us in its last response
 	OurBid       amount.Price   // last bid sent
@@ -108,11 +113,14 @@ func NewSession(cfg Config) *Session { return &Session{cfg: cfg} }
 // Snapshot returns the present state.
 func (s *Session) Snapshot() Snapshot {
 	return Snapshot{
-		TheirBid: s.theirs.Price, TheirAccount: s.theirs.Account,
+		TheirBid: s.theirs.Price, TheirAccount: s.address,
 		TheirReserve: s.theirReserve.Price, TheirPrice: s.theirPrice,
 		OurBid: s.bidder.Sent(), OurReserve: s.reserve.Price, OurPrice: s.ourPrice,
 	}
 }
+
+// Identity returns the account's key that the peer proved to have; zero before.
+func (s *Session) Identity() ledger.PublicKey { return s.identity }
 
 // Challenge returns the peer's last reserve message, which a peer that has the
 // chunk may answer with Prove; ok is false if there was none.
@@ -132,6 +140,12 @@ func (s *Session) Step(payload []byte, now time.Time) (Message, error) {
 	}
 	if m == nil {
 		return nil, limit(&s.unknown, now, UnknownBurst, UnknownRefill, Type(payload[0]))
+	}
+	if id, ok := m.(Identity); ok || s.identity.IsZero() {
+		if !ok {
+			return nil, fmt.Errorf("receive %s: %w", m.Type(), ErrIdentity)
+		}
+		return s.stepIdentity(id)
 	}
 	switch m := m.(type) {
 	case Bid:
@@ -163,9 +177,21 @@ func limit(b *bucket, now time.Time, burst int, refill time.Duration, t Type) er
 	return nil
 }
 
+// stepIdentity takes the one proof of who the peer is.
+func (s *Session) stepIdentity(m Identity) (Message, error) {
+	if !s.identity.IsZero() {
+		return nil, fmt.Errorf("receive a second identity: %w", ErrUnasked)
+	}
+	if err := s.cfg.Connection.Check(m); err != nil {
+		return nil, fmt.Errorf("receive identity: %w", err)
+	}
+	s.identity, s.address = m.Key, m.Key.Address()
+	return m, nil
+}
+
 func (s *Session) stepBid(m Bid, now time.Time) (Message, error) {
-	if !s.theirs.Account.IsZero() && s.theirs.Account != m.Account {
-		return nil, fmt.Errorf("receive bid of %v after one of %v: %w", m.Account, s.theirs.Account, ErrAccount)
+	if s.address != m.Account {
+		return nil, fmt.Errorf("receive bid of %v from %v: %w", m.Account, s.address, ErrAccount)
 	}
 	if err := limit(&s.bids, now, BidBurst, BidRefill, TypeBid); err != nil {
 		return nil, err

@@ -45,7 +45,7 @@ type player struct {
 
 func play(t *testing.T, script string) string {
 	start := time.Unix(1_000_000, 0)
-	p := &player{t: t, start: start, now: start, s: NewSession(Config{Account: ledger.Address{0xaa}, Nonce: [NonceLen]byte{0xbb}})}
+	p := &player{t: t, start: start, now: start, s: met(Config{Account: ledger.Address{0xaa}, Nonce: [NonceLen]byte{0xbb}}, ledger.Address{0xdd})}
 	for line := range strings.Lines(script) {
 		if strings.HasPrefix(line, "\t") {
 			continue
@@ -61,7 +61,9 @@ func play(t *testing.T, script string) string {
 func (p *player) command(f []string) {
 	switch f[0] {
 	case "no-account":
-		p.s = NewSession(Config{})
+		p.s = met(Config{}, ledger.Address{0xdd})
+	case "stranger":
+		p.s = NewSession(Config{Account: ledger.Address{0xaa}, Connection: between(1, 2)})
 	case "at":
 		d, err := time.ParseDuration(f[1])
 		if err != nil {
@@ -119,6 +121,8 @@ func (p *player) recv(f []string) {
 		m = Accept{Price: µ(p.num(f[1]))}
 	case "channel":
 		m = Channel{Payload: []byte(f[1])}
+	case "identity":
+		m = p.identity(f[1])
 	case "hex":
 		b, err := hex.DecodeString(f[1])
 		if err != nil {
@@ -141,6 +145,29 @@ func (p *player) recv(f []string) {
 		return
 	}
 	p.say("event: %s", describe(got))
+}
+
+// identity is what a peer says that it is.
+func (p *player) identity(what string) Identity {
+	peer := between(2, 1) // the other side's view
+	switch what {
+	case "own":
+	case "replayed": // from another connection of the same two
+		peer.Ours.Nonce[0] ^= 1
+	case "to-another": // the victim signed it for a third party
+		peer.Theirs.PeerID[0] ^= 1
+	case "other-torrent":
+		peer.InfoHash[0] ^= 1
+	case "other-network":
+		peer.Network[0] ^= 1
+	case "other-secret": // handed on by somebody in the middle
+		peer.Secret[0] ^= 1
+	case "reflected": // our own, back to us
+		peer = between(1, 2)
+	default:
+		p.t.Fatalf("unknown identity %q", what)
+	}
+	return Identity{Key: testKey.PublicKey(), Signature: signed(p.t, &peer)}
 }
 
 func (p *player) send(frame []byte, err error) {
@@ -184,6 +211,8 @@ func describe(m Message) string {
 		return fmt.Sprintf("accept %d", int64(m.Price))
 	case Channel:
 		return fmt.Sprintf("channel %q", m.Payload)
+	case Identity:
+		return fmt.Sprintf("identity %x", m.Key[:4])
 	default:
 		return fmt.Sprintf("%T", m)
 	}
@@ -193,7 +222,7 @@ func describe(m Message) string {
 // nothing that the owner reads while it closes it.
 func TestStepKeepsStateOnError(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
-	s := NewSession(Config{Account: ledger.Address{1}})
+	s := met(Config{Account: ledger.Address{1}}, ledger.Address{2})
 	s.SetBid(100, false, now)
 	for _, m := range []Message{Bid{Price: 5, Account: ledger.Address{2}}, Reserve{Price: 3}, BidResponse{Price: 80}} {
 		if _, err := s.Step(encode(m), now); err != nil {

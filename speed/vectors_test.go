@@ -3,6 +3,8 @@ package speed
 import (
 	"encoding/hex"
 	"encoding/json"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/bttnet/btt/amount"
@@ -46,6 +48,7 @@ func exampleMessages() []example {
 		{"proof", Proof{Piece: 17, Chunk: 63, Hash: reserve.Hash(seq[[16]byte](0x10), seq[[20]byte](0x61), 17, 63, []byte("the chunk's bytes"))}},
 		{"channel message", Channel{Payload: []byte{0}}},
 		{"accept", Accept{Price: 1_250_000}},
+		{"identity", Identity{Key: ledger.PublicKey(append([]byte{2}, make([]byte, 32)...)), Signature: ledger.Signature(make([]byte, 65))}},
 	}
 }
 
@@ -62,6 +65,8 @@ var malformed = []struct{ name, hex string }{
 	{"reserve price cut short", "0300000000000000000000000000000000000000000000000000000000000000"},
 	{"proof cut short", "04000000010000000200"},
 	{"empty channel message", "05"},
+	{"identity cut short", "0702" + strings.Repeat("00", 96)},
+	{"identity without a key", "07" + strings.Repeat("00", 98)},
 }
 
 func unhex(s string) []byte {
@@ -74,16 +79,18 @@ func unhex(s string) []byte {
 
 type (
 	messageVector struct {
-		Name    string `json:"name"`
-		Type    string `json:"type"`
-		Payload string `json:"payload_hex"`
-		Price   *int64 `json:"price_micro_btt_per_gib,omitempty"`
-		Account string `json:"account,omitempty"`
-		Bytes   string `json:"bytes_hex,omitempty"` // terms or channel payload
-		Piece   *int64 `json:"piece,omitempty"`
-		Chunk   *int64 `json:"chunk,omitempty"`
-		Nonce   string `json:"nonce_hex,omitempty"`
-		Hash    string `json:"hash_hex,omitempty"`
+		Name      string `json:"name"`
+		Type      string `json:"type"`
+		Payload   string `json:"payload_hex"`
+		Price     *int64 `json:"price_micro_btt_per_gib,omitempty"`
+		Account   string `json:"account,omitempty"`
+		Bytes     string `json:"bytes_hex,omitempty"` // terms or channel payload
+		Piece     *int64 `json:"piece,omitempty"`
+		Chunk     *int64 `json:"chunk,omitempty"`
+		Nonce     string `json:"nonce_hex,omitempty"`
+		Hash      string `json:"hash_hex,omitempty"`
+		Key       string `json:"key_hex,omitempty"`
+		Signature string `json:"signature_hex,omitempty"`
 	}
 	malformedVector struct {
 		Name    string `json:"name"`
@@ -109,16 +116,75 @@ type (
 		Cap      int64  `json:"price_cap,omitempty"`
 		Bid      int64  `json:"bid_micro_btt_per_gib"`
 	}
+	identityVector struct {
+		Name        string `json:"name"`
+		Network     string `json:"network_hex"`
+		Infohash    string `json:"infohash_hex"`
+		Nonce       string `json:"signer_nonce_hex"`
+		PeerID      string `json:"signer_peer_id_hex"`
+		OtherNonce  string `json:"other_nonce_hex"`
+		OtherPeerID string `json:"other_peer_id_hex"`
+		Secret      string `json:"secret_hex"`
+		Digest      string `json:"digest_hex"`
+		Payload     string `json:"payload_hex"`
+		Valid       bool   `json:"valid"`
+	}
 	speedVectors struct {
-		Comment   string            `json:"comment"`
-		Handshake string            `json:"handshake_btt_hex"`
-		Messages  []messageVector   `json:"messages"`
-		Malformed []malformedVector `json:"malformed"`
-		Skipped   []string          `json:"skipped_hex"`
-		Proofs    []proofVector     `json:"proofs"`
-		Bids      []bidVector       `json:"bids"`
+		Comment    string            `json:"comment"`
+		Handshake  string            `json:"handshake_btt_hex"`
+		Messages   []messageVector   `json:"messages"`
+		Malformed  []malformedVector `json:"malformed"`
+		Skipped    []string          `json:"skipped_hex"`
+		Identities []identityVector  `json:"identities"`
+		Proofs     []proofVector     `json:"proofs"`
+		Bids       []bidVector       `json:"bids"`
 	}
 )
+
+// exampleNonce is our nonce in the vectors.
+var exampleNonce = seq[[16]byte](0xa0)
+
+// identityVectors are proofs on a plain and on an encrypted connection, both ways,
+// and one that must be refused.
+func identityVectors() (list []identityVector) {
+	c := Connection{InfoHash: seq[[20]byte](0x61), Ours: End{exampleNonce, seq[[20]byte](0x30)}, Theirs: End{seq[[16]byte](0xc0), seq[[20]byte](0x50)}}
+	copy(c.Network[:], []byte{1, 2, 3, 4, 5, 6, 7, 8})
+	encrypted := c
+	encrypted.Secret = seq[[32]byte](0x80)
+	turned := c
+	turned.Ours, turned.Theirs = c.Theirs, c.Ours
+	for _, x := range []struct {
+		name string
+		on   Connection // as the signer sees it
+		of   Connection // what it signed for
+	}{{"plain connection", c, c}, {"encrypted connection", encrypted, encrypted}, {"the other side", turned, turned}, {"replayed: signed for the plain connection", encrypted, c}} {
+		m := Identity{Key: testKey.PublicKey()}
+		var err error
+		if m.Signature, err = testKey.Sign(x.of.Digest()); err != nil {
+			panic(err)
+		}
+		digest := x.on.Digest()
+		h := hex.EncodeToString
+		list = append(list, identityVector{
+			Name: x.name, Network: h(x.on.Network[:]), Infohash: h(x.on.InfoHash[:]), Nonce: h(x.on.Ours.Nonce[:]), PeerID: h(x.on.Ours.PeerID[:]),
+			OtherNonce: h(x.on.Theirs.Nonce[:]), OtherPeerID: h(x.on.Theirs.PeerID[:]), Secret: h(x.on.Secret[:]), Digest: h(digest[:]),
+			Payload: h(encode(m)), Valid: x.on == x.of,
+		})
+	}
+	return list
+}
+
+// checkIdentity reads a vector as the receiver does.
+func checkIdentity(v identityVector) error {
+	c := Connection{Network: ledger.Network(unhex(v.Network)), InfoHash: [20]byte(unhex(v.Infohash)), Secret: [32]byte(unhex(v.Secret)),
+		Ours:   End{[NonceLen]byte(unhex(v.OtherNonce)), [20]byte(unhex(v.OtherPeerID))},
+		Theirs: End{[NonceLen]byte(unhex(v.Nonce)), [20]byte(unhex(v.PeerID))}}
+	m, err := Decode(unhex(v.Payload))
+	if err != nil {
+		return err
+	}
+	return c.Check(m.(Identity))
+}
 
 func vectorOf(e example) messageVector {
 	v := messageVector{Name: e.name, Type: e.message.Type().String(), Payload: hex.EncodeToString(encode(e.message))}
@@ -134,6 +200,8 @@ func vectorOf(e example) messageVector {
 		v.Piece, v.Chunk, v.Hash = num(int64(m.Piece)), num(int64(m.Chunk)), hex.EncodeToString(m.Hash[:])
 	case Accept:
 		v.Price = num(int64(m.Price))
+	case Identity:
+		v.Key, v.Signature = m.Key.String(), hex.EncodeToString(m.Signature[:])
 	case Channel:
 		v.Bytes = hex.EncodeToString(m.Payload)
 	}
@@ -148,10 +216,11 @@ func bidOf(v bidVector) int64 {
 
 func makeSpeedVectors() speedVectors {
 	v := speedVectors{
-		Comment: "btt_speed version 1, docs/beps/speed.rst; payloads are what follows the BEP 10 message id",
-		// d3:net8:........1:vi1ee
-		Handshake: hex.EncodeToString(append(append([]byte("d3:net8:"), 1, 2, 3, 4, 5, 6, 7, 8), "1:vi1ee"...)),
-		Skipped:   []string{"00", "07", "ff0102"},
+		Comment: "btt_speed version 2, docs/beps/speed.rst; payloads are what follows the BEP 10 message id",
+		// d1:n16:................3:net8:........1:vi2ee
+		Handshake:  hex.EncodeToString(slices.Concat([]byte("d1:n16:"), exampleNonce[:], []byte("3:net8:"), []byte{1, 2, 3, 4, 5, 6, 7, 8}, []byte("1:vi2ee"))),
+		Skipped:    []string{"00", "08", "ff0102"},
+		Identities: identityVectors(),
 	}
 	for _, e := range exampleMessages() {
 		v.Messages = append(v.Messages, vectorOf(e))
@@ -207,6 +276,11 @@ func TestSpeedVectors(t *testing.T) {
 	for _, s := range v.Skipped {
 		if got, err := Decode(unhex(s)); got != nil || err != nil {
 			t.Errorf("type of %s: %v, %v", s, got, err)
+		}
+	}
+	for _, id := range v.Identities {
+		if err := checkIdentity(id); (err == nil) != id.Valid {
+			t.Errorf("%s: %v", id.Name, err)
 		}
 	}
 	for _, b := range v.Bids {

@@ -56,10 +56,12 @@ type ExtendedHandshake struct {
 	Client       string
 	YourIP       netip.Addr // the receiver's address as the sender sees it
 	UploadOnly   bool       // BEP 21: the sender wants nothing
-	// SpeedVersion and SpeedNetwork describe BitTorrent Speed: its version and
-	// the first bytes of the ledger's network id.
+	// SpeedVersion, SpeedNetwork and SpeedNonce describe BitTorrent Speed: its
+	// version, the first bytes of the ledger's network id, and random bytes of
+	// this connection.
 	SpeedVersion int
 	SpeedNetwork []byte
+	SpeedNonce   []byte
 }
 
 // Append appends the message's payload (without the extended header) to dst.
@@ -82,6 +84,9 @@ func (h *ExtendedHandshake) Append(dst []byte) []byte {
 		var s bencode.Dict
 		s.SetInt("v", int64(h.SpeedVersion))
 		s.SetBytes("net", h.SpeedNetwork)
+		if len(h.SpeedNonce) > 0 {
+			s.SetBytes("n", h.SpeedNonce)
+		}
 		d.SetDict("btt", &s)
 	}
 	d.SetDict("m", &m)
@@ -156,9 +161,12 @@ func (h ExtendedHandshake) Update(b []byte) (ExtendedHandshake, error) {
 	}
 	if s := root.Get("btt"); s.Exists() {
 		h.SpeedVersion = int(within(s.Get("v"), 255))
-		h.SpeedNetwork = nil
+		h.SpeedNetwork, h.SpeedNonce = nil, nil
 		if n := s.Get("net").Bytes(); len(n) > 0 && len(n) <= 32 {
 			h.SpeedNetwork = append([]byte(nil), n...)
+		}
+		if n := s.Get("n").Bytes(); len(n) > 0 && len(n) <= 32 {
+			h.SpeedNonce = append([]byte(nil), n...)
 		}
 	}
 	return h, nil

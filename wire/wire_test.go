@@ -84,7 +84,7 @@ func TestHandshake(t *testing.T) {
 
 func TestExtendedHandshakeRoundTrip(t *testing.T) {
 	h := ExtendedHandshake{Metadata: SubMetadata, PEX: SubPEX, DontHave: SubDontHave, Speed: SubSpeed, MetadataSize: 12345, Reqq: 500, Port: 6881,
-		Client: "btt", YourIP: netip.MustParseAddr("192.0.2.7"), UploadOnly: true, SpeedVersion: 1, SpeedNetwork: []byte("12345678")}
+		Client: "btt", YourIP: netip.MustParseAddr("192.0.2.7"), UploadOnly: true, SpeedVersion: 1, SpeedNetwork: []byte("12345678"), SpeedNonce: []byte("1234567890123456")}
 	got, err := ParseExtendedHandshake(h.Append(nil))
 	if err != nil || !reflect.DeepEqual(got, h) {
 		t.Fatalf("got %+v, %v; want %+v", got, err, h)

@@ -69,12 +69,9 @@ type Candidate struct {
 	ID uint64
 	// Torrent names the torrent; informative, the decision does not use it.
 	Torrent uint32
-	// Owner is the same for peers that count as one buyer, say by ledger
-	// account; at most one of them buys a slot (R5.6). 0 means nobody else's.
+	// Owner is the same for peers that count as one buyer, say by proved
+	// ledger account; at most one of them buys a slot (R5.6). 0 means nobody else's.
 	Owner uint64
-	// Claimed: the peer says to be of Owner, and did not prove it. Such peers
-	// stand each for itself, unless one that did prove it bids.
-	Claimed bool
 	// Interested: the peer wants data of us. Others are choked.
 	Interested bool
 	// Unchoked and Optimistic describe the present state.

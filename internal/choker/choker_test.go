@@ -27,7 +27,6 @@ func bid(p amount.Price) func(*Candidate) {
 	return func(c *Candidate) { c.Speed, c.Bid = true, p }
 }
 func owner(o uint64) func(*Candidate)         { return func(c *Candidate) { c.Owner = o } }
-func claimed(c *Candidate)                    { c.Claimed = true }
 func reserve(p amount.Price) func(*Candidate) { return func(c *Candidate) { c.Reserve = p } }
 func seeding(c *Candidate)                    { c.Seeding = true }
 func snubbed(c *Candidate)                    { c.Snubbed = true }
@@ -116,12 +115,6 @@ func TestRound(t *testing.T) {
 		{"of one buyer's equal bids the paying one stays", slots(1, 0), []Candidate{
 			waiting(1, seeding, bid(9), owner(5)), waiting(2, seeding, bid(9), owner(5), paying(0)), waiting(3, seeding, bid(9), owner(5)),
 		}, "-$-", nil},
-		{"a claim of an account stands behind the proven one, whatever it bids", slots(2, 0), []Candidate{
-			waiting(1, seeding, bid(99), owner(5), claimed), waiting(2, seeding, bid(9), owner(5)), waiting(3, seeding, bid(5)),
-		}, "-$$", []amount.Price{0, 0, 0}},
-		{"claims of one account stand each for itself", slots(3, 0), []Candidate{
-			waiting(1, seeding, bid(9), owner(5), claimed), waiting(2, seeding, bid(7), owner(5), claimed), waiting(3, seeding, bid(5)),
-		}, "$$$", []amount.Price{0, 0, 0}},
 		{"optimistic slots are not sold", slots(2, 2), []Candidate{waiting(1, seeding, bid(7)), waiting(2, seeding, bid(5))}, "oo", nil},
 		{"no limit", slots(-1, 1), []Candidate{waiting(1, seeding, bid(7), reserve(2)), waiting(2), waiting(3)}, "$ff", []amount.Price{2, 0, 0}},
 		{"no slots", slots(0, 1), []Candidate{waiting(1), waiting(2, bid(5))}, "--", nil},
@@ -212,9 +205,6 @@ func TestFill(t *testing.T) {
 		{"one slot per buyer", 4, []Candidate{
 			waiting(1, seeding, bid(9), owner(5), paying(4)), waiting(2, seeding, bid(99), owner(5)), waiting(3, seeding, bid(1), owner(6)), waiting(4, seeding, bid(2), owner(6)),
 		}, map[uint64]string{4: "$", 2: "f", 3: "o"}, nil},
-		{"a claim does not take the place of an account that pays", 4, []Candidate{
-			waiting(1, seeding, bid(9), owner(5), paying(4)), waiting(2, seeding, bid(99), owner(5), claimed),
-		}, map[uint64]string{2: "f"}, nil},
 		{"uninterested peers get nothing", 4, []Candidate{{ID: 1, Speed: true, Bid: 9}}, map[uint64]string{}, nil},
 	}
 	for _, tt := range tests {

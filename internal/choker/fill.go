@@ -51,7 +51,7 @@ func (r *round) sellFree(leeching int) {
 	order := r.order[:0]
 	spokesmen := r.spokesmen()
 	for i := range r.cands {
-		if c := &r.cands[i]; c.Owner != 0 && c.pays() && !c.Claimed && spokesmen != nil {
+		if c := &r.cands[i]; c.Owner != 0 && c.pays() && spokesmen != nil {
 			spokesmen[c.Owner] = -1 // has its slot
 		}
 	}

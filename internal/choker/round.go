@@ -140,7 +140,7 @@ func (r *round) spokesmen() map[uint64]int {
 func (r *round) before(i, j int) bool {
 	a, b := &r.cands[i], &r.cands[j]
 	c := cmp.Or(
-		compareBool(a.Claimed, b.Claimed), cmp.Compare(b.Bid, a.Bid), compareBool(!a.Seeding, !b.Seeding), cmp.Compare(b.Received, a.Received),
+		cmp.Compare(b.Bid, a.Bid), compareBool(!a.Seeding, !b.Seeding), cmp.Compare(b.Received, a.Received),
 		compareBool(!a.pays(), !b.pays()), r.compareTie(a, b),
 	)
 	return c < 0
@@ -149,11 +149,7 @@ func (r *round) before(i, j int) bool {
 // speaks reports whether the candidate may bid for its owner.
 func (r *round) speaks(spokesmen map[uint64]int, i int) bool {
 	c := &r.cands[i]
-	if c.Owner == 0 || spokesmen[c.Owner] == i {
-		return true
-	}
-	best := spokesmen[c.Owner]
-	return c.Claimed && best >= 0 && r.cands[best].Claimed
+	return c.Owner == 0 || spokesmen[c.Owner] == i
 }
 
 // settle keeps a running price that moved little (A19).

@@ -1,11 +1,15 @@
 package market
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/speed"
 )
+
+// errSeller ends a connection that sells for an account that is not its own.
+var errSeller = errors.New("peer sells for an account that it did not prove to be")
 
 // onResponse handles a bid response: what the peer sends from here on costs
 // its price (R10.14-R10.16).
@@ -13,6 +17,10 @@ func (t *Torrent) onResponse(p *Trade, r speed.BidResponse) {
 	terms, err := channel.DecodeTerms(r.Terms)
 	if err != nil {
 		p.peer.Kick(fmt.Errorf("read bid response: %w", err))
+		return
+	}
+	if terms.Account != p.session.Identity() {
+		p.peer.Kick(errSeller)
 		return
 	}
 	if _, banned := t.node.Standing(terms.Account.Address(), p.peer.Addr().Addr(), t.swarm.Now()); banned {

@@ -74,8 +74,6 @@ func (t *Torrent) onLink(id uint32, e payments.LinkEvent) {
 		if e.Clean {
 			t.node.succeed(p.account, p.peer.Addr().Addr())
 		}
-	case payments.EventProven:
-		t.proven(p, e.Account.Address())
 	case payments.EventOpened:
 		p.broke = p.broke && e.Role != channel.RolePayer
 	case payments.EventOverdue:

@@ -2,7 +2,6 @@ package market
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -22,7 +21,9 @@ import (
 type Node struct {
 	Book    *payments.Book
 	Account ledger.Address
-	Net     ledger.Network
+	// Key signs for Account: a proof for each connection. It may fail for a time.
+	Key ledger.Signer
+	Net ledger.Network
 	// Balance is what the bid formula counts as the wallet: free coins and
 	// what is unspent in own channels (A7).
 	Balance func() amount.Amount
@@ -77,14 +78,10 @@ func (k *Node) clock(now time.Time) time.Time {
 	return now
 }
 
-// Fail books a payment failure of a peer and says whether it is banned now. An
-// account that only a bid named answers for nothing: then the failure counts for
-// the address, and for the account's name as used from there.
-func (k *Node) Fail(account ledger.Address, proven bool, addr netip.Addr, now time.Time) (banned bool) {
+// Fail books a payment failure of a peer, by its account and by its address, and
+// says whether it is banned now.
+func (k *Node) Fail(account ledger.Address, addr netip.Addr, now time.Time) (banned bool) {
 	now = k.clock(now)
-	if !proven {
-		account = claimed(account, addr)
-	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.penalties.Fail(now, account, judged(addr)).Ban
@@ -93,11 +90,8 @@ func (k *Node) Fail(account ledger.Address, proven bool, addr netip.Addr, now ti
 // Excuse takes a peer's word that it left a payment out because it cannot reach the
 // ledger: it does not buy for a minute, and it is no failure. It reports false if the
 // peer's one excuse is used.
-func (k *Node) Excuse(account ledger.Address, proven bool, addr netip.Addr, now time.Time) bool {
+func (k *Node) Excuse(account ledger.Address, addr netip.Addr, now time.Time) bool {
 	now = k.clock(now)
-	if !proven {
-		account = claimed(account, addr)
-	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.penalties.Excuse(now, account, judged(addr))
@@ -114,28 +108,12 @@ func (k *Node) Spoiled(account ledger.Address, now time.Time) {
 	}
 }
 
-// claimed stands for an account in the mouth of a stranger at an address.
-func claimed(account ledger.Address, addr netip.Addr) (a ledger.Address) {
-	if account.IsZero() {
-		return a
-	}
-	at := speed.Block(addr).As16()
-	sum := sha256.Sum256(append(at[:], account[:]...))
-	copy(a[:], sum[:])
-	return a
-}
-
 // Standing says whether a peer may buy now, and whether it is banned.
 func (k *Node) Standing(account ledger.Address, addr netip.Addr, now time.Time) (eligible, banned bool) {
 	now = k.clock(now)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	eligible = true
-	for _, a := range [...]ledger.Address{account, claimed(account, addr)} {
-		eligible = eligible && k.penalties.Eligible(now, a, judged(addr))
-		banned = banned || k.penalties.Banned(now, a, judged(addr))
-	}
-	return eligible, banned
+	return k.penalties.Eligible(now, account, judged(addr)), k.penalties.Banned(now, account, judged(addr))
 }
 
 // Bans says whether a connection from an address is to be refused (R12.3).
@@ -149,7 +127,6 @@ func (k *Node) succeed(account ledger.Address, addr netip.Addr) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.penalties.Paid(account, judged(addr))
-	k.penalties.Paid(claimed(account, addr), judged(addr))
 }
 
 // judged is the address that penalties count by: loopback stands for many

@@ -2,13 +2,11 @@ package market
 
 import (
 	"encoding/binary"
-	"errors"
 	"time"
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/choker"
 	"github.com/bttnet/btt/internal/payments"
-	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/speed"
 	"github.com/bttnet/btt/wire"
 )
@@ -24,7 +22,7 @@ func (t *Torrent) Complete(p *Trade, c *choker.Candidate) {
 	}
 	c.Speed, c.Bid, c.Reserve = !p.barred && !t.swarm.Now().Before(p.paused), t.backed(p, snap.TheirBid), t.boundReserve(snap.OurReserve)
 	if !p.account.IsZero() { // one paid slot per buyer (R5.6)
-		c.Owner, c.Claimed = binary.BigEndian.Uint64(p.account[:]), !p.proven
+		c.Owner = binary.BigEndian.Uint64(p.account[:])
 	}
 	c.Own, c.Paid, c.Price = t.Bid(), p.sold, p.soldAt
 	if p.barred {
@@ -168,19 +166,6 @@ func (t *Torrent) pause(p *Trade, length time.Duration, why string) {
 	t.swarm.FreeSlot()
 }
 
-// errAccount ends a connection that bids with one account and pays with another.
-var errAccount = errors.New("peer pays from another account than it bids with")
-
-// proven notes that the connection belongs to the account that it bid with: now
-// the account answers for what is done on it, and counts as one buyer.
-func (t *Torrent) proven(p *Trade, account ledger.Address) {
-	if account != p.account {
-		p.peer.Kick(errAccount)
-		return
-	}
-	p.proven = true
-}
-
 // LostSlot books that the peer was choked.
 func (p *Trade) LostSlot() {
 	p.sold, p.selling, p.offered, p.idle = false, false, time.Time{}, time.Time{}
@@ -195,7 +180,7 @@ func (t *Torrent) unpaid(p *Trade) {
 		return // still the failure that cost it the slot
 	}
 	addr := p.peer.Addr()
-	banned := t.node.Fail(p.account, p.proven, addr.Addr(), t.swarm.Now())
+	banned := t.node.Fail(p.account, addr.Addr(), t.swarm.Now())
 	p.barred = true
 	p.peer.Choke()
 	t.cfg.Log.Info("payment overdue", "addr", addr, "account", p.account, "banned", banned)
@@ -213,9 +198,9 @@ func (t *Torrent) leftUnpaid(p *Trade) {
 	if !p.selling || p.link.Unclaimed() == 0 {
 		return
 	}
-	excused := p.link.Excused() && t.node.Excuse(p.account, p.proven, p.peer.Addr().Addr(), t.swarm.Now())
+	excused := p.link.Excused() && t.node.Excuse(p.account, p.peer.Addr().Addr(), t.swarm.Now())
 	if !excused {
-		t.node.Fail(p.account, p.proven, p.peer.Addr().Addr(), t.swarm.Now())
+		t.node.Fail(p.account, p.peer.Addr().Addr(), t.swarm.Now())
 	}
 	t.cfg.Log.Info("buyer left without paying", "addr", p.peer.Addr(), "account", p.account, "excused", excused)
 }

@@ -55,6 +55,9 @@ type Peer interface {
 	// Listens is where the peer takes connections, as far as is known.
 	Listens() netip.AddrPort
 	Joined() time.Time
+	// Connection says what proofs are bound to, but for the network and the
+	// nonces.
+	Connection() speed.Connection
 	// Serving says whether it gave us a slot and we ask for data.
 	Serving() bool
 	// Waiting says whether it asked for blocks that were not sent.
@@ -168,15 +171,50 @@ func (t *Torrent) SetLayout(l Layout) {
 // Open starts the market with a peer that speaks the extension and pays on our
 // network.
 func (t *Torrent) Open(p *Trade, h *wire.ExtendedHandshake) {
-	if t == nil || h.Speed == 0 || speed.CheckPeer(t.node.Net, h.SpeedVersion, h.SpeedNetwork) != nil {
+	if t == nil || h.Speed == 0 || speed.CheckPeer(t.node.Net, h.SpeedVersion, h.SpeedNetwork, h.SpeedNonce) != nil {
 		return
 	}
-	cfg := speed.Config{Account: t.node.Account}
+	p.bound = p.peer.Connection()
+	p.bound.Network, p.bound.Ours.Nonce, p.bound.Theirs.Nonce = t.node.Net, p.nonce, [speed.NonceLen]byte(h.SpeedNonce)
+	cfg := speed.Config{Account: t.node.Account, Connection: p.bound}
 	_, _ = rand.Read(cfg.Nonce[:]) // never fails (crypto/rand ends the process)
 	p.session = speed.NewSession(cfg)
+	t.trades[p.peer.ID()] = p
+	t.identify(p)
+	t.Tell(p)
+}
+
+// identify proves to the peer who we are, before anything else is said. A wallet
+// that is locked cannot; it is tried again.
+func (t *Torrent) identify(p *Trade) {
+	if p.named || t.node.Key == nil {
+		return
+	}
+	f, err := p.bound.Identify(t.node.Key)
+	if err != nil {
+		if !p.unnamed {
+			p.unnamed = true
+			t.cfg.Log.Info("no trade with peer: cannot prove our account", "addr", p.peer.Addr(), "err", err)
+		}
+		return
+	}
+	p.named = true
+	p.send(f)
+}
+
+// onIdentity takes the peer's proof of who it is: a banned account is refused
+// before it says anything else (R12.3).
+func (t *Torrent) onIdentity(p *Trade, m speed.Identity) {
+	p.account = m.Key.Address()
+	eligible, banned := t.node.Standing(p.account, p.peer.Addr().Addr(), t.swarm.Now())
+	p.barred = !eligible
+	if banned {
+		p.peer.Kick(ErrUnpaid)
+		return
+	}
 	id := p.peer.ID()
-	t.trades[id] = p
 	p.link = t.node.Book.Link(payments.LinkConfig{
+		Account:  m.Key,
 		Infohash: t.cfg.InfoHash,
 		Quantum:  t.quantum(),
 		Send: func(payload []byte) {
@@ -187,7 +225,6 @@ func (t *Torrent) Open(p *Trade, h *wire.ExtendedHandshake) {
 		Notify: func(e payments.LinkEvent) { t.links.add(id, e) },
 		Wake:   p.peer.Wake,
 	})
-	t.Tell(p)
 }
 
 // quantum is what a provider risks at most: one piece (R12.5, A22).
@@ -212,8 +249,8 @@ func (t *Torrent) close(p *Trade) {
 	if p.link != nil {
 		p.link.Close()
 		p.link = nil
-		delete(t.trades, p.peer.ID())
 	}
+	delete(t.trades, p.peer.ID())
 }
 
 // Tell tells the peer our bid, if it has what we want (R5.4), and our reserve
@@ -232,7 +269,7 @@ func (t *Torrent) Rebid() {
 }
 
 func (t *Torrent) tell(p *Trade, byUser bool) {
-	if t == nil || p.session == nil {
+	if t == nil || p.session == nil || !p.named {
 		return
 	}
 	var bid amount.Price
@@ -271,6 +308,9 @@ func (t *Torrent) Tick() {
 	t.tickBids()
 	t.tickFlows()
 	for _, p := range t.trades {
+		if t.identify(p); !p.named {
+			continue
+		}
 		t.Tell(p)
 		t.prove(p)
 		t.dueAccept(p)
@@ -300,6 +340,8 @@ func (t *Torrent) Receive(p *Trade, payload []byte) {
 		return
 	}
 	switch msg := msg.(type) {
+	case speed.Identity:
+		t.onIdentity(p, msg)
 	case speed.Bid:
 		t.onBid(p, msg)
 	case speed.BidResponse:
@@ -318,10 +360,10 @@ func (t *Torrent) Receive(p *Trade, payload []byte) {
 }
 
 func (t *Torrent) onBid(p *Trade, b speed.Bid) {
-	if p.account.IsZero() {
+	if !p.bid {
+		p.bid = true
 		t.checkTold(p, b.Price)
 	}
-	p.account = b.Account
 	eligible, banned := t.node.Standing(b.Account, p.peer.Addr().Addr(), t.swarm.Now())
 	p.barred = !eligible
 	if banned {

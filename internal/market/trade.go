@@ -1,6 +1,7 @@
 package market
 
 import (
+	"crypto/rand"
 	"time"
 
 	"github.com/bttnet/btt/amount"
@@ -14,12 +15,16 @@ import (
 // goroutine. [NewTrade] makes one, [Torrent.Open] starts it.
 type Trade struct {
 	peer    Peer
-	session *speed.Session // nil = the peer takes no part
+	session *speed.Session       // nil = the peer takes no part
+	nonce   [speed.NonceLen]byte // ours on this connection
+	bound   speed.Connection
+	named   bool // we proved who we are
+	unnamed bool // and could not, which was said
 	flow    flow
 	link    *payments.Link
-	account ledger.Address // theirs, from their bid: anyone may say it
-	proven  bool           // the connection is account's
+	account ledger.Address // theirs, proved on this connection
 	barred  bool
+	bid     bool // it bid once
 	// answered is the last challenge that we answered, fetched the pieces of
 	// which the peer sent a part.
 	answered speed.Reserve
@@ -59,7 +64,14 @@ type credit struct {
 }
 
 // NewTrade makes the book about a peer that was not met yet.
-func NewTrade(p Peer) *Trade { return &Trade{peer: p} }
+func NewTrade(p Peer) *Trade {
+	t := &Trade{peer: p}
+	_, _ = rand.Read(t.nonce[:]) // never fails (crypto/rand ends the process)
+	return t
+}
+
+// Nonce is told in the extension handshake: random bytes of this connection.
+func (p *Trade) Nonce() []byte { return p.nonce[:] }
 
 // Provider is the account that the peer sells by; zero = not known.
 func (p *Trade) Provider() ledger.Address { return p.provider }

@@ -106,7 +106,7 @@ func FuzzInitiate(f *testing.F) {
 			newCipher("keyB", secret[:], torrent[:]).XORKeyStream(cut, cut)
 			nc.in.Reset(append(append(keys.public[:], pad...), cut...))
 		}
-		got, err := initiate(nc, zeros{}, torrent, Allowed, []byte("hello"))
+		got, _, err := initiate(nc, zeros{}, torrent, Allowed, []byte("hello"))
 		if err != nil {
 			return
 		}

@@ -3,6 +3,7 @@ package mse
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -71,21 +72,37 @@ func setDeadline(nc net.Conn, t time.Time) error {
 // Initiate does the encrypted handshake on an outgoing connection for the
 // torrent infoHash. initial is what the other side reads first: our BitTorrent
 // handshake. Everything after it goes over the returned connection, which is
-// nc itself when plaintext was agreed on. On an error the caller closes nc.
-func Initiate(nc net.Conn, infoHash [20]byte, policy Policy, initial []byte) (net.Conn, error) {
+// nc itself when plaintext was agreed on. binding stands for the shared secret:
+// both sides of this handshake know it, and nobody between them. On an error the
+// caller closes nc.
+func Initiate(nc net.Conn, infoHash [20]byte, policy Policy, initial []byte) (conn net.Conn, binding [32]byte, err error) {
 	return initiate(nc, rand.Reader, infoHash, policy, initial)
 }
 
-func initiate(nc net.Conn, entropy io.Reader, infoHash [20]byte, policy Policy, initial []byte) (net.Conn, error) {
+// bind is what may be known outside this package of the shared secret.
+func (x *exchange) bind() [32]byte {
+	return sha256.Sum256(append([]byte("btt_speed mse\x00"), x.secret[:]...))
+}
+
+func initiate(nc net.Conn, entropy io.Reader, infoHash [20]byte, policy Policy, initial []byte) (net.Conn, [32]byte, error) {
+	x, err := newExchange(nc, entropy)
+	if err != nil {
+		return nil, [32]byte{}, err
+	}
+	conn, err := x.call(infoHash, policy, initial)
+	if err != nil {
+		return nil, [32]byte{}, err
+	}
+	return conn, x.bind(), nil
+}
+
+// call is the calling side.
+func (x *exchange) call(infoHash [20]byte, policy Policy, initial []byte) (net.Conn, error) {
 	offer := policy.methods()
 	if offer == 0 {
 		return nil, ErrPolicy
 	}
-	if err := setDeadline(nc, time.Now().Add(HandshakeTimeout)); err != nil {
-		return nil, err
-	}
-	x, err := newExchange(nc, entropy)
-	if err != nil {
+	if err := setDeadline(x.Conn, time.Now().Add(HandshakeTimeout)); err != nil {
 		return nil, err
 	}
 	if err := x.sendKey(); err != nil {
@@ -95,6 +112,7 @@ func initiate(nc net.Conn, entropy io.Reader, infoHash [20]byte, policy Policy, 
 	if err := x.read(theirs[:]); err != nil {
 		return nil, err
 	}
+	var err error
 	if x.secret, err = x.keys.secret(theirs[:]); err != nil {
 		return nil, err
 	}
@@ -128,6 +146,9 @@ type Accepted struct {
 	// Encrypted says that the handshake was encrypted; it was for InfoHash.
 	Encrypted bool
 	InfoHash  [20]byte
+	// Binding stands for the shared secret, as in [Initiate]; zero on a call in
+	// the clear.
+	Binding [32]byte
 }
 
 // Accept finds out whether the caller on nc speaks BitTorrent in the clear or
@@ -200,7 +221,7 @@ func (x *exchange) respond(theirs []byte, lookup func([20]byte) ([20]byte, bool)
 		return none, err
 	}
 	nc, err := x.finish(chosen, initial)
-	return Accepted{Conn: nc, Encrypted: true, InfoHash: skey}, err
+	return Accepted{Conn: nc, Encrypted: true, InfoHash: skey, Binding: x.bind()}, err
 }
 
 // readRequest reads VC, crypto_provide, PadC and the initial payload.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -100,11 +101,15 @@ func meet(a, b net.Conn, call, answer Policy, hash [20]byte, initial []byte) (ne
 		}
 		done <- outcome{got, err}
 	}()
-	nc, err := Initiate(a, hash, call, initial)
+	nc, binding, err := Initiate(a, hash, call, initial)
 	if err != nil {
 		a.Close()
 	}
-	return nc, <-done, err
+	got := <-done
+	if err == nil && got.err == nil && (binding != got.Binding || binding == [32]byte{}) {
+		got.err = fmt.Errorf("the sides know different secrets: %x and %x", binding, got.Binding)
+	}
+	return nc, got, err
 }
 
 func TestPolicies(t *testing.T) {
@@ -272,7 +277,7 @@ func TestGarbage(t *testing.T) {
 			d.Write(tt.sent)
 			d.Close()
 		}()
-		if _, err := Initiate(c, torrent, Allowed, nil); !errors.Is(err, tt.want) && !errors.Is(err, io.ErrUnexpectedEOF) &&
+		if _, _, err := Initiate(c, torrent, Allowed, nil); !errors.Is(err, tt.want) && !errors.Is(err, io.ErrUnexpectedEOF) &&
 			!errors.Is(err, io.ErrClosedPipe) { // when our answer met the end first
 			t.Errorf("call that meets %s: %v, want %v", tt.name, err, tt.want)
 		}
@@ -310,7 +315,7 @@ func TestSlow(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			for _, side := range []func(net.Conn) error{
 				func(nc net.Conn) error { _, err := Accept(nc, knows, Allowed); return err },
-				func(nc net.Conn) error { _, err := Initiate(nc, torrent, Allowed, nil); return err },
+				func(nc net.Conn) error { _, _, err := Initiate(nc, torrent, Allowed, nil); return err },
 			} {
 				a, b := net.Pipe()
 				stop := make(chan struct{})

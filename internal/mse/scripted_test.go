@@ -124,7 +124,7 @@ func TestBadChoices(t *testing.T) {
 	for _, tt := range tests {
 		a, b := pair(t)
 		go answer(b, make([]byte, 300), append(make([]byte, 8), tt.fields...))
-		if _, err := Initiate(a, torrent, tt.policy, nil); !errors.Is(err, tt.want) {
+		if _, _, err := Initiate(a, torrent, tt.policy, nil); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
 	}

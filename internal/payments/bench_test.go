@@ -19,8 +19,8 @@ var raised atomic.Int64
 // the sender's goroutine, as cheap as a transport can be.
 func directWire(b *testing.B, requester, provider *Book) *wire {
 	w := &wire{wakes: make(chan struct{}, 1)}
-	w.requester = requester.Link(LinkConfig{Infohash: [20]byte{1}, Send: func(m []byte) { _ = w.provider.Receive(m) }})
-	w.provider = provider.Link(LinkConfig{Infohash: [20]byte{1}, Send: func(m []byte) { _ = w.requester.Receive(m) }, Wake: func() {
+	w.requester = requester.Link(LinkConfig{Account: provider.cfg.Purse.Account(), Infohash: [20]byte{1}, Send: func(m []byte) { _ = w.provider.Receive(m) }})
+	w.provider = provider.Link(LinkConfig{Account: requester.cfg.Purse.Account(), Infohash: [20]byte{1}, Send: func(m []byte) { _ = w.requester.Receive(m) }, Wake: func() {
 		raised.Store(time.Now().UnixNano())
 		select {
 		case w.wakes <- struct{}{}:

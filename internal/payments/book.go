@@ -225,12 +225,13 @@ func (b *Book) pair(account ledger.PublicKey, role channel.Role) *pair {
 	return p
 }
 
-// owner returns the pair that a channel belongs to, with one more reference.
-func (b *Book) owner(id channel.ID, role channel.Role) *pair {
+// owner returns the pair that an account's channel to us belongs to, with one more
+// reference.
+func (b *Book) owner(id channel.ID, account ledger.PublicKey) *pair {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	p := b.channels[id].pair
-	if p == nil || p.key.role != role {
+	if p == nil || p.key != (pairKey{account, channel.RolePayee}) {
 		return nil
 	}
 	p.refs++

@@ -223,8 +223,8 @@ func newWire(t testing.TB, requester, provider *Book, tag byte, quantum int64) *
 	for i := range w.queues {
 		w.queues[i] = make(chan []byte, 4096)
 	}
-	w.requester = requester.Link(LinkConfig{Infohash: [20]byte{tag}, Quantum: quantum, Send: send(w.queues[0])})
-	w.provider = provider.Link(LinkConfig{Infohash: [20]byte{tag}, Quantum: quantum, Send: send(w.queues[1]), Wake: func() {
+	w.requester = requester.Link(LinkConfig{Account: provider.cfg.Purse.Account(), Infohash: [20]byte{tag}, Quantum: quantum, Send: send(w.queues[0])})
+	w.provider = provider.Link(LinkConfig{Account: requester.cfg.Purse.Account(), Infohash: [20]byte{tag}, Quantum: quantum, Send: send(w.queues[1]), Wake: func() {
 		select {
 		case w.wakes <- struct{}{}:
 		default:

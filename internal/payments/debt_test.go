@@ -1,6 +1,7 @@
 package payments
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -92,19 +93,33 @@ func TestDebtsOfBrokenConnections(t *testing.T) {
 	}
 }
 
-// TestStrangerAtAChannel: the id of a channel is public. Who knows no more can
-// neither take its payments, nor close it, nor get its account blamed.
+// TestStrangerAtAChannel: the id of a channel is public, and who reads a connection
+// in the clear knows its payer's signatures. A stranger that repeats all of that on
+// a connection of its own can neither take the channel's payments, nor close it,
+// nor get its account blamed.
 func TestStrangerAtAChannel(t *testing.T) {
 	m := ledgertest.New()
 	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
 	seller := newNode(t, m, "seller", 0, func(c *Config) { c.PaymentTimeout = 50 * time.Millisecond })
 	w := newWire(t, buyer.book, seller.book, 1, 0)
+	var mu sync.Mutex
+	heard := map[channel.Type]channel.Message{} // the newest of each type
+	listen := func(m channel.Message) channel.Message {
+		mu.Lock()
+		defer mu.Unlock()
+		heard[m.Type()] = m
+		return m
+	}
+	w.tamper.Store(&listen)
 	trade(t, buyer, seller, w, price, 64<<20)
 	w.serve(t, 4<<20, 1<<19)
 	w.paid(t)
+	mu.Lock()
+	fund, newest, attach := heard[channel.TypeFund], heard[channel.TypePay], heard[channel.TypeAttach]
+	mu.Unlock()
 	id := seller.book.Summary()[0].Channel
 	var said []channel.Message
-	stranger := seller.book.Link(LinkConfig{Infohash: [20]byte{1}, Send: func(b []byte) {
+	stranger := seller.book.Link(LinkConfig{Account: ledgertest.Key("stranger").PublicKey(), Infohash: [20]byte{1}, Send: func(b []byte) {
 		if m, err := channel.Decode(b); err == nil {
 			said = append(said, m)
 		}
@@ -121,6 +136,8 @@ func TestStrangerAtAChannel(t *testing.T) {
 		&channel.Fund{ID: id, T1: []byte{1}},
 		&channel.Pay{ID: id, Lane: 1 << 24, Bytes: 64 << 20, Payment: channel.Payment{Sequence: 1 << 20, Amount: amount.BTT / 100}},
 		&channel.Pay{ID: id, Lane: 1 << 24, Bytes: 64 << 20, Payment: channel.Payment{Sequence: 2}},
+		fund, newest, attach, // replayed
+		&channel.Close{ID: id},
 		&channel.Open{Payer: contract.Payer, K1: contract.K1, K2: contract.K2, Funding: contract.Funding, Deposit: 5},
 	} {
 		if err := stranger.Receive(channel.Encode(x)); err != nil {
@@ -143,7 +160,7 @@ func TestStrangerAtAChannel(t *testing.T) {
 		t.Error("a stranger disturbed the channel")
 	}
 	closeBook(t, seller)
-	if got, want := seller.purse.balance(t), owed(price, 18<<20); got != want {
+	if got, want := seller.purse.balance(t), owed(price, 26<<20); got != want {
 		t.Errorf("seller holds %v, want %v", got, want)
 	}
 }

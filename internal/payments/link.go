@@ -20,6 +20,9 @@ var (
 
 // LinkConfig describes one peer connection and torrent.
 type LinkConfig struct {
+	// Account is the other side's, as it proved on this connection: it speaks for
+	// no other's channels.
+	Account  ledger.PublicKey
 	Infohash [20]byte // the lane's tag
 	// Quantum is the unit in bytes that the requester can verify and pay,
 	// so the least window: the piece length of the torrent. 0 means
@@ -196,6 +199,10 @@ func (l *Link) Close() {
 // change price and left. A price of 0 needs no channel.
 func (l *Link) Buy(terms channel.Terms, price amount.Price, left int64) {
 	if l.closed.Load() {
+		return
+	}
+	if terms.Account != l.cfg.Account {
+		l.notify(Event{Kind: EventRefused, Role: channel.RolePayer, Code: channel.CodeUnknown, Reason: "the terms are of another account than the connection's"})
 		return
 	}
 	l.mu.Lock()

@@ -110,10 +110,10 @@ func (l *Link) toSeller(m channel.Message) error {
 	p := l.sale.pair
 	l.mu.Unlock()
 	if p == nil {
-		if open, ok := m.(*channel.Open); ok {
+		if open, ok := m.(*channel.Open); !ok {
+			p = l.book.owner(m.Channel(), l.cfg.Account)
+		} else if open.Payer == l.cfg.Account {
 			p = l.book.pair(open.Payer, channel.RolePayee)
-		} else {
-			p = l.book.owner(m.Channel(), channel.RolePayee)
 		}
 		if p == nil {
 			if m.Type() != channel.TypeRefuse {

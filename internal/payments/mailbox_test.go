@@ -8,6 +8,7 @@ import (
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/ledger/ledgertest"
 	"pgregory.net/rapid"
 )
@@ -175,8 +176,9 @@ func TestSlowSellerFastBuyer(t *testing.T) {
 	seller.await("all", earned(owed(price, 3*unit*(rounds+4))))
 }
 
-// TestFloodedMailbox: a stranger that names somebody's channel, which anyone can read
-// on the ledger, and floods it, is disconnected; the payer's connection is not.
+// TestFloodedMailbox: a connection that floods its account's channel is
+// disconnected; another one of the same account is not, and what a stranger says of
+// the channel, whose id anyone can read on the ledger, never waits at all.
 func TestFloodedMailbox(t *testing.T) {
 	m := ledgertest.New()
 	open := make(chan struct{}, 1000)
@@ -197,14 +199,21 @@ func TestFloodedMailbox(t *testing.T) {
 	w.provider.Served(1 << 20)
 	w.requester.Verified(1 << 20) // keeps the pair busy with its disk
 	id := seller.book.Summary()[0].Channel
-	flooder := seller.book.Link(LinkConfig{Infohash: [20]byte{1}, Send: func([]byte) {}})
-	taken := 0
-	var err error
-	for ; err == nil && taken < 10*MaxMailbox; taken++ {
-		pay := mailPay(0, uint32(taken), 1)
-		pay.ID = id
-		err = flooder.Receive(channel.Encode(pay))
+	flood := func(account ledger.PublicKey) (l *Link, taken int, err error) {
+		l = seller.book.Link(LinkConfig{Account: account, Infohash: [20]byte{1}, Send: func([]byte) {}})
+		for ; err == nil && taken < 10*MaxMailbox; taken++ {
+			pay := mailPay(0, uint32(taken), 1)
+			pay.ID = id
+			err = l.Receive(channel.Encode(pay))
+		}
+		return l, taken, err
 	}
+	stranger, _, err := flood(ledgertest.Key("stranger").PublicKey())
+	if err != nil || stranger.sale.pair != nil {
+		t.Errorf("a stranger's messages reach the channel: %v", err)
+	}
+	stranger.Close()
+	flooder, taken, err := flood(buyer.purse.Account())
 	if !errors.Is(err, ErrOverflow) {
 		t.Errorf("%d messages of a flooder are taken: %v", taken, err)
 	}

@@ -5,9 +5,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/payments"
+	"github.com/bttnet/btt/internal/swarm"
 	"github.com/bttnet/btt/ledger/ledgertest"
+	"github.com/bttnet/btt/speed"
 	"github.com/bttnet/btt/wire"
 )
 
@@ -21,7 +25,7 @@ func TestIdleBuyer(t *testing.T) {
 		c.session.Choker = slots(1)
 		c.market = func(n *market.Node) { n.IdleTime = 300 * time.Millisecond }
 	})
-	idler, next := ledgertest.Key("idler").Address(), ledgertest.Key("next").Address()
+	idler, next := ledgertest.Key("idler"), ledgertest.Key("next")
 	x := dialRaw(t, h.Addr(), h.torrent, idler, h.net)
 	x.bids(perGiB(500))
 	x.sold(perGiB(200))
@@ -31,7 +35,7 @@ func TestIdleBuyer(t *testing.T) {
 	y.sold(perGiB(200))
 	y.asks(0, 2)
 	y.until("blocks", func(*wire.Message) bool { return y.got == 2*wire.BlockSize })
-	if eligible, _ := h.market.Standing(idler, x.local(), time.Now()); !eligible {
+	if eligible, _ := h.market.Standing(idler.Address(), x.local(), time.Now()); !eligible {
 		t.Error("the idle buyer is penalised")
 	}
 	x.silent(quiet, "slot for a buyer that did not use it", func(m *wire.Message) bool { return m.ID == wire.Unchoke })
@@ -41,10 +45,11 @@ func TestIdleBuyer(t *testing.T) {
 
 func (c *raw) local() netip.Addr { return netip.MustParseAddrPort(c.nc.LocalAddr().String()).Addr() }
 
-// TestFalseClaim: a stranger bids in the name of an account. It takes neither the
-// slot of the connection that proved to be the account's, nor, when it does not
-// pay, the account's good name anywhere but at the stranger's own address.
-func TestFalseClaim(t *testing.T) {
+// TestReplayedIdentity: a stranger that reads a connection in the clear cannot be
+// its payer on a connection of its own: neither with the payer's proof, nor with
+// the signatures of its channel, nor in its name with a proof of another account.
+// The payer keeps its slot and its channel, and is blamed for nothing.
+func TestReplayedIdentity(t *testing.T) {
 	h := newHostileSeed(t, ledgertest.New(), func(c *traderConfig) {
 		c.session.Choker = slots(1)
 		c.payments.PaymentTimeout = 3 * time.Second
@@ -53,33 +58,86 @@ func TestFalseClaim(t *testing.T) {
 	x.opens()
 	x.asks(0, 64)
 	x.takes(piece)
-	x.pays(piece)
+	newest := x.pays(piece)
 	x.takes(pieces(2))
-	account := x.key.Address()
-	thief := dialRaw(t, h.Addr(), h.torrent, account, h.net)
-	thief.bids(perGiB(900))
-	unchoke := func(m *wire.Message) bool { return m.ID == wire.Unchoke }
-	thief.silent(2*quiet, "slot for a false claim", unchoke)
+	proof, err := x.bound.Identify(x.key) // signatures are deterministic: as it was sent
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, say := range map[string]func(c *raw){
+		"the proof":               func(c *raw) { c.send(ext(wire.SubSpeed, proof)) },
+		"no proof and a bid":      func(c *raw) { c.account = x.key.Address(); c.bids(perGiB(900)) },
+		"no proof and a payment":  func(c *raw) { c.speed(speed.Channel{Payload: channel.Encode(newest)}) },
+		"another's name in a bid": func(c *raw) { c.proves("thief"); c.account = x.key.Address(); c.bids(perGiB(900)) },
+	} {
+		c := dialMute(t, h.Addr(), h.torrent, h.net)
+		say(c)
+		c.ends()
+		t.Logf("%s: disconnected", name)
+	}
+	// With a proof of its own it may speak, but not of the payer's channel.
+	thief := dialRaw(t, h.Addr(), h.torrent, ledgertest.Key("thief"), h.net)
+	for _, m := range []channel.Message{newest, &channel.Close{ID: x.p.ID()}} {
+		thief.speed(speed.Channel{Payload: channel.Encode(m)})
+		thief.until("refusal", func(m *wire.Message) bool {
+			c, ok := speedOf(m).(speed.Channel)
+			if !ok {
+				return false
+			}
+			r, err := channel.Decode(c.Payload)
+			refused, is := r.(*channel.Refuse)
+			return err == nil && is && refused.Code == channel.CodeUnknown
+		})
+	}
 	for n := int64(2); n <= 4; n++ {
 		x.pays(pieces(n))
 		x.takes(min(pieces(n+1), h.torrent.Info.TotalLength))
 	}
-	x.pays(x.got / piece * piece)
-	x.nc.Close()
-	thief.sold(perGiB(200))
-	thief.asks(0, 32)
-	thief.untilID(wire.Choke)
-	until(t, "the failure", func() bool {
-		eligible, _ := h.market.Standing(account, thief.local(), time.Now())
-		return !eligible
-	})
-	if eligible, _ := h.market.Standing(account, elsewhere, time.Now()); !eligible {
-		t.Error("the account is blamed for what a stranger did")
+	account := x.key.Address()
+	if eligible, _ := h.market.Standing(account, x.local(), time.Now()); !eligible {
+		t.Error("the payer is blamed")
 	}
 	if n := h.book.Strikes(x.key.PublicKey()); n != 0 {
 		t.Errorf("%d failures of the account", n)
 	}
 	if n, _, _ := h.seen(payments.EventProven); n != 1 {
-		t.Errorf("%d connections proved to be an account's, want one", n)
+		t.Errorf("%d connections proved to have a channel, want one", n)
 	}
+	x.nc.Close()
+	thief.nc.Close()
+	h.settled(t, owed(t, perGiB(200), pieces(4)))
+}
+
+// proves proves to be the account of a named key.
+func (c *raw) proves(name string) {
+	c.t.Helper()
+	f, err := c.bound.Identify(ledgertest.Key(name))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.send(ext(wire.SubSpeed, f))
+}
+
+// TestSellerOfAnotherName: a provider whose bid response names an account that it
+// did not prove to be is left, before a channel could be opened to it, and nothing
+// can be done to the channels with that account.
+func TestSellerOfAnotherName(t *testing.T) {
+	l := ledgertest.New()
+	h := newHostileSeed(t, l, nil)
+	x := newTrader(t, l, traderConfig{funds: 10 * amount.BTT, cap: perGiB(500)})
+	g, _ := x.gets(h.torrent)
+	until(t, "the check", func() bool { return g.Status().State == swarm.Downloading })
+	c := dialRaw(t, x.Addr(), h.torrent, ledgertest.Key("impostor"), h.net)
+	c.send(wire.AppendEmpty(nil, wire.HaveAll))
+	c.until("bid", func(m *wire.Message) bool { _, ok := speedOf(m).(speed.Bid); return ok })
+	c.offers(h.net, perGiB(100)) // in the name of "crook"
+	c.ends()
+	if n := len(x.book.Summary()); n != 0 {
+		t.Errorf("%d channels were begun", n)
+	}
+	g.AddPeers(h.Addr())
+	await(t, g)
+	x.settle() // its last payment comes before its goodbye
+	h.settle()
+	reconcile(t, l, x, h.trader)
 }

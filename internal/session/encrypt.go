@@ -84,7 +84,7 @@ func (d *dialer) Dial(ctx context.Context, addr netip.AddrPort, ours wire.Handsh
 		in, err := shake(nc, ours, encrypted, d.cfg.Encryption)
 		if err == nil {
 			d.wants.set(addr, encrypted)
-			in.Addr, in.Outgoing, in.Encrypted = addr, true, encrypted
+			in.Addr, in.Outgoing, in.Encrypted, in.InfoHash = addr, true, encrypted, ours.InfoHash
 			return in, nil
 		}
 		nc.Close()
@@ -106,7 +106,7 @@ func shake(nc net.Conn, ours wire.Handshake, encrypted bool, policy mse.Policy) 
 		theirs, err := peer.Initiate(nc, ours)
 		return &swarm.Incoming{Net: nc, Handshake: theirs}, err
 	}
-	nc, err := mse.Initiate(nc, ours.InfoHash, policy, ours.Append(nil))
+	nc, binding, err := mse.Initiate(nc, ours.InfoHash, policy, ours.Append(nil))
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +114,7 @@ func shake(nc net.Conn, ours wire.Handshake, encrypted bool, policy mse.Policy) 
 	if err == nil && !ours.Accepts(theirs.InfoHash) {
 		err = fmt.Errorf("handshake with %s: %w", nc.RemoteAddr(), peer.ErrOtherTorrent)
 	}
-	return &swarm.Incoming{Net: nc, Handshake: theirs}, err
+	return &swarm.Incoming{Net: nc, Handshake: theirs, Binding: binding}, err
 }
 
 // receive does the handshakes of a peer that called us. On an error the caller
@@ -142,7 +142,7 @@ func (s *Session) receive(nc net.Conn) (*swarm.Swarm, *swarm.Incoming, error) {
 	if err := peer.Answer(conn, sw.Answer(theirs)); err != nil {
 		return nil, nil, err
 	}
-	return sw, &swarm.Incoming{Net: conn, Handshake: theirs, Addr: remote(nc), Encrypted: got.Encrypted}, nil
+	return sw, &swarm.Incoming{Net: conn, Handshake: theirs, Addr: remote(nc), Encrypted: got.Encrypted, Binding: got.Binding, InfoHash: theirs.InfoHash}, nil
 }
 
 // requested finds a torrent by the hash that an encrypted call names.

@@ -28,6 +28,9 @@ type raw struct {
 	nc      net.Conn
 	torrent *metainfo.Torrent
 	account ledger.Address
+	bound   speed.Connection
+	peerID  [20]byte // ours
+	theirs  [20]byte // the node's
 	choked  bool
 	got     int64 // payload bytes received
 	prices  []amount.Price
@@ -35,14 +38,39 @@ type raw struct {
 }
 
 // dialRaw connects to a node and does both handshakes, taking part in the
-// market of the given network.
-func dialRaw(t *testing.T, to netip.AddrPort, torrent *metainfo.Torrent, account ledger.Address, net ledger.Network) *raw {
+// market of the given network as the account of a key.
+func dialRaw(t *testing.T, to netip.AddrPort, torrent *metainfo.Torrent, key *ledger.PrivateKey, net ledger.Network) *raw {
+	t.Helper()
+	c := dialMute(t, to, torrent, net)
+	c.account = key.Address()
+	f, err := c.bound.Identify(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.send(ext(wire.SubSpeed, f))
+	return c
+}
+
+// dialMute is dialRaw up to the proof of an account.
+func dialMute(t *testing.T, to netip.AddrPort, torrent *metainfo.Torrent, net ledger.Network) *raw {
 	t.Helper()
 	c := dialPlain(t, to, torrent, wire.OurReserved())
-	c.account = account
 	id := speed.NetworkID(net)
-	h := wire.ExtendedHandshake{Speed: wire.SubSpeed, SpeedVersion: speed.Version, SpeedNetwork: id[:], Client: "raw"}
-	c.send(wire.AppendExtended(nil, wire.SubHandshake, h.Append(nil)))
+	c.bound = speed.Connection{Network: net, InfoHash: torrent.InfoHash, Ours: speed.End{PeerID: c.peerID}, Theirs: speed.End{PeerID: c.theirs}}
+	_, _ = rand.Read(c.bound.Ours.Nonce[:])
+	h := wire.ExtendedHandshake{Speed: wire.SubSpeed, SpeedVersion: speed.Version, SpeedNetwork: id[:], SpeedNonce: c.bound.Ours.Nonce[:], Client: "raw"}
+	c.send(ext(wire.SubHandshake, h.Append(nil)))
+	c.until("extension handshake", func(m *wire.Message) bool {
+		if m.ID != wire.Extended || m.Sub != wire.SubHandshake {
+			return false
+		}
+		theirs, err := wire.ParseExtendedHandshake(m.Payload)
+		if err != nil || len(theirs.SpeedNonce) != speed.NonceLen {
+			t.Fatalf("extension handshake with a nonce of %d bytes, %v", len(theirs.SpeedNonce), err)
+		}
+		c.bound.Theirs.Nonce = [speed.NonceLen]byte(theirs.SpeedNonce)
+		return true
+	})
 	return c
 }
 
@@ -57,6 +85,7 @@ func dialPlain(t *testing.T, to netip.AddrPort, torrent *metainfo.Torrent, bits 
 	c := &raw{t: t, nc: nc, torrent: torrent, choked: true}
 	h := wire.Handshake{Reserved: bits, InfoHash: torrent.InfoHash}
 	_, _ = rand.Read(h.PeerID[:])
+	c.peerID = h.PeerID
 	c.send(h.Append(nil))
 	var b [wire.HandshakeLen]byte
 	if err := nc.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
@@ -65,6 +94,7 @@ func dialPlain(t *testing.T, to netip.AddrPort, torrent *metainfo.Torrent, bits 
 	if _, err := io.ReadFull(nc, b[:]); err != nil {
 		t.Fatalf("read handshake: %v", err)
 	}
+	c.theirs = [20]byte(b[wire.HandshakeLen-20:])
 	return c
 }
 
@@ -253,10 +283,10 @@ const quiet = 120 * time.Millisecond
 func TestBidAndNeverPay(t *testing.T) {
 	l := ledgertest.New()
 	h := newHostileSeed(t, l, nil)
-	account := ledgertest.Key("thief").Address()
+	thief := ledgertest.Key("thief")
 	penalty := speed.PenaltyBase
 	for strike := 1; strike <= speed.BanAfter; strike++ {
-		c := dialRaw(t, h.Addr(), h.torrent, account, h.net)
+		c := dialRaw(t, h.Addr(), h.torrent, thief, h.net)
 		c.bids(perGiB(500))
 		c.sold(perGiB(200))
 		c.asks(0, 32)
@@ -274,7 +304,7 @@ func TestBidAndNeverPay(t *testing.T) {
 		nothing := func(m *wire.Message) bool { return m.ID == wire.Unchoke || m.ID == wire.Piece }
 		c.silent(quiet, "data for a peer that does not pay", nothing)
 		c.nc.Close()
-		again := dialRaw(t, h.Addr(), h.torrent, account, h.net)
+		again := dialRaw(t, h.Addr(), h.torrent, thief, h.net)
 		again.bids(perGiB(500))
 		again.silent(quiet, "slot on a new connection", nothing)
 		h.later.Add(int64(penalty - time.Second))
@@ -283,12 +313,11 @@ func TestBidAndNeverPay(t *testing.T) {
 		h.later.Add(int64(time.Second))
 		penalty *= 2
 	}
-	banned := dialRaw(t, h.Addr(), h.torrent, account, h.net)
-	banned.bids(perGiB(500))
-	banned.ends()
+	banned := dialRaw(t, h.Addr(), h.torrent, thief, h.net)
+	banned.ends() // before it bids (R12.3)
 	h.serves(t)
 	h.later.Add(int64(penalty))
-	c := dialRaw(t, h.Addr(), h.torrent, account, h.net)
+	c := dialRaw(t, h.Addr(), h.torrent, thief, h.net)
 	c.bids(perGiB(500))
 	c.sold(perGiB(200))
 	h.settle()

@@ -87,7 +87,7 @@ func newTrader(t *testing.T, l *ledgertest.Memory, cfg traderConfig) *trader {
 	}
 	bid := autobid.Default()
 	bid.Cap = cfg.cap
-	x.market = &market.Node{Book: x.book, Account: x.purse.Address(), Net: st.Network, Bid: bid,
+	x.market = &market.Node{Book: x.book, Account: x.purse.Address(), Key: x.purse.AccountKey(), Net: st.Network, Bid: bid,
 		Balance: func() amount.Amount { return cfg.funds }, Buy: cfg.cap > 0, Sell: true, Reserve: market.Reserve{Fixed: cfg.reserve}}
 	if cfg.market != nil {
 		cfg.market(x.market)

@@ -40,7 +40,7 @@ func (h *hostileSeed) newPayer(t *testing.T, name string) *rawPayer {
 		t.Fatal(err)
 	}
 	x.coin = coin
-	x.raw = dialRaw(t, h.Addr(), h.torrent, x.key.Address(), h.net)
+	x.raw = dialRaw(t, h.Addr(), h.torrent, x.key, h.net)
 	x.bids(perGiB(500))
 	x.sold(perGiB(200))
 	return x
@@ -388,7 +388,7 @@ func TestVanish(t *testing.T) {
 // connection brings it no other piece (A25).
 func TestTakeAndLeave(t *testing.T) {
 	h := newHostileSeed(t, ledgertest.New(), nil)
-	account := ledgertest.Key("guest").Address()
+	account := ledgertest.Key("guest")
 	c := dialRaw(t, h.Addr(), h.torrent, account, h.net)
 	c.bids(perGiB(500))
 	c.sold(perGiB(200))
@@ -425,7 +425,7 @@ func TestLeaveWithLedgerOut(t *testing.T) {
 	comes := func() *raw {
 		t.Helper()
 		h.later.Add(int64(speed.PenaltyBase))
-		r := dialRaw(t, h.Addr(), h.torrent, account, h.net)
+		r := dialRaw(t, h.Addr(), h.torrent, x.key, h.net)
 		r.bids(perGiB(500))
 		r.sold(perGiB(200))
 		return r
@@ -441,7 +441,7 @@ func TestLeaveWithLedgerOut(t *testing.T) {
 	until(t, "the payment", func() bool { _, _, sum := h.seen(payments.EventEarned); return sum > 0 })
 	x.nc.Close()
 	until(t, "the end of the connection", func() bool { return len(h.Torrents()[0].Status().Peers) == 0 })
-	x.raw = dialRaw(t, h.Addr(), h.torrent, account, h.net)
+	x.raw = dialRaw(t, h.Addr(), h.torrent, x.key, h.net)
 	x.raw.bids(perGiB(500))
 	x.raw.sold(perGiB(200)) // cleared
 	leaves()                // and its excuse is good again

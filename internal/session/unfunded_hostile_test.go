@@ -30,7 +30,7 @@ func (h *hostileSeed) bluffs(t *testing.T, name string, sum amount.Amount, bid a
 		got, known := h.book.Funds(account, amount.Supply)
 		return known && got == sum
 	})
-	c := dialRaw(t, h.Addr(), h.torrent, account, h.net)
+	c := dialRaw(t, h.Addr(), h.torrent, ledgertest.Key(name), h.net)
 	c.bids(bid)
 	return c
 }
@@ -61,7 +61,7 @@ func TestBidCountsAsFarAsFunded(t *testing.T) {
 	if _, err := h.ledger.Fund(x.key.Address(), x.sum); err != nil {
 		t.Fatal(err)
 	}
-	x.raw = dialRaw(t, h.Addr(), h.torrent, x.key.Address(), h.net)
+	x.raw = dialRaw(t, h.Addr(), h.torrent, x.key, h.net)
 	x.bids(perGiB(500))
 	x.sold(amount.HighestPrice(sum, piece)) // 300 BTT/GiB, but for the rounding of the sum
 	c.untilID(wire.Choke)
@@ -81,12 +81,12 @@ func TestExhaustedChannel(t *testing.T) {
 		t.Fatal(err)
 	}
 	x.coin = coin
-	x.raw = dialRaw(t, h.Addr(), h.torrent, x.key.Address(), h.net)
+	x.raw = dialRaw(t, h.Addr(), h.torrent, x.key, h.net)
 	x.bids(perGiB(500))
 	x.sold(perGiB(200))
 	x.opensWith(x.sum)
-	rich := ledgertest.Key("rich").Address()
-	if _, err := h.ledger.Fund(rich, amount.BTT); err != nil {
+	rich := ledgertest.Key("rich")
+	if _, err := h.ledger.Fund(rich.Address(), amount.BTT); err != nil {
 		t.Fatal(err)
 	}
 	next := dialRaw(t, h.Addr(), h.torrent, rich, h.net)

@@ -37,7 +37,8 @@ func said(t *testing.T, m speed.Message) []byte {
 // else: an honest peer is served afterwards.
 func TestBrokenMessages(t *testing.T) {
 	h := newHostileSeed(t, ledgertest.New(), nil)
-	who := ledgertest.Key("noisy").Address()
+	noisy := ledgertest.Key("noisy")
+	who := noisy.Address()
 	bid := func(p int64) []byte { return said(t, speed.Bid{Price: perGiB(p), Account: who}) }
 	many := bytes.Repeat
 	huge := append([]byte("d1:v65530:"), bytes.Repeat([]byte("x"), 65530)...)
@@ -72,7 +73,7 @@ func TestBrokenMessages(t *testing.T) {
 		"flood of channel messages": many(said(t, speed.Channel{Payload: channel.Encode(&channel.Close{})}), 2*speed.ChannelBurst),
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := dialRaw(t, h.Addr(), h.torrent, who, h.net)
+			c := dialRaw(t, h.Addr(), h.torrent, noisy, h.net)
 			go c.send(msg) // the node may close before it read all
 			c.ends()
 		})
@@ -89,7 +90,7 @@ func TestBrokenMessages(t *testing.T) {
 		"quote by a buyer":        said(t, speed.Channel{Payload: channel.Encode(&channel.Quote{Price: 1})}),
 	} {
 		t.Run(name+" is borne", func(t *testing.T) {
-			c := dialRaw(t, h.Addr(), h.torrent, who, h.net)
+			c := dialRaw(t, h.Addr(), h.torrent, noisy, h.net)
 			c.send(msg)
 			c.silent(30*time.Millisecond, "choke", func(m *wire.Message) bool { return m.ID == wire.Choke })
 		})
@@ -100,7 +101,7 @@ func TestBrokenMessages(t *testing.T) {
 // seller is a raw peer that claims to have everything and to sell it.
 func sellerTo(t *testing.T, x *trader, torrent *metainfo.Torrent) *raw {
 	t.Helper()
-	c := dialRaw(t, x.Addr(), torrent, ledgertest.Key("crook").Address(), x.market.Net)
+	c := dialRaw(t, x.Addr(), torrent, ledgertest.Key("crook"), x.market.Net)
 	c.send(wire.AppendEmpty(nil, wire.HaveAll))
 	c.until("bid", func(m *wire.Message) bool { _, ok := speedOf(m).(speed.Bid); return ok })
 	return c

@@ -29,10 +29,10 @@ func TestUnpaidAddressRefused(t *testing.T) {
 			t.Fatalf("refused after %d failures: %v", i, err)
 		}
 		account := ledger.Address{byte(i + 1)}
-		if banned := k.Fail(account, false, bad, now); banned != (i+1 == speed.BanAfter) {
+		if banned := k.Fail(account, bad, now); banned != (i+1 == speed.BanAfter) {
 			t.Errorf("failure %d: banned %v", i+1, banned)
 		}
-		k.Fail(ledger.Address{99}, false, local, now)
+		k.Fail(ledger.Address{99}, local, now)
 	}
 	if err := arrive(bad); !errors.Is(err, market.ErrUnpaid) {
 		t.Errorf("banned address: %v", err)

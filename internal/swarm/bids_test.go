@@ -216,7 +216,7 @@ func TestFarBelow(t *testing.T) {
 				p := w.visitAs(s, wire.HaveNone, tt.outgoing)
 				after(tt.later)
 				for _, b := range tt.own {
-					p.send(speed.Bid{Price: b, Account: [20]byte{1}})
+					p.send(speed.Bid{Price: b, Account: p.account})
 				}
 				switch {
 				case tt.want == silent && len(verdicts) != 0, tt.want != silent && (len(verdicts) != 1 || verdicts[0] != tt.want):

@@ -15,7 +15,7 @@ func (s *Swarm) extendedHandshake(m *member) wire.ExtendedHandshake {
 		h.PEX = wire.SubPEX
 	}
 	if s.cfg.Market != nil {
-		h.Speed, h.SpeedVersion, h.SpeedNetwork = wire.SubSpeed, s.cfg.Market.Version(), s.cfg.Market.Network()
+		h.Speed, h.SpeedVersion, h.SpeedNetwork, h.SpeedNonce = wire.SubSpeed, s.cfg.Market.Version(), s.cfg.Market.Network(), m.trade.Nonce()
 	}
 	return h
 }

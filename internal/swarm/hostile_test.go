@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -9,7 +10,7 @@ import (
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/market"
-	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/ledger/ledgertest"
 	"github.com/bttnet/btt/speed"
 	"github.com/bttnet/btt/speed/reserve"
 	"github.com/bttnet/btt/wire"
@@ -19,18 +20,19 @@ import (
 // protocol allows is disconnected; others are served on, and what it made us
 // read of the disk is bounded.
 func TestFloods(t *testing.T) {
-	for name, message := range map[string]func(i int, asked speed.Reserve) speed.Message{
-		"bids": func(i int, _ speed.Reserve) speed.Message {
-			return speed.Bid{Price: amount.Price(i + 1), Account: [20]byte{1}}
+	for name, message := range map[string]func(i int, p *stranger) speed.Message{
+		"bids": func(i int, p *stranger) speed.Message {
+			return speed.Bid{Price: amount.Price(i + 1), Account: p.account}
 		},
-		"reserve prices": func(i int, _ speed.Reserve) speed.Message {
+		"reserve prices": func(i int, _ *stranger) speed.Message {
 			return speed.Reserve{Price: amount.Price(i), Nonce: [16]byte{byte(i), byte(i >> 8), 1}}
 		},
-		"proofs": func(_ int, r speed.Reserve) speed.Message {
+		"proofs": func(_ int, p *stranger) speed.Message {
+			r := p.asked()
 			return speed.Proof{Piece: r.Piece, Chunk: r.Chunk, Hash: [32]byte{1}}
 		},
-		"accepts": func(int, speed.Reserve) speed.Message { return speed.Accept{Price: 1} },
-		"responses": func(int, speed.Reserve) speed.Message {
+		"accepts": func(int, *stranger) speed.Message { return speed.Accept{Price: 1} },
+		"responses": func(int, *stranger) speed.Message {
 			return speed.BidResponse{Price: 1, Terms: []byte{1}}
 		},
 	} {
@@ -39,12 +41,12 @@ func TestFloods(t *testing.T) {
 				s := w.seed(growing(w), nil)
 				p, honest := w.visit(s), w.visit(s)
 				for i := 0; i < 200 && len(s.Status().Peers) == 2; i++ {
-					p.send(message(i, p.asked()))
+					p.send(message(i, p))
 				}
 				if honest.gone() || len(s.Status().Peers) != 1 {
 					t.Errorf("%d peers are left, the honest one gone: %v", len(s.Status().Peers), honest.gone())
 				}
-				honest.send(speed.Bid{Price: btt, Account: [20]byte{2}})
+				honest.send(speed.Bid{Price: btt, Account: honest.account})
 				if got := s.Status().Peers[0].TheirBid; got != btt {
 					t.Errorf("the honest peer's bid is %v", got)
 				}
@@ -89,13 +91,18 @@ func TestResetAbuse(t *testing.T) {
 func TestStrangersBids(t *testing.T) {
 	for name, hello := range map[string]wire.ExtendedHandshake{
 		"no extension":      {},
-		"another network":   {Speed: wire.SubSpeed, SpeedVersion: speed.Version, SpeedNetwork: []byte("12345678")},
-		"another version":   {Speed: wire.SubSpeed, SpeedVersion: speed.Version + 1},
+		"another network":   {Speed: wire.SubSpeed, SpeedVersion: speed.Version, SpeedNetwork: []byte("12345678"), SpeedNonce: make([]byte, speed.NonceLen)},
+		"no nonce":          {Speed: wire.SubSpeed, SpeedVersion: speed.Version, SpeedNetwork: []byte("network?")},
+		"version 1":         {Speed: wire.SubSpeed, SpeedVersion: 1, SpeedNonce: make([]byte, speed.NonceLen)},
 		"no extension bits": {Speed: wire.SubSpeed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, 10*testPiece, func(t *testing.T, w *world) {
-				s := w.seed(growing(w), nil)
+				k := growing(w)
+				s := w.seed(k, nil)
+				if name != "another network" {
+					hello.SpeedNetwork = k.Network()
+				}
 				p := w.visitWith(s, hello, wire.HaveNone, true)
 				p.send(speed.Bid{Price: 100 * btt, Account: [20]byte{1}})
 				c := s.Candidates(nil, false)
@@ -110,29 +117,35 @@ func TestStrangersBids(t *testing.T) {
 	}
 }
 
-// TestSpoofedBid: who bids in the name of another's account and does not pay is
-// barred, not the account where its owner uses it; a second account on one
-// connection ends it.
+// TestSpoofedBid: who proved to be one account cannot bid as another, nor say a
+// word without a proof; a banned account is sent away as soon as it proves to be
+// it, before any bid, and from any address (R12.3).
 func TestSpoofedBid(t *testing.T) {
 	bubble(t, 10*testPiece, func(t *testing.T, w *world) {
 		k := growing(w)
 		s := w.seed(k, nil)
-		victim := ledger.Address{7}
-		for range speed.BanAfter {
-			k.Fail(victim, false, netip.MustParseAddr("203.0.113.9"), time.Now())
-		}
-		if _, banned := k.Standing(victim, netip.MustParseAddr("203.0.113.9"), time.Now()); !banned {
-			t.Error("the spoofer is not banned")
-		}
 		p := w.visit(s)
-		p.send(speed.Bid{Price: btt, Account: victim})
-		if p.gone() || s.Status().Peers[0].TheirBid != btt {
-			t.Error("the account's owner pays for the spoofer")
+		p.send(speed.Bid{Price: btt, Account: p.account})
+		if p.gone() || s.Status().Peers[0].TheirBid != btt || s.Status().Peers[0].Account != p.account.String() {
+			t.Fatalf("the bid of its own account: %+v", s.Status().Peers)
 		}
 		after(time.Minute)
 		p.send(speed.Bid{Price: 2 * btt, Account: [20]byte{8}})
 		if !p.gone() {
 			t.Error("one connection speaks for two accounts")
+		}
+		id := speed.NetworkID(k.Net)
+		mute := w.visitWith(s, wire.ExtendedHandshake{Speed: wire.SubSpeed, SpeedVersion: speed.Version, SpeedNetwork: id[:]}, wire.HaveNone, true)
+		if mute.gone() || mute.session != nil {
+			t.Error("who takes no part is sent away")
+		}
+		banned := ledgertest.Key(fmt.Sprintf("stranger %d", w.nodes+1)).Address()
+		for range speed.BanAfter {
+			k.Fail(banned, netip.MustParseAddr("203.0.113.9"), time.Now())
+		}
+		p = w.visit(s)
+		if p.account != banned || !p.gone() {
+			t.Error("a banned account is let in until it bids")
 		}
 	})
 }
@@ -149,7 +162,7 @@ func TestPlainWire(t *testing.T) {
 				}
 				s := w.seed(k, nil)
 				p := w.visit(s)
-				p.send(speed.Bid{Price: btt, Account: [20]byte{1}})
+				p.send(speed.Bid{Price: btt, Account: p.account})
 				after(2 * time.Minute)
 				if got := bytes.Contains(p.hello, []byte("btt_speed")); got != on || (p.speeds > 0) != on {
 					t.Errorf("handshake %q, then %d messages", p.hello, p.speeds)

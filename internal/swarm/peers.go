@@ -22,6 +22,10 @@ type Incoming struct {
 	Addr      netip.AddrPort
 	Outgoing  bool
 	Encrypted bool // the handshake was (MSE)
+	// Binding stands for the secret of an encrypted handshake; zero of another.
+	Binding [32]byte
+	// InfoHash is the caller's, whoever that is.
+	InfoHash [20]byte
 }
 
 // member is the swarm's book about one connected peer.
@@ -34,8 +38,10 @@ type member struct {
 	got    bool // the extension handshake came
 	// encrypted says that the connection began with MSE.
 	encrypted bool
-	kicked    bool // we ended the connection; its last event is on the way
-	replaced  bool // by another connection with the same peer
+	binding   [32]byte
+	hash      [20]byte // of the caller's handshake
+	kicked    bool     // we ended the connection; its last event is on the way
+	replaced  bool     // by another connection with the same peer
 	pex       pexLink
 	metaAsked int        // metadata pieces it asked for
 	metaSent  int        // bytes of them that it got
@@ -114,6 +120,10 @@ const maxRetryShift = 10
 // blocked says whether the user's filter holds an address.
 func (s *Swarm) blocked(a netip.Addr) bool { return s.cfg.Blocked != nil && s.cfg.Blocked(a) }
 
+// unpaid says whether an address is banned because who used it did not pay: it is
+// neither let in nor called (R12.3).
+func (s *Swarm) unpaid(a netip.Addr) bool { return s.cfg.Market != nil && s.cfg.Market.Bans(a, s.now) }
+
 // nextCall is when the next known address may be called; zero = there is none.
 func (s *Swarm) nextCall() (next time.Time) {
 	if s.failure != nil || s.state == Checking || s.cfg.Dialer == nil {
@@ -139,6 +149,10 @@ func (s *Swarm) connect() {
 		}
 		wait := retryAfter << min(k.failures, maxRetryShift)
 		if k.connected || (!k.tried.IsZero() && s.now.Sub(k.tried) < wait) || s.blocked(a.Addr()) {
+			continue
+		}
+		if s.unpaid(a.Addr()) {
+			k.tried = s.now // later
 			continue
 		}
 		if !s.cfg.Slots.dial() {
@@ -189,7 +203,7 @@ func (s *Swarm) admit(in *Incoming) {
 	s.nextID++
 	c := peer.New(peer.Config{ID: s.nextID, Net: in.Net, Handshake: in.Handshake, Outgoing: in.Outgoing, Addr: in.Addr,
 		Owner: s, Up: s.cfg.Up, Down: s.cfg.Down})
-	m := &member{conn: c, addr: in.Addr, encrypted: in.Encrypted, choked: true, joined: s.now, sentAt: s.now, heardAt: s.now, waiting: s.now}
+	m := &member{conn: c, addr: in.Addr, encrypted: in.Encrypted, binding: in.Binding, hash: in.InfoHash, choked: true, joined: s.now, sentAt: s.now, heardAt: s.now, waiting: s.now}
 	m.v2 = s.speaksV2(in)
 	m.trade = market.NewTrade(trader{s, m})
 	if in.Outgoing {
@@ -218,7 +232,7 @@ func (s *Swarm) refusal(in *Incoming) error {
 		return errBanned
 	case s.blocked(in.Addr.Addr()):
 		return errBlocked
-	case s.cfg.Market != nil && s.cfg.Market.Bans(in.Addr.Addr(), s.now):
+	case s.unpaid(in.Addr.Addr()):
 		return market.ErrUnpaid // R12.3
 	}
 	for _, m := range s.peers {

@@ -98,7 +98,7 @@ func (w *world) market() *market.Node {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return &market.Node{Book: book, Account: free.Address(), Net: st.Network, Bid: autobid.Default(), Sell: true, Buy: true,
+	return &market.Node{Book: book, Account: free.Address(), Key: free.AccountKey(), Net: st.Network, Bid: autobid.Default(), Sell: true, Buy: true,
 		Balance: func() amount.Amount { return 0 }}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/ledger/ledgertest"
 	"github.com/bttnet/btt/speed"
 	"github.com/bttnet/btt/wire"
 )
@@ -20,8 +21,10 @@ import (
 type stranger struct {
 	w       *world
 	net     net.Conn
-	session *speed.Session
-	left    chan struct{} // closed when the connection has ended
+	key     *ledger.PrivateKey
+	account ledger.Address
+	session *speed.Session // nil = the node does not take part
+	left    chan struct{}  // closed when the connection has ended
 
 	mu       sync.Mutex
 	reserves []speed.Reserve
@@ -42,29 +45,55 @@ func (w *world) visitAs(s *Swarm, have wire.ID, outgoing bool) *stranger {
 	w.t.Helper()
 	st, _ := w.ledger.Status(context.Background())
 	id := speed.NetworkID(st.Network)
-	return w.visitWith(s, wire.ExtendedHandshake{Speed: wire.SubSpeed, SpeedVersion: speed.Version, SpeedNetwork: id[:], Port: 6881}, have, outgoing)
+	return w.visitWith(s, wire.ExtendedHandshake{Speed: wire.SubSpeed, SpeedVersion: speed.Version, SpeedNetwork: id[:], SpeedNonce: make([]byte, speed.NonceLen), Port: 6881}, have, outgoing)
 }
 
-// visitWith connects a stranger with an extension handshake of its own.
+// visitWith connects a stranger with an extension handshake of its own; if that
+// has a nonce, it proves its account.
 func (w *world) visitWith(s *Swarm, ext wire.ExtendedHandshake, have wire.ID, outgoing bool) *stranger {
 	w.t.Helper()
 	x, y := net.Pipe()
 	w.nodes++
 	h := wire.Handshake{Reserved: wire.OurReserved(), InfoHash: w.torrent.InfoHash}
 	copy(h.PeerID[:], fmt.Sprintf("-XX0000-%012d", w.nodes))
-	p := &stranger{w: w, net: y, left: make(chan struct{}), session: speed.NewSession(speed.Config{Account: ledger.Address{byte(w.nodes)},
-		Nonce: [speed.NonceLen]byte{byte(w.nodes)}})}
+	p := &stranger{w: w, net: y, left: make(chan struct{}), key: ledgertest.Key(fmt.Sprintf("stranger %d", w.nodes))}
+	p.account = p.key.Address()
+	if len(ext.SpeedNonce) > 0 {
+		ext.SpeedNonce[0] = byte(w.nodes)
+	}
 	go p.read()
-	in := &Incoming{Net: x, Handshake: h, Addr: w.address(w.nodes), Outgoing: outgoing}
+	in := &Incoming{Net: x, Handshake: h, InfoHash: h.InfoHash, Addr: w.address(w.nodes), Outgoing: outgoing}
 	if !outgoing {
 		in.Addr = netip.AddrPortFrom(in.Addr.Addr(), 50_000)
 	}
 	s.Accept(in)
+	synctest.Wait()
 	out := wire.AppendExtended(nil, wire.SubHandshake, ext.Append(nil))
+	out = append(out, p.identify(s, &ext, h.PeerID)...)
 	out = wire.AppendEmpty(out, have)
 	p.write(wire.AppendEmpty(out, wire.Interested))
 	go p.stay()
 	return p
+}
+
+// identify is the stranger's proof of its account, if both sides take part; it
+// begins the stranger's session.
+func (p *stranger) identify(s *Swarm, ext *wire.ExtendedHandshake, peerID [20]byte) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	theirs, err := wire.ParseExtendedHandshake(p.hello)
+	if err != nil || len(theirs.SpeedNonce) == 0 || len(ext.SpeedNonce) == 0 {
+		return nil
+	}
+	c := speed.Connection{Network: s.cfg.Market.Net, InfoHash: p.w.torrent.InfoHash,
+		Ours:   speed.End{Nonce: [speed.NonceLen]byte(ext.SpeedNonce), PeerID: peerID},
+		Theirs: speed.End{Nonce: [speed.NonceLen]byte(theirs.SpeedNonce), PeerID: s.cfg.PeerID}}
+	p.session = speed.NewSession(speed.Config{Account: p.account, Connection: c})
+	f, err := c.Identify(p.key)
+	if err != nil {
+		p.w.t.Fatal(err)
+	}
+	return wire.AppendExtended(nil, wire.SubSpeed, f)
 }
 
 // stay sends the keep-alives that a peer owes; it ends with the connection.
@@ -120,6 +149,9 @@ func (p *stranger) take(body []byte) {
 		p.hello = body[2:]
 	case wire.ID(body[0]) == wire.Extended && body[1] == wire.SubSpeed:
 		p.speeds++
+		if p.session == nil {
+			return
+		}
 		m, err := p.session.Step(body[2:], time.Now())
 		if err != nil {
 			p.ended = err

@@ -9,6 +9,7 @@ import (
 	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/peer"
+	"github.com/bttnet/btt/speed"
 	"github.com/bttnet/btt/wire"
 )
 
@@ -122,14 +123,19 @@ type trader struct {
 
 func (t trader) ID() uint32           { return t.m.conn.ID }
 func (t trader) Addr() netip.AddrPort { return t.m.addr }
-func (t trader) Joined() time.Time    { return t.m.joined }
-func (t trader) Serving() bool        { return !t.m.choked && t.m.conn.Outstanding() > 0 }
-func (t trader) Waiting() bool        { return t.m.conn.Waiting() > 0 }
-func (t trader) Wanted() bool         { return t.m.wanted }
-func (t trader) Wake()                { t.m.conn.Wake() }
-func (t trader) Pause()               { t.m.conn.Choke() }
-func (t trader) Choke()               { t.s.choke(t.m) }
-func (t trader) Kick(err error)       { t.s.kick(t.m, err) }
+func (t trader) Connection() (c speed.Connection) {
+	c.InfoHash, c.Secret = t.m.hash, t.m.binding
+	c.Ours.PeerID, c.Theirs.PeerID = t.s.cfg.PeerID, t.m.conn.Handshake.PeerID
+	return c
+}
+func (t trader) Joined() time.Time { return t.m.joined }
+func (t trader) Serving() bool     { return !t.m.choked && t.m.conn.Outstanding() > 0 }
+func (t trader) Waiting() bool     { return t.m.conn.Waiting() > 0 }
+func (t trader) Wanted() bool      { return t.m.wanted }
+func (t trader) Wake()             { t.m.conn.Wake() }
+func (t trader) Pause()            { t.m.conn.Choke() }
+func (t trader) Choke()            { t.s.choke(t.m) }
+func (t trader) Kick(err error)    { t.s.kick(t.m, err) }
 
 // Listens is where a peer that called us says that it listens; it called from
 // another port.
