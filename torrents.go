@@ -36,6 +36,9 @@ const (
 	Stopped          = swarm.Stopped // by its user
 	Queued           = swarm.Queued  // waits for its turn
 	Moving           = swarm.Moving  // its files are on their way to another folder
+	// Finished: all wanted files are there and shared, others are not wanted; Seeding is
+	// said of a torrent that is there as a whole.
+	Finished = swarm.Finished
 )
 
 // Errors of torrents, to be told apart with errors.Is.

@@ -72,6 +72,9 @@ type Stats struct {
 	Left                 int64  // bytes missing; negative if not known yet
 	Bid                  uint64 // own bid for the torrent, µBTT per GiB; 0 for none
 	Top                  int    // bidding peers wanted first; 0 for none
+	// Paused says that nothing more is wanted though bytes are missing: each announce
+	// without another event has EventPaused then (BEP 21).
+	Paused bool
 }
 
 // Request is one announce.

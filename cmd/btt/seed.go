@@ -206,7 +206,7 @@ func showSeeds(r *terminal.Reporter, list []*btt.Torrent) {
 		st := t.Status()
 		row := fmt.Sprintf("%-30.30s %s up, %s, %s, sent %s", printable(st.Name), terminal.Rate(st.Up), terminal.Count(len(st.Peers), "peer"), copies(&st),
 			terminal.Bytes(st.Totals.Uploaded))
-		if st.State != btt.Seeding {
+		if st.State != btt.Seeding && st.State != btt.Finished {
 			row = fmt.Sprintf("%-30.30s %s", printable(st.Name), st.State)
 		}
 		if st.Earned > 0 {

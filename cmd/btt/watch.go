@@ -80,7 +80,7 @@ func (w *watch) look(t *btt.Torrent) error {
 	case st.State == btt.Failed:
 		w.failed[t] = true
 		w.r.Event("failed", fmt.Sprintf("btt: %s: %s", title(&st), plain(st.Err)), of(&st, terminal.Fields{"error": plain(st.Err)}))
-	case st.State == btt.Seeding, st.State == btt.Queued && whole:
+	case st.State == btt.Seeding, st.State == btt.Finished, st.State == btt.Queued && whole:
 		w.complete[t] = true
 		if len(w.list) == 1 {
 			w.r.Finish(st.Size)

@@ -139,6 +139,9 @@ func (h *Handle) request(due tracker.Announce) *tracker.Request {
 		Event: due.Event, NumWant: c.NumWant, Key: h.key, TrackerID: due.TrackerID,
 		IPv4: c.IPv4, IPv6: c.IPv6,
 	}
+	if r.Paused && due.Event == tracker.EventNone {
+		r.Event = tracker.EventPaused
+	}
 	if due.Event == tracker.EventStopped {
 		r.NumWant, r.Bid, r.Top = 0, 0, 0
 	}

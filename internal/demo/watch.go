@@ -37,7 +37,7 @@ func (e *economy) watch(ctx context.Context) error {
 			}
 			if a.role != provider && a.done == 0 {
 				left++
-				if a.status.State == btt.Seeding {
+				if a.status.State == btt.Seeding || a.status.State == btt.Finished {
 					e.finished(a)
 				}
 			}

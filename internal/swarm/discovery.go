@@ -64,6 +64,7 @@ func (s *Swarm) countStats() (st tracker.Stats) {
 	st.Left = 1 // unknown before the metadata is here, but not zero
 	if s.picker != nil {
 		st.Left = s.absent() // files nobody wants here included (BEP 21)
+		st.Paused = s.partialSeed()
 	}
 	return st
 }

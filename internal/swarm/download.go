@@ -203,6 +203,7 @@ func (s *Swarm) checked(err error) {
 	}
 	if s.picker.Missing() == 0 {
 		s.state = Seeding
+		s.tellUploadOnly() // to peers of a magnet link
 		s.market.Completed(true)
 		if s.kept == nil {
 			s.save()

@@ -199,6 +199,9 @@ func fileList(files []disk.File, prios []uint8) []FileStatus {
 // whole says whether we have all of the torrent, wanted or not.
 func (s *Swarm) whole() bool { return s.pieces.Count() == s.info.NumPieces() }
 
+// partialSeed says whether we want nothing more, though we do not have all (BEP 21).
+func (s *Swarm) partialSeed() bool { return s.state == Seeding && !s.whole() }
+
 // absent is the bytes of the torrent that we do not have.
 func (s *Swarm) absent() int64 {
 	missing := int64(0)

@@ -90,6 +90,9 @@ func (s *Swarm) status() Status {
 	if s.info != nil {
 		st.Size = s.wanted
 	}
+	if s.partialSeed() {
+		st.State = Finished
+	}
 	if s.picker != nil {
 		st.Left, st.Have, st.Availability = s.picker.Left(), s.pieces.Count(), s.picker.Availability()
 	}

@@ -121,11 +121,14 @@ const (
 	Stopped // by its user
 	Queued  // waits for its turn
 	Moving  // its files are on their way to another folder
+	// Finished is what a Status says instead of Seeding when some files are not
+	// wanted: nothing is left to get, what is there is shared (BEP 21).
+	Finished
 )
 
 // String names the state for people.
 func (s State) String() string {
-	return [...]string{"fetching metadata", "checking", "downloading", "seeding", "failed", "stopped", "queued", "moving"}[s]
+	return [...]string{"fetching metadata", "checking", "downloading", "seeding", "failed", "stopped", "queued", "moving", "finished"}[s]
 }
 
 // Event is something the swarm tells its session.
