@@ -142,6 +142,28 @@ func HashFiles(ctx context.Context, dir string, files []File, pieceLength int64,
 	return out, nil
 }
 
+// Layer makes the piece layer of a file of version 2 (32 bytes for each piece) from
+// the data on disk. The caller compares it with the file's root.
+func (s *Store) Layer(ctx context.Context, file int) ([]byte, error) {
+	if file < 0 || file >= len(s.files) || s.files[file].Root == nil {
+		return nil, fmt.Errorf("make layer of file %d: %w", file, ErrBlock)
+	}
+	layer := make([]byte, s.layerSize(file))
+	first := uint32(s.starts[file] / s.pieceLength)
+	pieces := make([]uint32, len(layer)/leafSize)
+	for i := range pieces {
+		pieces[i] = first + uint32(i)
+	}
+	err := s.sweep(ctx, 1, len(pieces), pieces, func(piece uint32, h *hasher, err error) error {
+		copy(layer[int(piece-first)*leafSize:], h.root[:])
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make layer of file %d: %w", file, err)
+	}
+	return layer, nil
+}
+
 // absent reports whether an error means that data is not there.
 func absent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, io.ErrUnexpectedEOF)

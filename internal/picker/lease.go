@@ -150,7 +150,7 @@ func (p *Picker) Contested(dst []uint32, peer Peer) []uint32 {
 // chooseWindow returns the slot of the first usable piece of the window.
 func (p *Picker) chooseWindow(peer *Peer) int32 {
 	for i := p.winFrom; i < p.winFrom+p.winCount; i++ {
-		if !bit(p.want, i) || !peer.has(i) {
+		if !bit(p.want, i) || !peer.has(i) || p.isHeld(i) {
 			continue
 		}
 		if s := p.enter(i, peer); s >= 0 || p.slotOf(i) < 0 {
@@ -299,7 +299,7 @@ func (p *Picker) take(dst []Lease, s int32, peer *Peer, left *int) []Lease {
 
 // exhausted reports whether every reachable wanted block is owed by somebody.
 func (p *Picker) exhausted() bool {
-	if p.live > p.unreachable() {
+	if p.live > p.unreachable() || p.holds > 0 {
 		return false
 	}
 	for _, s := range p.open {

@@ -30,8 +30,11 @@ func (p *Picker) band(i int) int {
 	return unseen - 1 + min(int(p.avail[i]), maxRanked)*weight
 }
 
-// enterOrder makes a piece pickable.
+// enterOrder makes a piece pickable, unless it is held.
 func (p *Picker) enterOrder(i int) {
+	if p.isHeld(i) {
+		return
+	}
 	setBit(p.free, i)
 	if !p.order.dirty && p.pos[i] < 0 {
 		p.insert(i, p.band(i))

@@ -110,7 +110,9 @@ type Picker struct {
 	prio    []uint8
 	have    []byte // wire bit order
 	want    []byte // wanted and not had
-	free    []byte // wanted, not had, not in progress
+	free    []byte // wanted, not had, not in progress, not held
+	held    []byte // nil until something is
+	holds   int    // bits of held
 
 	winFrom, winCount int
 
@@ -253,6 +255,37 @@ func (p *Picker) SetPriority(piece uint32, prio uint8) {
 		p.enterOrder(i)
 	}
 }
+
+// Hold keeps a piece from being started, though it may be wanted: it cannot be
+// verified yet. A piece in progress goes on.
+func (p *Picker) Hold(piece uint32) {
+	i := int(piece)
+	if i >= p.pieces || p.isHeld(i) {
+		return
+	}
+	if p.held == nil {
+		p.held = make([]byte, len(p.want))
+	}
+	p.leaveOrder(i)
+	clearBit(p.free, i)
+	setBit(p.held, i)
+	p.holds++
+}
+
+// Admit ends a Hold.
+func (p *Picker) Admit(piece uint32) {
+	i := int(piece)
+	if i >= p.pieces || !p.isHeld(i) {
+		return
+	}
+	clearBit(p.held, i)
+	p.holds--
+	if bit(p.want, i) && p.slotOf(i) < 0 {
+		p.enterOrder(i)
+	}
+}
+
+func (p *Picker) isHeld(i int) bool { return p.held != nil && bit(p.held, i) }
 
 // SetSequential switches between rarest first and lowest index first.
 func (p *Picker) SetSequential(on bool) { p.sequential = on }

@@ -425,3 +425,49 @@ func (m *model) drain(t *rapid.T) {
 	}
 	m.check(t)
 }
+
+// TestHold: a held piece is wanted and not started, however it would be chosen; one in
+// progress goes on.
+func TestHold(t *testing.T) {
+	for _, how := range []string{"rarest", "sequential", "window"} {
+		p := New(Config{PieceLength: BlockSize, TotalLength: 8 * BlockSize, Seed: 1})
+		p.AddSeed()
+		switch how {
+		case "sequential":
+			p.SetSequential(true)
+		case "window":
+			p.SetWindow(0, 8)
+		}
+		peer := Peer{ID: 1, Seed: true}
+		for i := range uint32(8) {
+			if i != 3 {
+				p.Hold(i)
+				p.Hold(i)
+			}
+		}
+		p.Hold(99)
+		p.Admit(99)
+		p.SetPriority(2, 0)
+		p.SetPriority(2, 6) // stays held
+		if got := p.Lease(nil, peer, 100); len(got) != 1 || got[0].Piece != 3 {
+			t.Fatalf("%s: leases %v", how, got)
+		}
+		if p.Missing() != 8 || p.Left() != 8*BlockSize || !p.Interesting(nil, true) {
+			t.Errorf("%s: %d missing, %d bytes left", how, p.Missing(), p.Left())
+		}
+		p.Hold(3)
+		if first := p.Received(3, 0, 1); !first {
+			t.Errorf("%s: the block of a piece in progress does not count", how)
+		}
+		p.SetHave(3)
+		if got := p.Lease(nil, Peer{ID: 2, Seed: true}, 100); len(got) != 0 {
+			t.Fatalf("%s: leases %v", how, got)
+		}
+		for i := range uint32(8) {
+			p.Admit(i)
+		}
+		if got := p.Lease(nil, peer, 100); len(got) != 7 {
+			t.Errorf("%s: leases %v when all are admitted", how, got)
+		}
+	}
+}

@@ -159,10 +159,12 @@ func (t *Torrent) onEvent(e swarm.Event) {
 	switch e.Kind {
 	case swarm.GotMetadata:
 		t.rec.Name = e.Info.Name
-		if t.torrent == nil {
-			t.torrent = e.Torrent
+		if e.Info.HasV1() || len(e.Torrent.MissingLayers()) == 0 { // else it is no torrent file yet
+			if t.torrent == nil {
+				t.torrent = e.Torrent
+			}
+			t.newMeta = true
 		}
-		t.newMeta = true
 		t.touch()
 	case swarm.GotLayers:
 		t.torrent, t.newMeta = withLayers(t.torrent, e.Torrent), true

@@ -58,9 +58,7 @@ func TestTransferV2(t *testing.T) {
 					if v == metainfo.Hybrid && name != "btmh" && leech.Get(torrent.InfoHashV2.Truncated()) != l {
 						t.Errorf("%s: not known by its other hash", name)
 					}
-					if v == metainfo.V2 || name == "both" {
-						until(t, "the layers", func() bool { m := l.Metainfo(); return m != nil && len(m.MissingLayers()) == 0 })
-					}
+					until(t, "the layers", func() bool { m := l.Metainfo(); return m != nil && len(m.MissingLayers()) == 0 })
 					if _, err := leech.Add(Add{Torrent: torrent, Dir: a.Dir}); !errors.Is(err, ErrExists) {
 						t.Errorf("%s: added twice: %v", name, err)
 					}

@@ -24,16 +24,13 @@ func (s *Swarm) begin() {
 	s.startDHT()
 }
 
-// start begins a torrent whose info is known. Without all its piece layers a
-// torrent of version 2 alone waits for them.
+// start begins a torrent whose info is known. In version 2 alone a file whose
+// piece layer is missing waits for it.
 func (s *Swarm) start(t *metainfo.Torrent) {
 	own := *t // layers may be added
 	own.PieceLayers = t.PieceLayers.Clone()
 	s.torrent, s.layers = &own, newLayerFetch(&own)
 	s.askLayers()
-	if s.layers != nil && !t.Info.HasV1() {
-		return
-	}
 	if s.cfg.Torrent == nil {
 		s.notify(GotMetadata, nil)
 	}
@@ -128,11 +125,14 @@ func (s *Swarm) install(o opened) {
 			s.kept = &Totals{Downloaded: st.Downloaded, Uploaded: st.Uploaded}
 		}
 	}
-	if s.cfg.Torrent == nil {
-		s.lateLayers()
-	}
+	s.lateLayers()
+	s.holdBack()
 	s.openWebSeeds()
 	s.cfg.Log.Info("files are open", "torrent", info.Name, "certain", len(o.certain), "to_check", len(o.doubtful))
+	if s.layers != nil && !info.HasV1() && len(o.doubtful) > 0 {
+		s.state, s.unchecked = FetchingMetadata, &o // what is there can be checked when all layers are
+		return
+	}
 	s.check(o.certain, o.doubtful)
 }
 
@@ -153,6 +153,7 @@ func (s *Swarm) diskEvent(e disk.Event) {
 
 // check verifies in the background what is on disk and not known to be good.
 func (s *Swarm) check(certain, doubtful []uint32) {
+	s.state = Checking
 	for _, p := range certain {
 		s.pieces.Set(p)
 		s.picker.SetHave(p)
@@ -211,6 +212,7 @@ func (s *Swarm) checked(err error) {
 			s.store.Rest()
 		}
 		s.notify(Completed, nil)
+		s.makeLayers()
 	}
 	s.startAnnouncing()
 	s.startDHT()
@@ -270,6 +272,7 @@ func (s *Swarm) complete() {
 	s.tellUploadOnly()
 	s.cfg.FreeSlot()
 	s.notify(Completed, nil)
+	s.makeLayers()
 }
 
 // tick runs once a second.

@@ -2,8 +2,11 @@ package swarm
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
+	"github.com/bttnet/btt/internal/disk"
 	"github.com/bttnet/btt/internal/peer"
 	"github.com/bttnet/btt/metainfo"
 	"github.com/bttnet/btt/wire"
@@ -19,16 +22,24 @@ const (
 
 var errBadHashes = errors.New("peer sent hashes that do not lead to the root")
 
-// layerFetch gets the piece layers of a torrent from a magnet link (BEP 52).
-// With version 2 alone nothing can be verified without them, so the torrent
-// begins when all are here, and they count as metadata; a hybrid has its other
-// hashes and begins at once.
+// layerFetch gets the piece layers of a torrent from a magnet link (BEP 52). With
+// version 2 alone the pieces of a file are held until its layer is here: nothing
+// else can verify them. A hybrid has its other hashes, and when it has the data
+// it makes the layers itself.
 type layerFetch struct {
 	torrent *metainfo.Torrent
 	level   int
 	files   map[[32]byte]*layerFile // by root: equal files share one
 	queue   []wire.HashRange
 	asked   map[wire.HashRange]askedHashes
+	making  bool // from our own data
+}
+
+// waitingLayers is the swarm's part of it.
+type waitingLayers struct {
+	layers    *layerFetch // nil = none is missing
+	late      []int       // files whose layer came before the store was open
+	unchecked *opened     // waits for all layers, which checking what is there takes
 }
 
 // layerFile is a layer under way.
@@ -76,6 +87,93 @@ func newLayerFetch(t *metainfo.Torrent) *layerFetch {
 	return f
 }
 
+// rank puts requests for files that are wanted first.
+func (f *layerFetch) rank(prios []uint8) {
+	wanted := func(r wire.HashRange) int {
+		l := f.files[r.Root]
+		if l != nil && slices.ContainsFunc(l.files, func(i int) bool { return i >= len(prios) || prios[i] > 0 }) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(f.queue, func(a, b wire.HashRange) int { return wanted(a) - wanted(b) })
+}
+
+// eachHeld calls each for the pieces of files whose layer is missing.
+func (s *Swarm) eachHeld(f *layerFetch, each func(piece uint32)) {
+	for _, l := range f.files {
+		for _, i := range l.files {
+			s.eachPiece(i, each)
+		}
+	}
+}
+
+// eachPiece calls each for the pieces of a file of version 2.
+func (s *Swarm) eachPiece(file int, each func(piece uint32)) {
+	s.fileOf([32]byte{}) // fills starts
+	first := s.starts[file] / s.info.PieceLength
+	for i := range (s.info.Files[file].Length + s.info.PieceLength - 1) / s.info.PieceLength {
+		each(uint32(first + i))
+	}
+}
+
+// holdBack keeps pieces that nothing can verify from being asked for.
+func (s *Swarm) holdBack() {
+	f := s.layers
+	if f == nil {
+		return
+	}
+	f.rank(s.cfg.Priorities)
+	if !s.info.HasV1() {
+		s.eachHeld(f, s.picker.Hold)
+	}
+}
+
+// makeLayers makes the missing layers of a hybrid's files that are here, one
+// after the other beside the swarm's goroutine, so that others get them from us.
+func (s *Swarm) makeLayers() {
+	f := s.layers
+	if f == nil || f.making || s.state != Seeding || !s.info.HasV1() {
+		return
+	}
+	for root, l := range f.files {
+		i, whole := l.files[0], true
+		s.eachPiece(i, func(p uint32) { whole = whole && s.pieces.Has(p) })
+		if !whole {
+			continue
+		}
+		f.making = true
+		store := s.store
+		go func() { // ends when the file is read or the swarm is closed
+			layer, err := store.Layer(s.ctx, i)
+			s.post(func() { s.madeLayer(f, root, layer, err) })
+		}()
+		return
+	}
+}
+
+// madeLayer takes a layer made of our own data. Data that version 1 calls right
+// and version 2 wrong stops the torrent, as it does while it is fetched.
+func (s *Swarm) madeLayer(f *layerFetch, root [32]byte, layer []byte, err error) {
+	if f.making = false; s.layers != f || s.failure != nil {
+		return
+	}
+	l := f.files[root]
+	switch {
+	case l == nil: // a peer was faster
+	case err != nil:
+		s.cfg.Log.Warn("hashes of version 2 not made", "file", l.files[0], "err", err)
+		return
+	case metainfo.LayerRoot(layer, s.info.PieceLength) != root:
+		s.fail(fmt.Errorf("file %d: %w", l.files[0], disk.ErrInconsistent))
+		return
+	default:
+		l.data = layer
+		s.haveLayer(f, root)
+	}
+	s.makeLayers()
+}
+
 // askLayers sends hash requests to whoever can answer them.
 func (s *Swarm) askLayers() {
 	f := s.layers
@@ -99,6 +197,9 @@ func (s *Swarm) askLayers() {
 		for len(f.queue) > 0 && s.answersHashes(m) && open[m.conn.ID] < maxLayersAsked {
 			r := f.queue[0]
 			f.queue = f.queue[1:]
+			if f.files[r.Root] == nil {
+				continue // we made it meanwhile
+			}
 			f.asked[r] = askedHashes{m.conn.ID, s.now}
 			open[m.conn.ID]++
 			m.conn.AskHashes(&r)
@@ -125,6 +226,9 @@ func (s *Swarm) gotLayer(m *member, r *wire.HashRange, hashes, uncles []byte) bo
 		return true
 	}
 	l := f.files[r.Root]
+	if l == nil { // we made it meanwhile
+		return true
+	}
 	if l.data == nil {
 		l.data = make([]byte, l.size)
 	}
@@ -138,11 +242,10 @@ func (s *Swarm) gotLayer(m *member, r *wire.HashRange, hashes, uncles []byte) bo
 
 // lateLayers gives the store the layers that came while it was opened.
 func (s *Swarm) lateLayers() {
-	for i := range s.info.Files {
-		if root := s.info.Files[i].PiecesRoot; root != nil && s.torrent.PieceLayers.Get(root) != nil {
-			_ = s.store.SetLayer(i, s.torrent.PieceLayers.Get(root)) // it was checked
-		}
+	for _, i := range s.late {
+		_ = s.store.SetLayer(i, s.torrent.PieceLayers.Get(s.info.Files[i].PiecesRoot)) // it was checked
 	}
+	s.late = nil
 }
 
 // haveLayer books a layer that is complete.
@@ -153,21 +256,28 @@ func (s *Swarm) haveLayer(f *layerFetch, root [32]byte) {
 		err := f.torrent.SetPieceLayer(i, l.data)
 		if err == nil && s.store != nil {
 			err = s.store.SetLayer(i, l.data)
+		} else if s.store == nil {
+			s.late = append(s.late, i)
 		}
 		if err != nil {
 			s.fail(err)
 			return
 		}
+		if s.picker != nil {
+			s.eachPiece(i, s.picker.Admit)
+		}
 	}
-	if len(f.files) > 0 {
-		return
+	if len(f.files) == 0 {
+		s.layers = nil
+		s.notify(GotLayers, nil)
+		if o := s.unchecked; o != nil {
+			s.unchecked = nil
+			s.check(o.certain, o.doubtful)
+		}
 	}
-	s.layers = nil
-	if s.info == nil && !s.opening { // nothing else was missing
-		s.start(f.torrent)
-		return
+	if s.state == Downloading {
+		s.feedAll()
 	}
-	s.notify(GotLayers, nil)
 }
 
 // layerRejected has another peer asked.

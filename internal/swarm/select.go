@@ -76,6 +76,9 @@ func (s *Swarm) SetPriorities(prios []uint8) error {
 			return
 		}
 		if failure = s.prioritise(prios); failure == nil {
+			if s.layers != nil {
+				s.layers.rank(s.cfg.Priorities)
+			}
 			s.reselect()
 		}
 	})

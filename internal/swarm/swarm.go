@@ -153,7 +153,7 @@ const (
 	Completed             // the last wanted piece is verified and on disk
 	Broken                // the torrent stopped because of Err
 	Reopened              // not all that is wanted is there, after a check or because more is wanted
-	GotLayers             // of a hybrid from a magnet link: its version 2 hashes are complete
+	GotLayers             // of a magnet link: its version 2 hashes are complete
 )
 
 // Swarm is one torrent.
@@ -182,7 +182,7 @@ type Swarm struct {
 	info     *metainfo.Info
 	torrent  *metainfo.Torrent // around info
 	metadata []*metadataFetch  // of a magnet link, by size
-	layers   *layerFetch       // of a magnet link; nil = none is missing
+	waitingLayers
 	hashes   hashServer
 	starts   []int64 // offsets of the files; nil until hashes are asked for
 	cases    map[wire.HashRange]*badCase

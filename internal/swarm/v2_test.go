@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -9,11 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/bttnet/btt/internal/create"
+	"github.com/bttnet/btt/internal/disk"
 	"github.com/bttnet/btt/metainfo"
 	"github.com/bttnet/btt/wire"
 )
@@ -357,20 +360,12 @@ func TestHostileHashes(t *testing.T) {
 // lead to the root is banned, and an honest peer completes them.
 func TestFalseLayers(t *testing.T) {
 	bubbleV2(t, 1<<20, 16<<10, metainfo.V2, func(t *testing.T, w *world) {
-		bare := *w.torrent
-		bare.PieceLayers = metainfo.Layers{}
 		dir := t.TempDir()
-		cfg := func(c *Config) { c.Torrent = &bare }
-		w.nodes++
-		c := Config{Index: 9, InfoHash: w.torrent.InfoHash, Dir: dir, Pool: w.pool, FreeSlot: func() {}, Log: slog.New(slog.DiscardHandler)}
-		cfg(&c)
-		s := New(c)
-		w.swarms = append(w.swarms, s)
-		synctest.Wait()
+		s := w.bare(dir)
 		liar := w.play(s, &script{hash: func(r wire.HashRange) []byte {
 			return wire.AppendHashes(nil, &r, make([]byte, r.Length*wire.HashLen), make([]byte, r.Uncles()*wire.HashLen))
 		}})
-		if st := s.Status(); st.State != FetchingMetadata || !liar.gone() {
+		if st := s.Status(); st.State != Downloading || !liar.gone() || liar.seen(false) != 0 {
 			t.Fatalf("state %v, the liar is gone: %v", st.State, liar.gone())
 		}
 		honest := &script{hash: w.leaves} // pieces of one block: the layer is the leaves
@@ -387,6 +382,122 @@ func TestFalseLayers(t *testing.T) {
 		})
 		if got, err := os.ReadFile(filepath.Join(dir, "film")); err != nil || !bytes.Equal(got, w.data) {
 			t.Errorf("content differs: %v", err)
+		}
+	})
+}
+
+// bare starts a swarm that knows the info dictionary and no layers.
+func (w *world) bare(dir string) *Swarm {
+	bare := *w.torrent
+	bare.PieceLayers = metainfo.Layers{}
+	w.nodes++
+	s := New(Config{Index: uint32(w.nodes), InfoHash: w.torrent.InfoHash, Torrent: &bare, Dir: dir, Pool: w.pool, FreeSlot: func() {}, Log: slog.New(slog.DiscardHandler)})
+	w.swarms = append(w.swarms, s)
+	synctest.Wait()
+	return s
+}
+
+// TestLayersByFile: in version 2 alone a file is fetched as soon as its layer is
+// here, whatever is missing of others, and none of their blocks is asked for.
+func TestLayersByFile(t *testing.T) {
+	bubble(t, testPiece, func(t *testing.T, w *world) {
+		dir := filepath.Join(t.TempDir(), "stuff")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		const sizeA, sizeB = 10 * wire.BlockSize, 6 * wire.BlockSize
+		w.data = bytes.Repeat([]byte("some data. "), (sizeA+sizeB)/11+1)[:sizeA+sizeB]
+		for name, data := range map[string][]byte{"a": w.data[:sizeA], "b": w.data[sizeA:]} {
+			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var err error
+		w.torrent, err = create.Torrent(t.Context(), dir, create.Options{PieceLength: wire.BlockSize, Version: metainfo.V2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var both atomic.Bool
+		layer := func(r wire.HashRange) []byte {
+			data := w.data[:sizeA]
+			if r.Root == *w.torrent.Info.Files[1].PiecesRoot {
+				if data = w.data[sizeA:]; !both.Load() {
+					return nil
+				}
+			}
+			hashes := metainfo.AppendLeaves(nil, data)
+			return wire.AppendHashes(nil, &r, append(hashes, make([]byte, int(r.Length)*wire.HashLen-len(hashes))...), nil)
+		}
+		to := t.TempDir()
+		s := w.bare(to)
+		p := &script{hash: layer, free: true}
+		w.play(s, p)
+		after(5 * time.Second)
+		if st := s.Status(); st.State != Downloading || st.Have != 10 || st.Left != sizeB || p.seen(false) != 10 {
+			t.Errorf("%v: %d pieces are here, %d bytes left, %d blocks asked for", st.State, st.Have, st.Left, p.seen(false))
+		}
+		both.Store(true)
+		after(time.Minute)
+		if st := s.Status(); st.State != Seeding || p.seen(false) != 16 {
+			t.Errorf("%v, %v: %d blocks asked for", st.State, st.Err, p.seen(false))
+		}
+		if got, err := os.ReadFile(filepath.Join(to, "stuff", "b")); err != nil || !bytes.Equal(got, w.data[sizeA:]) {
+			t.Errorf("content differs: %v", err)
+		}
+	})
+}
+
+// TestOwnLayers: who got a hybrid by its version 1 hash from peers that tell no
+// hashes of version 2 makes them of the data, and gives them to others.
+func TestOwnLayers(t *testing.T) {
+	bubbleV2(t, 1<<20+5, 32<<10, metainfo.Hybrid, func(t *testing.T, w *world) {
+		s := w.bare(t.TempDir())
+		source := &script{free: true}
+		w.play(s, source)
+		after(time.Minute)
+		if st := s.Status(); st.State != Seeding {
+			t.Fatalf("state %v, %v", st.State, st.Err)
+		}
+		_ = s.do(func() {
+			if missing := s.torrent.MissingLayers(); len(missing) > 0 || s.layers != nil {
+				t.Errorf("layers of %v are missing", missing)
+			}
+		})
+		p := w.play(s, &script{none: true})
+		r := wire.HashRange{Root: *w.torrent.Info.Files[0].PiecesRoot, Base: 1, Length: 64, Proofs: 5}
+		p.write(wire.AppendHashRange(nil, wire.HashRequest, &r))
+		after(time.Second)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if len(p.answers) != 1 || p.answers[0].ID != wire.Hashes {
+			t.Fatalf("answers: %v", p.answers)
+		}
+		_, hashes, uncles, err := wire.ParseHashRange(p.answers[0].ID, p.answers[0].Payload)
+		proof := metainfo.Proof{Hashes: hashes, Uncles: uncles}
+		if err != nil || proof.Verify(r.Root) != nil {
+			t.Errorf("the answer proves nothing: %v", err)
+		}
+	})
+}
+
+// TestOwnLayersContradict: data that is right by version 1 and wrong by version 2
+// stops the torrent.
+func TestOwnLayersContradict(t *testing.T) {
+	bubbleV2(t, 1<<20+5, 32<<10, metainfo.Hybrid, func(t *testing.T, w *world) {
+		s := w.seed(nil, nil)
+		_ = s.do(func() {
+			bare := *w.torrent
+			bare.PieceLayers = metainfo.Layers{}
+			s.layers = newLayerFetch(&bare)
+			layer, err := s.store.Layer(t.Context(), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			layer[0] ^= 1
+			s.madeLayer(s.layers, *w.torrent.Info.Files[0].PiecesRoot, layer, nil)
+		})
+		if st := s.Status(); st.State != Failed || !errors.Is(st.Err, disk.ErrInconsistent) {
+			t.Errorf("state %v, %v", st.State, st.Err)
 		}
 	})
 }
