@@ -184,6 +184,18 @@ func TestTorrentLife(t *testing.T) {
 
 // TestStopIsBounded: a silent tracker does not hold Stop up beyond its context,
 // nor Close.
+// TestPaused: a partial seed says so in each announce that has no other event (BEP 21).
+func TestPaused(t *testing.T) {
+	h := &Handle{a: announcer(t, Config{}), torrent: Torrent{Stats: func() tracker.Stats { return tracker.Stats{Left: 5, Paused: true} }}}
+	for event, want := range map[tracker.Event]tracker.Event{
+		tracker.EventNone: tracker.EventPaused, tracker.EventStarted: tracker.EventStarted, tracker.EventStopped: tracker.EventStopped,
+	} {
+		if got := h.request(tracker.Announce{Event: event}).Event; got != want {
+			t.Errorf("event %q becomes %q", event, got)
+		}
+	}
+}
+
 func TestStopIsBounded(t *testing.T) {
 	block := make(chan struct{})
 	url := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {

@@ -67,7 +67,7 @@ func await(t *testing.T, sw *Torrent) {
 	end := time.Now().Add(30 * time.Second)
 	for time.Now().Before(end) {
 		switch st := sw.Status(); st.State {
-		case swarm.Seeding:
+		case swarm.Seeding, swarm.Finished:
 			return
 		case swarm.Failed:
 			t.Fatal(st.Err)

@@ -30,8 +30,8 @@ func TestSelection(t *testing.T) {
 	}})
 	await(t, x)
 	st := x.Status()
-	if asked != 1 || st.Size != 2<<20 || st.Have != 32 {
-		t.Errorf("asked %d times, got %d of %d pieces for %d bytes", asked, st.Have, st.Pieces, st.Size)
+	if asked != 1 || st.Size != 2<<20 || st.Have != 32 || st.State != swarm.Finished {
+		t.Errorf("asked %d times, %v, got %d of %d pieces for %d bytes", asked, st.State, st.Have, st.Pieces, st.Size)
 	}
 	if _, err := os.Stat(filepath.Join(to, "stuff", "a")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a file that nobody wants is there: %v", err)
