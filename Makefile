@@ -15,9 +15,10 @@ test: ## all tests; installs the clients to test against where it may
 race: ## all tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 go run ./internal/lint/skips -race -count=1 -timeout 20m ./...
 
-soak: ## 10,000 simulated lives of channels, 200 kills of the ledger
+soak: ## 10,000 simulated lives of channels, 200 kills of the ledger, 100 kills in paid downloads
 	go test -count=1 ./channel -run 'TestSimulation$$'
 	BTT_KILLS=200 go test -count=1 -timeout 20m ./internal/ledgerd -run 'TestKill$$'
+	BTT_KILLS=100 go test -count=1 -timeout 20m -parallel 6 ./cmd/btt -run 'TestKillAny$$'
 
 lint: ## the repository's rules alone
 	go test -count=1 ./internal/lint/...

@@ -3,14 +3,18 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http/httptest"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/ledgerd"
+	"github.com/bttnet/btt/internal/ledgerhttp"
 )
 
 // killPiece is the piece length of a bank's torrent: the most that a kill may cost
@@ -29,7 +33,7 @@ func TestKillPayer(t *testing.T) {
 		b.kill(get)
 	}
 	b.end(b.get("last"), false)
-	b.account(kills)
+	b.account(toll{killedRequester: kills})
 }
 
 // TestKillAny kills requester, provider or ledger at random moments of paid
@@ -55,32 +59,32 @@ func TestKillAny(t *testing.T) {
 func (b *bank) downloadWithKills(n int) {
 	listen := b.pipe.to
 	get := b.get("get")
-	done := 0
+	var kills toll
 	for i := range n {
 		moment := b.pipe.bytes.Load() + rand.Int64N(bankSize/int64(n+1))
 		b.waitFor("download", func() bool { return b.pipe.bytes.Load() >= moment || get.hasEnded() })
 		if get.hasEnded() {
 			break // the file is complete already
 		}
-		done++
-		who := rand.IntN(3)
+		who := rand.IntN(len(kills))
+		kills[who]++
 		b.t.Logf("kill %d: %s after %d bytes", i, [...]string{"requester", "provider", "ledger"}[who], b.pipe.bytes.Load())
 		switch who {
-		case 0:
+		case killedRequester:
 			if _, err := get.stop(syscall.SIGKILL); err != nil {
 				b.t.Fatal(err)
 			}
 			get = b.get(fmt.Sprintf("get%d", i))
-		case 1:
+		case killedProvider:
 			b.kill(b.seed)
 			b.sells(listen)
 			b.await(b.seed, b.seed.stdout, `"event":"seeding".*"listen":"([^"]+)"`)
-		case 2:
+		case killedLedger:
 			b.restartLedger()
 		}
 	}
 	b.end(get, false)
-	b.account(done)
+	b.account(kills)
 }
 
 // waitFor waits for a condition.
@@ -93,58 +97,160 @@ func (w *town) waitFor(what string, ok func() bool) {
 	}
 }
 
-// account ends the seed and compares every sum after so many kills: nothing is
-// missing, no side lost more than a piece for each kill, and what is locked comes
-// back at its lock.
-func (b *bank) account(kills int) {
+// toll is how often each of the three was killed.
+type toll [3]int
+
+const (
+	killedRequester = iota
+	killedProvider
+	killedLedger
+)
+
+// account ends everything, lets the ledger's time pass until the last lock is over, and
+// compares every sum: each deposit is back, what the leech lacks is what the seed got, to
+// the last unit, and a kill cost either side a piece at most; one of the ledger cost
+// nothing.
+func (b *bank) account(kills toll) {
 	b.t.Helper()
 	if b.sum("download/film.bin") != b.want {
 		b.t.Error("the file differs")
 	}
 	acknowledged := b.earnings()
 	b.end(b.seed, true)
+	b.end(b.ledger, true)
+	returned, channels, closed := b.returns("seed", "leech")
 	spent, earned := bankGrant-b.balance("leech"), b.balance("seed")
-	var locked amount.Amount
-	for _, e := range b.run("channel", "list", "--home", "leech", "--ledger", b.url) {
-		if e["event"] != "channel" {
-			continue
-		}
-		at, _ := e["lock_time"].(float64)
-		if left := time.Until(time.Unix(int64(at), 0)); left > 8*24*time.Hour {
-			b.t.Errorf("a deposit is locked for %v", left)
-		}
-		locked += b.amount(e["deposit"])
+	if spent != earned || earned == 0 {
+		b.t.Errorf("the leech lacks %s, the seed got %s", spent, earned)
 	}
-	price, err := amount.ParsePrice("2 BTT/GiB")
+	if earned < acknowledged {
+		b.t.Errorf("the seed acknowledged %s and got %s", acknowledged, earned)
+	}
+	price, err := amount.ParsePrice(bankPrice)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	cost := func(bytes int64) amount.Amount {
-		a, err := price.Owed(bytes)
+	cost := func(bytes int) amount.Amount {
+		a, err := price.Owed(int64(bytes))
 		if err != nil {
 			b.t.Fatal(err)
 		}
 		return a
 	}
-	// The leech may have ended before it heard of the settlement; then the list
-	// names a deposit that is back.
-	if spent != earned && spent != earned+locked || earned == 0 {
-		b.t.Errorf("the leech lacks %s, the seed got %s, %s is locked", spent, earned, locked)
+	rounding := amount.Amount(channels) // each channel rounds its sum down
+	if most := cost(bankSize + kills[killedRequester]*killPiece); earned > most {
+		b.t.Errorf("the leech paid %s for a file of %s, at most %s are right", earned, cost(bankSize), most)
 	}
-	if earned < acknowledged {
-		b.t.Errorf("the seed acknowledged %s and got %s", acknowledged, earned)
+	if least := cost(bankSize-(kills[killedRequester]+kills[killedProvider])*killPiece) - rounding; earned < least {
+		b.t.Errorf("the seed got %s for a file of %s, at least %s are right", earned, cost(bankSize), least)
 	}
-	most := int64(kills+1) * killPiece
-	if earned > cost(bankSize+most) {
-		b.t.Errorf("the leech paid %s for a file of %s after %d kills", earned, cost(bankSize), kills)
-	}
-	if sent := b.pipe.bytes.Load(); earned < cost(min(sent-sent/32, bankSize)-most) {
-		b.t.Errorf("the seed got %s for %d bytes after %d kills", earned, sent, kills)
-	}
-	b.t.Logf("%d kills: %d bytes sent, paid %s, the file costs %s, %s is locked", kills, b.pipe.bytes.Load(), earned, cost(bankSize), locked)
-	b.end(b.ledger, true)
+	b.t.Logf("kills of requester, provider, ledger %v: %d bytes sent, paid %s, the file costs %s, %d channels, %s came back after the lock, "+
+		"%d penalties of a minute or more", kills, b.pipe.bytes.Load(), earned, cost(bankSize), channels, returned, b.penalties())
+	closed()
 	if e := b.run("ledger", "audit", "--dir", "ledger"); e[0]["reconciled"] != true {
 		b.t.Errorf("audit: %v", e)
+	}
+}
+
+// returns serves the ledger by a clock of the test's own, and lets the owners of open
+// channels end them, one owner after the other: what was earned at once, deposits when
+// their lock is over. It returns the sum of those deposits and the number of channels that there were, and what
+// ends the ledger. Everybody else has ended.
+func (b *bank) returns(owners ...string) (sum amount.Amount, channels int, closed func()) {
+	b.t.Helper()
+	clock := &clockLedger{now: time.Now()}
+	s, err := ledgerd.Open(ledgerd.Config{Dir: b.path("ledger"), Now: clock.Now})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	clock.server = s
+	web := httptest.NewServer(ledgerhttp.Handler(s.Client()))
+	closed = sync.OnceFunc(func() {
+		web.CloseClientConnections()
+		web.Close()
+		if err := s.Close(); err != nil {
+			b.t.Error(err)
+		}
+	})
+	b.t.Cleanup(closed)
+	b.url = web.URL
+	if len(owners) > 1 {
+		b.run("channel", "close", "--all", "--home", owners[0], "--ledger", b.url)
+	}
+	var last int64
+	for _, e := range b.channels("leech") {
+		at, _ := e["lock_time"].(float64)
+		if left := time.Until(time.Unix(int64(at), 0)); left > 8*24*time.Hour {
+			b.t.Errorf("a deposit is locked for %v", left)
+		}
+		last = max(last, int64(at))
+		sum += b.amount(e["deposit"])
+	}
+	before := b.balance("leech")
+	if last > 0 {
+		if err := clock.elapse(time.Until(time.Unix(last, 0)) + time.Minute); err != nil {
+			b.t.Fatal(err)
+		}
+		b.run("channel", "close", "--all", "--home", "leech", "--ledger", b.url)
+	}
+	for _, home := range owners {
+		if left := b.channels(home); len(left) > 0 {
+			b.t.Errorf("%s still has open channels: %v", home, left)
+		}
+	}
+	for _, e := range b.run("channel", "list", "--all", "--home", "leech", "--ledger", b.url) {
+		if e["event"] == "channel" {
+			channels++
+		}
+	}
+	if sum > 0 {
+		sum = b.balance("leech") - before // the leech may have ended before it heard of a settlement
+	}
+	return sum, channels, closed
+}
+
+// penalties is how often the seed took a killed leech for one that does not pay: before
+// its channel was open, or for a second unfinished piece in few (RFC 27).
+func (b *bank) penalties() (n int) {
+	b.t.Helper()
+	for _, p := range b.seeds {
+		log, err := os.ReadFile(p.stderr)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		n += strings.Count(string(log), "payment overdue") + strings.Count(string(log), "buyer left without paying")
+	}
+	return n
+}
+
+// channels are the open channels of a wallet.
+func (b *bank) channels(home string) (list []map[string]any) {
+	b.t.Helper()
+	for _, e := range b.run("channel", "list", "--home", home, "--ledger", b.url) {
+		if e["event"] == "channel" {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// TestKillProviderForGood: the provider is killed in the middle and never comes back. All
+// of the leech's deposit does, at the end of its lock.
+func TestKillProviderForGood(t *testing.T) {
+	b := newBank(t)
+	get := b.get("get")
+	b.until(get, "download", func() bool { return b.pipe.bytes.Load() >= bankSize/2 })
+	b.kill(b.seed)
+	if _, err := get.stop(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if left := bankGrant - b.balance("leech"); left == 0 {
+		t.Error("nothing was locked")
+	}
+	b.end(b.ledger, true)
+	returned, _, _ := b.returns("leech")
+	if got := b.balance("leech"); got != bankGrant || returned == 0 {
+		t.Errorf("the leech has %s of %s; %s came back", got, bankGrant, returned)
 	}
 }
 
@@ -175,7 +281,7 @@ func TestLedgerStopped(t *testing.T) {
 			t.Error("the seed blames the leech for the ledger")
 		}
 	}
-	b.account(0)
+	b.account(toll{})
 }
 
 func (w *town) signal(p *program, s os.Signal) {

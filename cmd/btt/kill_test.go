@@ -71,6 +71,7 @@ type bank struct {
 const (
 	bankSize  = 6<<20 + 4321
 	bankGrant = 100 * amount.BTT
+	bankPrice = "20 BTT/GiB" // a piece costs more than the ledger's least output
 )
 
 func newBank(t *testing.T) *bank {
@@ -91,7 +92,7 @@ func newBank(t *testing.T) *bank {
 func (b *bank) sells(listen string) {
 	b.t.Helper()
 	b.seed = b.start(fmt.Sprintf("seed%d", len(b.seeds)), "seed", "share/film.bin", "--home", "seed", "--listen", listen, "--limit-up", "2MiB",
-		"--speed", "--ledger", b.url, "--reserve", "2 BTT/GiB", "--choke-interval", "1s", "--json")
+		"--speed", "--ledger", b.url, "--reserve", bankPrice, "--paid-only", "--choke-interval", "1s", "--verbose", "--json")
 	b.seeds = append(b.seeds, b.seed)
 }
 

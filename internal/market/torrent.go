@@ -32,7 +32,7 @@ type Swarm interface {
 	// Now is the time of the batch that is being handled.
 	Now() time.Time
 	Phase() Phase
-	// Left is the number of wanted bytes that are missing.
+	// Left is the number of wanted bytes that are not verified.
 	Left() int64
 	// Has says whether a piece is verified and on disk, Verified whether its
 	// hash was right.

@@ -23,7 +23,7 @@ type slowLine struct {
 	unchoked, block time.Time // the last unchoke before the first block, and that block
 }
 
-func newSlowLine(t *testing.T, to netip.AddrPort, rtt time.Duration) *slowLine {
+func newSlowLine(t testing.TB, to netip.AddrPort, rtt time.Duration) *slowLine {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -140,4 +140,52 @@ func TestFirstPaidByte(t *testing.T) {
 	if over[0] < -rtt/10 || over[0] > rtt {
 		t.Errorf("the first paid byte comes %v after the unchoke, a round trip takes %v", over[0]+rtt, rtt)
 	}
+}
+
+// BenchmarkFirstPaidByte measures, over a round trip of 20 ms, how much later than that
+// the first paid byte comes after an unchoke: each iteration is a torrent of one piece.
+// "first" opens a channel beside it, in "reused" one is there.
+func BenchmarkFirstPaidByte(b *testing.B) {
+	for _, name := range []string{"first", "reused"} {
+		b.Run(name, func(b *testing.B) { firstBytes(b, name == "reused") })
+	}
+}
+
+func firstBytes(b *testing.B, reused bool) {
+	const rtt = 20 * time.Millisecond
+	l := ledgertest.New()
+	seed := newTrader(b, l, traderConfig{reserve: perGiB(2), session: Config{MaxSeeds: -1}})
+	leech := newTrader(b, l, traderConfig{funds: 1000 * amount.BTT, cap: perGiB(5)})
+	var over []time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		if !reused {
+			leech.settle()
+			leech = newTrader(b, l, traderConfig{funds: 10 * amount.BTT, cap: perGiB(5)})
+		}
+		dir, torrent := content(b, map[string]int{"a.bin": piece}, piece)
+		s := seed.seeds(dir, torrent)
+		line := newSlowLine(b, seed.Addr(), rtt)
+		b.StartTimer()
+		g, _ := leech.gets(torrent, line.addr)
+		await(b, g)
+		b.StopTimer()
+		line.mu.Lock()
+		over = append(over, line.block.Sub(line.unchoked)-rtt)
+		line.mu.Unlock()
+		until(b, "payment", func() bool { return s.Status().Earned > 0 })
+		for _, t := range []*Torrent{g, s} {
+			if err := t.Stop(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.StartTimer()
+	}
+	slices.Sort(over)
+	at := func(percent int) float64 {
+		return float64(over[min(len(over)*percent/100, len(over)-1)]) / float64(time.Millisecond)
+	}
+	b.ReportMetric(at(50), "ms-over-p50")
+	b.ReportMetric(at(99), "ms-over-p99")
+	b.ReportMetric(at(100), "ms-over-most")
 }

@@ -30,7 +30,7 @@ const piece = 64 << 10
 // trader is a session with a wallet of its own.
 type trader struct {
 	*Session
-	t      *testing.T
+	t      testing.TB
 	ledger *ledgertest.Memory
 	purse  *purse.Purse
 	book   *payments.Book
@@ -59,7 +59,7 @@ func slots(n int) choker.Config {
 	return c
 }
 
-func newTrader(t *testing.T, l *ledgertest.Memory, cfg traderConfig) *trader {
+func newTrader(t testing.TB, l *ledgertest.Memory, cfg traderConfig) *trader {
 	t.Helper()
 	x := &trader{t: t, ledger: l, funds: cfg.funds}
 	dir := t.TempDir()
@@ -172,7 +172,7 @@ func settleAll(all ...*trader) {
 }
 
 // holds is what an address owns on the ledger.
-func holds(t *testing.T, l *ledgertest.Memory, a ledger.Address) (sum amount.Amount) {
+func holds(t testing.TB, l *ledgertest.Memory, a ledger.Address) (sum amount.Amount) {
 	t.Helper()
 	coins, err := l.Unspent(context.Background(), a, ledger.OutPoint{}, 0)
 	if err != nil {
@@ -212,7 +212,7 @@ func (x *trader) gets(torrent *metainfo.Torrent, from ...netip.AddrPort) (*Torre
 	return s, to
 }
 
-func owed(t *testing.T, p amount.Price, bytes int64) amount.Amount {
+func owed(t testing.TB, p amount.Price, bytes int64) amount.Amount {
 	t.Helper()
 	sum, err := p.Owed(bytes)
 	if err != nil {

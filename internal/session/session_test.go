@@ -40,7 +40,7 @@ func testLog() *slog.Logger {
 }
 
 // content makes files below a new folder and their torrent.
-func content(t *testing.T, files map[string]int, piece int64) (dir string, torrent *metainfo.Torrent) {
+func content(t testing.TB, files map[string]int, piece int64) (dir string, torrent *metainfo.Torrent) {
 	t.Helper()
 	dir = t.TempDir()
 	for name, size := range files {
@@ -62,7 +62,7 @@ func content(t *testing.T, files map[string]int, piece int64) (dir string, torre
 }
 
 // await waits until the torrent is complete.
-func await(t *testing.T, sw *Torrent) {
+func await(t testing.TB, sw *Torrent) {
 	t.Helper()
 	end := time.Now().Add(30 * time.Second)
 	for time.Now().Before(end) {

@@ -262,13 +262,32 @@ func (s *Swarm) feedAll() {
 // onVerified runs when a piece's hash was right; it is not on disk yet.
 func (s *Swarm) onVerified(piece uint32) {
 	s.absolve(piece)
-	s.market.Verified(piece)
-	if _, written := s.unbooked[piece]; !written {
-		s.booked[piece] = true
-		return
+	_, written := s.unbooked[piece]
+	if !written && !s.pieces.Has(piece) {
+		s.book(piece)
 	}
-	delete(s.unbooked, piece)
-	s.finish()
+	s.market.Verified(piece)
+	if written {
+		delete(s.unbooked, piece)
+		s.finish()
+	}
+}
+
+// book notes that a piece is verified and waits for its write; unbook that it is
+// written.
+func (s *Swarm) book(piece uint32) {
+	if !s.booked[piece] {
+		s.booked[piece] = true
+		s.unwritten += s.picker.Content(piece)
+	}
+}
+
+func (s *Swarm) unbook(piece uint32) (was bool) {
+	if was = s.booked[piece]; was {
+		delete(s.booked, piece)
+		s.unwritten -= s.picker.Content(piece)
+	}
+	return was
 }
 
 // bookingWait is how long a piece that is written waits for the word of who sent it.
@@ -308,13 +327,11 @@ func (s *Swarm) onDisk(e disk.Event) {
 // and may serve it.
 func (s *Swarm) onWritten(piece uint32) {
 	if s.picker == nil || s.pieces.Has(piece) {
-		delete(s.booked, piece)
 		return
 	}
-	if !s.booked[piece] {
+	if !s.unbook(piece) {
 		s.unbooked[piece] = time.Now()
 	}
-	delete(s.booked, piece)
 	s.picker.SetHave(piece)
 	s.pieces.Set(piece)
 	s.settleBlame(piece)

@@ -202,29 +202,31 @@ type Swarm struct {
 	doubted  map[uint32]bool      // pieces that are read again
 	booked   map[uint32]bool      // verified pieces whose write was not told yet
 	unbooked map[uint32]time.Time // pieces whose write was told first, and when
-	leaving  bool                 // nothing is asked for any more
-	gone     map[uint32]author    // who left, by the number of the connection
-	judges   sync.WaitGroup       // readers of pieces that were blamed
-	savers   sync.WaitGroup       // of the state: one at most
-	halfOpen int
-	nextID   uint32
-	tracker  *announce.Handle
-	trackers map[string]TrackerStatus // what they answered last, by name
-	searches map[[20]byte]Search      // in the DHT, by hash
-	other    *announce.Handle         // a hybrid's other swarm
-	events   []peer.Event
-	leases   []picker.Lease
-	ids      []uint32
-	now      time.Time
-	alarm    pace
-	saved    time.Time
-	dirty    bool
-	saving   bool
-	kept     *Totals // those on disk, if the state there says all that we know
-	wanted   int64   // bytes of the pieces with wanted files
-	unstuck  time.Time
-	totals   Totals
-	external netip.Addr
+	// unwritten are the bytes of the pieces in booked.
+	unwritten int64
+	leaving   bool              // nothing is asked for any more
+	gone      map[uint32]author // who left, by the number of the connection
+	judges    sync.WaitGroup    // readers of pieces that were blamed
+	savers    sync.WaitGroup    // of the state: one at most
+	halfOpen  int
+	nextID    uint32
+	tracker   *announce.Handle
+	trackers  map[string]TrackerStatus // what they answered last, by name
+	searches  map[[20]byte]Search      // in the DHT, by hash
+	other     *announce.Handle         // a hybrid's other swarm
+	events    []peer.Event
+	leases    []picker.Lease
+	ids       []uint32
+	now       time.Time
+	alarm     pace
+	saved     time.Time
+	dirty     bool
+	saving    bool
+	kept      *Totals // those on disk, if the state there says all that we know
+	wanted    int64   // bytes of the pieces with wanted files
+	unstuck   time.Time
+	totals    Totals
+	external  netip.Addr
 
 	fast      *peer.Allowance // of all that we choke; nil = nobody was allowed anything yet
 	market    *market.Torrent // nil = none

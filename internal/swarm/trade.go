@@ -50,7 +50,7 @@ func (f forMarket) Phase() market.Phase {
 	return market.Idle
 }
 
-func (f forMarket) Left() int64                { return f.s.picker.Left() }
+func (f forMarket) Left() int64                { return max(0, f.s.picker.Left()-f.s.unwritten) }
 func (f forMarket) Has(piece uint32) bool      { return f.s.pieces.Has(piece) }
 func (f forMarket) Verified(piece uint32) bool { return f.s.store.Verified(piece) }
 func (f forMarket) FreeSlot()                  { f.s.cfg.FreeSlot() }
