@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/bttnet/btt/internal/catalog"
 	"github.com/bttnet/btt/internal/ipfilter"
@@ -66,7 +67,13 @@ func FromMagnet(m *metainfo.Magnet) Add {
 		}
 	}
 	if len(m.Select) > 0 {
-		a.Choose = func(in *metainfo.Info) ([]uint8, error) { return Select(in, m.Selects), nil }
+		a.Choose = func(in *metainfo.Info) ([]uint8, error) {
+			prios := Select(in, m.Selects)
+			if !slices.Contains(prios, DefaultPriority) {
+				return nil, fmt.Errorf("the magnet link chooses none of the torrent's %d files (so=)", len(in.Files))
+			}
+			return prios, nil
+		}
 	}
 	return a
 }

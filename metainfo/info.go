@@ -196,7 +196,7 @@ func readInfoFields(root bencode.Value) (f infoFields) {
 // parse fills the info from its dictionary and checks it whole.
 func (in *Info) parse(root bencode.Value) error {
 	if root.Kind() != bencode.Dictionary {
-		return fmt.Errorf("%w: it is a %v", ErrInfo, root.Kind())
+		return fmt.Errorf("%w: the key info holds %v, not a dictionary", ErrInfo, root.Kind())
 	}
 	f := readInfoFields(root)
 	in.Raw = root.Raw()

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -55,4 +58,33 @@ func FuzzSelectors(f *testing.F) {
 			p.matches("folder/some file.mkv")
 		}
 	})
+}
+
+// TestInterrupted: whatever a command waits for, Ctrl-C has its own code.
+func TestInterrupted(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	go func() { // ends with its only caller
+		c, err := l.Accept()
+		cancel(context.Canceled)
+		if err == nil {
+			defer c.Close()
+			_, _ = c.Read(make([]byte, 1<<10)) // its end
+		}
+	}()
+	if code := run(ctx, []string{"get", "http://" + l.Addr().String() + "/x.torrent", "-o", t.TempDir()}); code != exitInterrupted {
+		t.Errorf("ended with code %d", code)
+	}
+}
+
+// TestPlain: an error is one line, and nothing in it commands the terminal.
+func TestPlain(t *testing.T) {
+	err := errors.Join(errors.New("purse: wallet: first\x1b[31m"), errors.New("second\nthird\a"))
+	if got, want := plain(err), "first?[31m; second; third?"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
 }

@@ -61,7 +61,7 @@ Ctrl-C ends at once: then a part may be fetched again. Of several torrents
 }
 
 // addition is what the node is asked for.
-func (d *download) addition(ctx context.Context, src string) (btt.Add, error) {
+func (d *download) addition(ctx context.Context, r *terminal.Reporter, src string) (btt.Add, error) {
 	choose, err := d.choice.chooser()
 	if err != nil {
 		return btt.Add{}, err
@@ -73,7 +73,7 @@ func (d *download) addition(ctx context.Context, src string) (btt.Add, error) {
 	a := btt.Add{Torrent: torrent}
 	if torrent == nil {
 		a = btt.FromMagnet(magnet)
-		a.Peers = append(a.Peers, magnetPeers(ctx, magnet)...)
+		a.Peers = append(a.Peers, magnetPeers(ctx, r, magnet)...)
 	}
 	if choose != nil {
 		a.Choose = choose
@@ -90,7 +90,7 @@ func (d *download) addition(ctx context.Context, src string) (btt.Add, error) {
 func get(ctx context.Context, g *global, t *transfer, d *download, r *terminal.Reporter, sources []string) error {
 	var list []btt.Add
 	for _, src := range sources {
-		a, err := d.addition(ctx, src)
+		a, err := d.addition(ctx, r, src)
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -44,6 +45,9 @@ func run(ctx context.Context, args []string) int {
 	if err == nil {
 		return exitOK
 	}
+	if errors.Is(err, context.Canceled) && !errors.Is(err, errInterrupted) && ctx.Err() != nil {
+		err = fmt.Errorf("%w before it was done", errInterrupted)
+	}
 	code := exitCode(err)
 	if asJSON(cmd) || slices.Contains(args, "--json") { // the latter of a line that was not understood
 
@@ -57,9 +61,10 @@ func run(ctx context.Context, args []string) int {
 	return code
 }
 
-// plain is an error without the names of the packages it came through first.
+// plain is an error in one line that a terminal can show, without the names of
+// the packages it came through first.
 func plain(err error) string {
-	text := err.Error()
+	text := printable(strings.ReplaceAll(err.Error(), "\n", "; "))
 	for cut := true; cut; {
 		cut = false
 		for _, prefix := range []string{"purse: ", "wallet: ", "amount: "} {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/bttnet/btt/internal/terminal"
 	"github.com/bttnet/btt/metainfo"
 )
 
@@ -39,8 +40,8 @@ func parsePeers(ctx context.Context, list []string) ([]netip.AddrPort, error) {
 
 // magnetPeers finds the peers that a magnet link names by host (x.pe); those
 // given by address are taken by [btt.FromMagnet]. Of a stranger's link, names
-// that cannot be found are passed over.
-func magnetPeers(ctx context.Context, m *metainfo.Magnet) []netip.AddrPort {
+// that cannot be found are told and passed over.
+func magnetPeers(ctx context.Context, r *terminal.Reporter, m *metainfo.Magnet) []netip.AddrPort {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout) // for all of them
 	defer cancel()
 	var out []netip.AddrPort
@@ -48,11 +49,28 @@ func magnetPeers(ctx context.Context, m *metainfo.Magnet) []netip.AddrPort {
 		if _, err := netip.ParseAddr(p.Host); err == nil {
 			continue
 		}
-		if addrs, err := lookup(ctx, p.Host, p.Port); err == nil {
-			out = append(out, addrs...)
+		addrs, err := lookup(ctx, p.Host, p.Port)
+		if err != nil {
+			r.Event("warning", "peer of the magnet link is not found: "+printable(err.Error()), terminal.Fields{"peer": p.Host, "error": err.Error()})
 		}
+		out = append(out, addrs...)
 	}
 	return out
+}
+
+// checkListen says whether a flag holds an address to listen on, "" or "off".
+func checkListen(flag, addr string) error {
+	if addr == "" || addr == "off" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return usage("%s %q is not HOST:PORT", flag, addr)
+	}
+	return nil
 }
 
 func lookup(ctx context.Context, host string, port uint16) ([]netip.AddrPort, error) {

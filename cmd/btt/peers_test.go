@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"io"
 	"net/netip"
 	"slices"
 	"testing"
 
+	"github.com/bttnet/btt/internal/terminal"
 	"github.com/bttnet/btt/metainfo"
 )
 
@@ -34,7 +36,7 @@ func TestPeers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	peers := magnetPeers(ctx, m)
+	peers := magnetPeers(ctx, terminal.New(terminal.Lines, io.Discard), m)
 	if len(peers) == 0 || !peers[0].Addr().IsLoopback() || peers[0].Port() != 7 {
 		t.Errorf("peers of the link: %v", peers)
 	}

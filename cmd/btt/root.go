@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/purse"
@@ -120,10 +122,29 @@ Start with:   btt demo     a whole economy on this machine, in under a minute
 	f.StringVar(&g.home, "home", "", "folder of wallet, channels and resume data (default $XDG_STATE_HOME/btt)")
 	f.BoolVar(&g.json, "json", false, "write JSON lines")
 	f.BoolVar(&g.verbose, "verbose", false, "log what happens to stderr")
+	cmd.PersistentPreRunE = func(cmd *cobra.Command, args []string) error { return refuseEmpty(cmd, args) }
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
 	cmd.AddCommand(newDemo(g), newGet(g), newSeed(g), newCreate(g), newTracker(g), newLedger(g),
 		newWallet(g), newChannel(g), newReceipts(g), newShow(g), newVerify(g), newVersion(g), newExitCodes())
 	return cmd
+}
+
+// mayBeEmpty are the flags whose empty text means something.
+var mayBeEmpty = []string{"comment", "source"}
+
+// refuseEmpty refuses arguments and flags without a text: most often a variable
+// of a script that was not set, which must neither mean this folder nor no limit.
+func refuseEmpty(cmd *cobra.Command, args []string) (err error) {
+	if slices.Contains(args, "") {
+		return usage("an argument of %s is empty", cmd.CommandPath())
+	}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		empty := f.Value.String() == "" && f.Value.Type() == "string" || f.Value.Type() == "stringArray" && slices.Contains(f.Value.(pflag.SliceValue).GetSlice(), "")
+		if empty && !slices.Contains(mayBeEmpty, f.Name) {
+			err = usage("--%s is empty", f.Name)
+		}
+	})
+	return err
 }
 
 func asJSON(cmd *cobra.Command) bool {

@@ -49,6 +49,9 @@ settled on the ledger at the end.`,
 			if file != "" && len(args) > 1 {
 				return usage("--torrent names the torrent of one PATH, not of %d", len(args))
 			}
+			if data != "" && (file != "" || !slices.ContainsFunc(args, func(p string) bool { return filepath.Ext(p) == ".torrent" })) {
+				return usage("--data is for torrent files given as PATH: files and folders lie where they are")
+			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -124,7 +127,11 @@ func seedTorrent(ctx context.Context, t *transfer, path, file string) (*metainfo
 	if err == nil || named || !errors.Is(err, os.ErrNotExist) {
 		return torrent, err
 	}
-	return create.File(ctx, path, file, create.Options{Trackers: t.tiers()})
+	torrent, err = create.File(ctx, path, file, create.Options{Trackers: t.tiers()})
+	if err != nil && writable(filepath.Dir(file)) != nil {
+		err = fmt.Errorf("%w (make it elsewhere with btt create -o, and name it with --torrent)", err)
+	}
+	return torrent, err
 }
 
 // seedEvery is the time between two lines about what is shared, for programs.

@@ -41,6 +41,9 @@ BitTorrent Speed. SIGHUP reads the files of --allow, --deny and --keys anew.`,
 			if cfg.NoUDP && cfg.NoHTTP {
 				return usage("--no-udp and --no-http leave nothing to serve")
 			}
+			if err := errors.Join(checkListen("--listen", cfg.Listen), checkListen("--metrics-listen", metrics)); err != nil {
+				return err
+			}
 			for _, p := range proxies {
 				net, err := netip.ParsePrefix(p)
 				if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -99,7 +100,13 @@ func (t *transfer) register(f *pflag.FlagSet) {
 // config turns the flags into a node's configuration.
 func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 	cfg := btt.Config{Listen: t.listen, ChokeEvery: t.choke, Log: g.log()}
-	var err error
+	err := checkListen("--listen", t.listen)
+	if err != nil {
+		return cfg, err
+	}
+	if t.choke <= 0 {
+		return cfg, usage("--choke-interval is a time above 0, such as 15s")
+	}
 	if cfg.Choker, err = t.chokerConfig(); err != nil {
 		return cfg, err
 	}
@@ -161,8 +168,13 @@ func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 
 // chokerConfig says how the upload slots are given.
 func (t *transfer) chokerConfig() (choker.Config, error) {
-	if t.slots == 0 {
+	switch {
+	case t.slots == 0:
 		return choker.Config{}, usage("--slots 0 would serve nobody: give a number, or -1 for no limit")
+	case t.slots < -1:
+		return choker.Config{}, usage("--slots %d: give a number above 0, or -1 for no limit", t.slots)
+	case t.optim < 0:
+		return choker.Config{}, usage("--optimistic %d: give 0 or more", t.optim)
 	}
 	cfg := choker.Default(t.slots)
 	cfg.Optimistic, cfg.PaidOnly = t.optim, t.paidOnly
@@ -314,31 +326,38 @@ func (t *transfer) tiers() [][]string {
 
 // source reads what is to be downloaded: a file, a magnet link or a URL.
 func source(ctx context.Context, s string) (*metainfo.Torrent, *metainfo.Magnet, error) {
-	switch {
-	case strings.HasPrefix(s, "magnet:"):
-		m, err := metainfo.ParseMagnet(s)
+	scheme, rest, _ := strings.Cut(s, ":")
+	switch scheme = strings.ToLower(scheme); {
+	case scheme == "magnet":
+		m, err := metainfo.ParseMagnet("magnet:" + rest)
 		return nil, m, err
-	case strings.HasPrefix(s, "http://"), strings.HasPrefix(s, "https://"):
-		t, err := fetchTorrent(ctx, s)
+	case (scheme == "http" || scheme == "https") && strings.HasPrefix(rest, "//"):
+		t, err := fetchTorrent(ctx, scheme+":"+rest)
 		return t, nil, err
 	case strings.Contains(s, "://"):
 		return nil, nil, usage("%.80q: torrents come from a file, an http or https URL, or a magnet link", s)
 	}
 	t, err := readTorrent(s)
+	if h, bad := metainfo.ParseInfoHash(s); bad == nil && errors.Is(err, os.ErrNotExist) {
+		return nil, nil, usage("there is no file %s; an info hash is written magnet:?xt=urn:btih:%s", s, h)
+	}
 	return t, nil, err
 }
 
 func readTorrent(path string) (*metainfo.Torrent, error) {
 	st, err := os.Stat(path)
 	if err != nil {
-		return nil, fmt.Errorf("read torrent: %w", err)
+		return nil, fmt.Errorf("read torrent %s: %w", path, bare(err))
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("read torrent %s: it is no file (name the torrent file itself)", path)
 	}
 	if st.Size() > metainfo.MaxTorrentSize {
 		return nil, fmt.Errorf("read torrent %s: %w", path, metainfo.ErrSize)
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read torrent: %w", err)
+		return nil, fmt.Errorf("read torrent %s: %w", path, bare(err))
 	}
 	t, err := metainfo.Parse(b)
 	if err != nil {
@@ -351,6 +370,9 @@ func fetchTorrent(ctx context.Context, url string) (*metainfo.Torrent, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err == nil && req.URL.Host == "" {
+		err = fmt.Errorf("%q names no host", url)
+	}
 	if err != nil {
 		return nil, usage("%v", err)
 	}

@@ -65,7 +65,7 @@ func TestSellerFlags(t *testing.T) {
 		{name: "rests, but nobody can pay", f: transfer{whenPaid: true}, err: "--when-paid needs --speed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			tt.f.slots, tt.f.stateless, tt.f.encrypt, tt.f.maxPeers, tt.f.maxOne = 8, true, "off", 10, 10
+			tt.f.slots, tt.f.choke, tt.f.stateless, tt.f.encrypt, tt.f.maxPeers, tt.f.maxOne = 8, time.Second, true, "off", 10, 10
 			cfg, err := tt.f.config(t.Context(), &global{home: t.TempDir()})
 			switch {
 			case tt.err == "" && (err != nil || cfg.Choker.Strategy != tt.want || cfg.Choker.PaidOnly):
@@ -90,13 +90,13 @@ func TestSellerFlags(t *testing.T) {
 // TestSeedOrder: how a seed ranks free peers reaches the choker (R10.4).
 func TestSeedOrder(t *testing.T) {
 	for order, want := range map[string]choker.SeedPolicy{"": choker.RoundRobin, "turn": choker.RoundRobin, "fastest": choker.FastestUpload} {
-		f := transfer{slots: 8, stateless: true, encrypt: "off", maxPeers: 10, maxOne: 10, seedOrder: order}
+		f := transfer{slots: 8, choke: time.Second, stateless: true, encrypt: "off", maxPeers: 10, maxOne: 10, seedOrder: order}
 		cfg, err := f.config(t.Context(), &global{home: t.TempDir()})
 		if err != nil || cfg.Choker.Seed != want {
 			t.Errorf("--seed-order %q gives %v, %v", order, cfg.Choker.Seed, err)
 		}
 	}
-	f := transfer{slots: 8, stateless: true, encrypt: "off", maxPeers: 10, maxOne: 10, seedOrder: "luck"}
+	f := transfer{slots: 8, choke: time.Second, stateless: true, encrypt: "off", maxPeers: 10, maxOne: 10, seedOrder: "luck"}
 	if _, err := f.config(t.Context(), &global{home: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "neither turn nor fastest") {
 		t.Errorf("got error %v", err)
 	}

@@ -78,10 +78,10 @@ func verify(ctx context.Context, r *terminal.Reporter, src, dir string, quiet bo
 		}
 		r.Event("file", verdict(&f), terminal.Fields{"path": f.Path, "bytes": f.Length, "good": f.Good, "missing": f.Missing, "complete": f.Complete()})
 	}
-	r.Event("verified", fmt.Sprintf("%s: %s of %s in %d files are right", printable(torrent.Info.Name), terminal.Bytes(good), terminal.Bytes(size), len(list)),
+	r.Event("verified", fmt.Sprintf("%s: %s of %s in %s are right", printable(torrent.Info.Name), terminal.Bytes(good), terminal.Bytes(size), terminal.Count(len(list), "file")),
 		terminal.Fields{"infohash": torrent.InfoHash.String(), "name": torrent.Info.Name, "bytes": size, "good": good, "files": len(list), "incomplete": bad, "complete": bad == 0})
 	if bad > 0 {
-		return fmt.Errorf("%s is %w: %d of %d files lack something (fetch it: btt get into the same folder)", printable(torrent.Info.Name), errIncomplete, bad, len(list))
+		return fmt.Errorf("%s is %w in %d of %s (fetch it: btt get into the same folder)", printable(torrent.Info.Name), errIncomplete, bad, terminal.Count(len(list), "file"))
 	}
 	return nil
 }

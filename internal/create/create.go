@@ -43,21 +43,45 @@ func File(ctx context.Context, path, out string, o Options) (*metainfo.Torrent, 
 	if err != nil {
 		return nil, err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(out), ".torrent-*")
-	if err != nil {
-		return nil, fmt.Errorf("write torrent: %w", err)
-	}
-	defer os.Remove(tmp.Name()) // fails once it was renamed
-	if _, err = tmp.Write(t.Encode()); err == nil {
-		err = tmp.Chmod(0o644)
-	}
-	if err = errors.Join(err, tmp.Close()); err != nil {
-		return nil, fmt.Errorf("write torrent: %w", err)
-	}
-	if err := os.Rename(tmp.Name(), out); err != nil {
-		return nil, fmt.Errorf("write torrent: %w", err)
+	if err := write(out, t.Encode()); err != nil {
+		return nil, fmt.Errorf("write torrent %s: %w", out, err)
 	}
 	return t, nil
+}
+
+// write replaces a file as a whole. The error does not name it.
+func write(out string, b []byte) error {
+	if st, err := os.Stat(out); err == nil && !st.Mode().IsRegular() {
+		return errors.New("that is no file")
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(out), ".torrent-*")
+	if err != nil {
+		return cause(err)
+	}
+	defer os.Remove(tmp.Name()) // fails once it was renamed
+	if _, err = tmp.Write(b); err == nil {
+		err = tmp.Chmod(0o644)
+	}
+	if closed := tmp.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), out)
+	}
+	return cause(err)
+}
+
+// cause takes the name of the temporary file out of an error.
+func cause(err error) error {
+	var p *os.PathError
+	var l *os.LinkError
+	switch {
+	case errors.As(err, &p):
+		return p.Err
+	case errors.As(err, &l):
+		return l.Err
+	}
+	return err
 }
 
 // Torrent makes a torrent of path.

@@ -102,7 +102,10 @@ func (r *Reporter) Progress(name string, done, total int64, note string, f Field
 		}
 		r.mu.Unlock()
 		if due {
-			r.Event("progress", fmt.Sprintf("%s: %s of %s (%d %%) %s", name, Bytes(done), Bytes(total), Percent(done, total), note), nil)
+			if total > 0 {
+				note = fmt.Sprintf("%s of %s (%d %%) %s", Bytes(done), Bytes(total), Percent(done, total), note)
+			}
+			r.Event("progress", name+": "+note, nil)
 		}
 	}
 }
