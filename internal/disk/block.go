@@ -273,6 +273,9 @@ func (s *Store) enqueue(p *partial, chunk int64) {
 		return
 	}
 	s.pool.enqueue(s, j)
+	if s.verified == s.pieces { // nothing follows
+		s.pool.ripen(s)
+	}
 }
 
 // settle ends a piece that nobody uses any more. s.mu is held. A piece with an

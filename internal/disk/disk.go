@@ -5,7 +5,8 @@
 // version 1 a SHA-1 cursor per piece runs over the blocks in order (BEP 3), for
 // version 2 each block is a leaf of its file's tree (BEP 52), and a hybrid's
 // piece must pass both. Padding (BEP 47) is neither taken nor written. Verified data
-// goes to a few writer goroutines that turn adjacent slabs into one write.
+// goes to a few writer goroutines that turn adjacent slabs into one write; small
+// pieces are gathered for a moment for that.
 // Nothing is read back to be verified, and a slow disk shows only as
 // back-pressure in Store.Block.
 //
@@ -166,18 +167,19 @@ type Store struct {
 	open    opener
 	tree    *tree
 
-	mu      sync.Mutex
-	cond    sync.Cond // a pending write ended, a block call ended
-	active  map[uint32]*partial
-	spare   []*partial
-	stale   map[uint32]int // writes under way of attempts that were forgotten, by piece
-	done    []uint64       // verified pieces
-	dirty   []uint64       // files written since the last Sync
-	failure error          // of Sync, sticky
-	calls   int            // running Block calls
-	closed  bool
-	layers  map[int][]byte     // of files whose layer came late
-	blamed  map[uint32]attempt // block hashes of pieces that failed
+	mu       sync.Mutex
+	cond     sync.Cond // a pending write ended, a block call ended
+	active   map[uint32]*partial
+	spare    []*partial
+	stale    map[uint32]int // writes under way of attempts that were forgotten, by piece
+	done     []uint64       // verified pieces
+	verified int            // how many they are
+	dirty    []uint64       // files written since the last Sync
+	failure  error          // of Sync, sticky
+	calls    int            // running Block calls
+	closed   bool
+	layers   map[int][]byte     // of files whose layer came late
+	blamed   map[uint32]attempt // block hashes of pieces that failed
 
 	queue writeQueue // under pool.mu
 }
@@ -267,10 +269,13 @@ func (s *Store) Flush() { s.pool.drain(s) }
 func (s *Store) Rest() { s.tree.rest() }
 
 func (s *Store) setDone(piece uint32, ok bool) {
-	if ok {
-		s.done[piece/64] |= 1 << (piece % 64)
+	if s.isDone(piece) == ok {
+		return
+	}
+	if s.done[piece/64] ^= 1 << (piece % 64); ok {
+		s.verified++
 	} else {
-		s.done[piece/64] &^= 1 << (piece % 64)
+		s.verified--
 	}
 }
 

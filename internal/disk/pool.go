@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -40,6 +41,8 @@ type Pool struct {
 	handles handles
 	backlog atomic.Int64 // bytes queued or being written
 	waiting atomic.Int32 // callers waiting for room
+	// gatherDelay is the constant but in tests; 0 = small pieces are written at once.
+	gatherDelay time.Duration
 
 	mu     sync.Mutex
 	work   sync.Cond // a store is ready, or closed
@@ -61,7 +64,7 @@ func NewPool(c PoolConfig) *Pool {
 		c.OpenFiles = DefaultOpenFiles
 	}
 	c.Writers = min(c.Writers, MaxWriters)
-	p := &Pool{budget: c.Budget, perUse: max(c.Writers-1, 1)}
+	p := &Pool{budget: c.Budget, perUse: max(c.Writers-1, 1), gatherDelay: gatherDelay}
 	p.slabs.retain = c.Budget
 	p.handles.init(min(c.OpenFiles, MaxOpenFiles))
 	p.work.L = &p.mu
@@ -102,6 +105,7 @@ func (p *Pool) crowded(s *Store) bool {
 func (p *Pool) wait(s *Store) {
 	p.mu.Lock()
 	p.waiting.Add(1)
+	p.list(s)
 	for p.crowded(s) && !s.queue.closing && !p.closed {
 		p.room.Wait()
 	}

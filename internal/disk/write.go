@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"slices"
 	"sync/atomic"
+	"time"
 )
 
 // job is one slab to be written at an offset of the torrent.
@@ -23,7 +24,18 @@ type writeQueue struct {
 	writing int          // writers at work
 	listed  bool         // in Pool.ready
 	closing bool
+
+	queued  int  // bytes of jobs
+	ripe    bool // jobs are not to wait for more
+	waiting bool // a timer makes them ripe
 }
+
+const (
+	// gatherBytes is what small pieces are gathered to before they are written,
+	// gatherDelay how long the first of them waits for the others at the most.
+	gatherBytes = 256 << 10
+	gatherDelay = 20 * time.Millisecond
+)
 
 // enqueue adds a job; Store.mu may be held.
 func (p *Pool) enqueue(s *Store, j job) {
@@ -40,9 +52,38 @@ func (p *Pool) reserve(s *Store, n int) {
 // push queues jobs whose bytes are counted; Store.mu may be held.
 func (p *Pool) push(s *Store, jobs ...job) {
 	p.mu.Lock()
+	for _, j := range jobs {
+		s.queue.queued += j.n
+	}
 	s.queue.jobs = append(s.queue.jobs, jobs...)
 	p.list(s)
 	p.mu.Unlock()
+}
+
+// ripen ends the gathering of what a Store has queued.
+func (p *Pool) ripen(s *Store) {
+	p.mu.Lock()
+	s.queue.ripe = true
+	p.list(s)
+	p.mu.Unlock()
+}
+
+// gathers says whether a Store's jobs wait for more, and sees to their end.
+func (p *Pool) gathers(s *Store) bool {
+	q := &s.queue
+	if s.chunk >= gatherBytes || q.queued >= gatherBytes || q.ripe || q.closing || p.waiting.Load() > 0 || p.gatherDelay <= 0 {
+		return false
+	}
+	if !q.waiting {
+		q.waiting = true
+		time.AfterFunc(p.gatherDelay, func() { // no more than a lock and a signal
+			p.mu.Lock()
+			q.waiting, q.ripe = false, len(q.jobs) > 0
+			p.list(s)
+			p.mu.Unlock()
+		})
+	}
+	return true
 }
 
 // revoke takes the jobs of a piece out of the queue that no writer has begun,
@@ -56,6 +97,10 @@ func (p *Pool) revoke(s *Store, of *partial) int {
 		}
 		return j.partial == of
 	})
+	s.queue.queued = 0
+	for _, j := range s.queue.jobs {
+		s.queue.queued += j.n
+	}
 	for _, j := range dropped {
 		p.reserve(s, -j.n)
 	}
@@ -76,7 +121,7 @@ func (p *Pool) revoke(s *Store, of *partial) int {
 
 // list makes a Store ready when it has work and may use one more writer.
 func (p *Pool) list(s *Store) {
-	if q := &s.queue; !q.listed && len(q.jobs) > 0 && q.writing < p.perUse {
+	if q := &s.queue; !q.listed && len(q.jobs) > 0 && q.writing < p.perUse && !p.gathers(s) {
 		q.listed = true
 		p.ready = append(p.ready, s)
 		p.work.Signal()
@@ -87,6 +132,7 @@ func (p *Pool) list(s *Store) {
 func (p *Pool) leave(s *Store) {
 	p.mu.Lock()
 	s.queue.closing = true
+	p.list(s)
 	p.room.Broadcast()
 	p.mu.Unlock()
 	p.drain(s)
@@ -96,6 +142,7 @@ func (p *Pool) leave(s *Store) {
 func (p *Pool) drain(s *Store) {
 	p.mu.Lock()
 	p.waiting.Add(1)
+	p.list(s)
 	for len(s.queue.jobs) > 0 || s.queue.writing > 0 {
 		p.room.Wait()
 	}
@@ -130,6 +177,8 @@ func (p *Pool) write() {
 		}
 		w.batch = append(w.batch[:0], q.jobs[:n]...)
 		q.jobs = slices.Delete(q.jobs, 0, n)
+		q.queued -= size
+		q.ripe = q.ripe && len(q.jobs) > 0
 		q.writing++
 		p.list(s)
 		p.mu.Unlock()
