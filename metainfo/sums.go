@@ -33,6 +33,7 @@ type sums struct {
 	v2      InfoHashV2 // in version 2
 	layers  Layers     // in version 2
 	err     error      // of layers
+	reading sync.WaitGroup
 }
 
 // startEarly hashes the info dictionary from where it seems to begin on, in the way that
@@ -64,34 +65,43 @@ func (s *sums) start(data []byte, root bencode.Value) {
 	if info.Kind() != bencode.Dictionary {
 		return
 	}
-	run := func(size int, f func()) {
+	run := func(group *sync.WaitGroup, size int, f func()) {
 		if size < parallelBytes {
 			f()
 			return
 		}
-		s.running.Go(f)
+		group.Go(f)
 	}
 	raw := info.Raw()
 	began := s.early != nil && s.early.start == info.Offset()
 	if began {
 		s.early.finish(info.Offset() + len(raw))
 	}
+	// The layers come last, as the caller waits for them first: with two processors one
+	// hashes the info dictionary, while the other reads its files and then the layers.
+	if (!began || s.early.v2) && info.Get("pieces").Len() > 0 {
+		run(&s.running, len(raw), func() { s.v1 = HashInfo(raw) })
+	}
 	if version, _ := info.Get("meta version").Int(); version == 2 {
 		if !began || !s.early.v2 {
-			run(len(raw), func() { s.v2 = HashInfoV2(raw) })
+			run(&s.running, len(raw), func() { s.v2 = HashInfoV2(raw) })
 		}
 		layers := root.Get("piece layers")
 		if pieceLength, _ := info.Get("piece length").Int(); pieceLength >= MinPieceLength && pieceLength <= MaxPieceLength {
-			run(len(layers.Raw()), func() { s.layers, s.err = readLayers(data, layers, pieceLength) })
+			run(&s.reading, len(layers.Raw()), func() { s.layers, s.err = readLayers(data, layers, pieceLength) })
 		} // else the info is refused
 	}
-	if (!began || s.early.v2) && info.Get("pieces").Len() > 0 {
-		run(len(raw), func() { s.v1 = HashInfo(raw) })
-	}
+}
+
+// pieceLayers are those of the torrent, wanted or not.
+func (s *sums) pieceLayers() (Layers, error) {
+	s.reading.Wait()
+	return s.layers, s.err
 }
 
 // wait returns when the hashing is done.
 func (s *sums) wait() {
+	s.reading.Wait()
 	e := s.early
 	if e != nil {
 		e.finish(-1) // if it is running yet, its guess was wrong

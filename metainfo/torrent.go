@@ -68,16 +68,16 @@ func Parse(data []byte) (*Torrent, error) {
 	if err := t.parseOuter(root); err != nil {
 		return nil, fmt.Errorf("parse torrent: %w", err)
 	}
-	sums.wait()
 	if t.Info.HasV2() {
-		err := sums.err
+		layers, err := sums.pieceLayers()
 		if err == nil {
-			err = t.takeLayers(sums.layers)
+			err = t.takeLayers(layers)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("parse torrent: %w", err)
 		}
 	}
+	sums.wait()
 	t.takeHashes(sums.v1, sums.v2)
 	return t, nil
 }
