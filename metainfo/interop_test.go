@@ -3,7 +3,6 @@ package metainfo
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"crypto/sha1"
 	"encoding/json"
 	"fmt"
@@ -13,17 +12,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/bttnet/btt/internal/foreign"
 )
 
-// The interop tests compare with other programs. They run when BTT_INTEROP=1; a missing
-// program is a failure then. BTT_PYTHON names a Python with libtorrent's bindings.
-
-func needInterop(t *testing.T) {
-	t.Helper()
-	if os.Getenv("BTT_INTEROP") != "1" {
-		t.Skip("set BTT_INTEROP=1 to compare with libtorrent, mktorrent and transmission")
-	}
-}
+// The interop tests compare with other programs.
 
 // oracleAnswer is a line of testdata/oracle.py.
 type oracleAnswer struct {
@@ -38,8 +31,7 @@ type oracleAnswer struct {
 // askLibtorrent sends lines to the oracle and reads one answer for each.
 func askLibtorrent(t *testing.T, mode string, lines []string) []oracleAnswer {
 	t.Helper()
-	python := cmp.Or(os.Getenv("BTT_PYTHON"), "/usr/bin/python3")
-	cmd := exec.Command(python, filepath.Join("testdata", "oracle.py"), mode)
+	cmd := exec.Command(foreign.Python(t, "libtorrent"), filepath.Join("testdata", "oracle.py"), mode)
 	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -178,7 +170,6 @@ func compareHashes(t *testing.T, torrent *Torrent, a oracleAnswer) {
 }
 
 func TestInteropParseLibtorrent(t *testing.T) {
-	needInterop(t)
 	folder, single := writeContent(t)
 	out := t.TempDir()
 	type job struct {
@@ -228,7 +219,6 @@ func TestInteropParseLibtorrent(t *testing.T) {
 }
 
 func TestInteropLoadOurs(t *testing.T) {
-	needInterop(t)
 	folder, single := writeContent(t)
 	out := t.TempDir()
 	var torrents []*Torrent
@@ -297,7 +287,7 @@ func listFiles(t *testing.T, base string) (files []BuildFile) {
 }
 
 func TestInteropMktorrentAndTransmission(t *testing.T) {
-	needInterop(t)
+	foreign.Programs(t, "mktorrent", "transmission-create", "transmission-show")
 	folder, single := writeContent(t)
 	out := t.TempDir()
 	run := func(name string, args ...string) string {

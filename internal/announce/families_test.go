@@ -30,15 +30,8 @@ func TestHTTPBothFamilies(t *testing.T) {
 		}
 		w.Write([]byte(okBody))
 	})
-	l4, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l4, l6 := listenBoth(t)
 	port := netip.MustParseAddrPort(l4.Addr().String()).Port()
-	l6, err := net.ListenTCP("tcp6", &net.TCPAddr{IP: net.IPv6loopback, Port: int(port)})
-	if err != nil {
-		t.Skip(err)
-	}
 	for _, l := range []net.Listener{l4, l6} {
 		s := &httptest.Server{Listener: l, Config: &http.Server{Handler: handler}}
 		s.Start()
@@ -46,7 +39,7 @@ func TestHTTPBothFamilies(t *testing.T) {
 	}
 	a := announcer(t, Config{UDPBase: 50 * time.Second})
 	if a.udp.conn6 == nil {
-		t.Skip("no IPv6 here")
+		t.Fatal("the machine has IPv6, the announcer has not")
 	}
 	names(a, port)
 	resp, err := a.Announce(t.Context(), "http://localhost:"+l4.Addr().String()[len("127.0.0.1:"):]+"/announce", request())
@@ -92,4 +85,27 @@ func TestHTTPOneFamilyDown(t *testing.T) {
 	if err != nil || len(resp.Peers) != 1 {
 		t.Errorf("got %+v, %v", resp, err)
 	}
+}
+
+// listenBoth listens on one port of both families' loopback. The test is skipped
+// on a machine without IPv6.
+func listenBoth(t *testing.T) (l4, l6 net.Listener) {
+	t.Helper()
+	l, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Skipf("no IPv6 here: %v", err)
+	}
+	l.Close()
+	for range 100 { // another program may have the other family's
+		if l4, err = net.Listen("tcp4", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		_, port, _ := net.SplitHostPort(l4.Addr().String())
+		if l6, err = net.Listen("tcp6", "[::1]:"+port); err == nil {
+			return l4, l6
+		}
+		l4.Close()
+	}
+	t.Fatal(err)
+	return nil, nil
 }

@@ -9,27 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bttnet/btt/internal/foreign"
 	"github.com/bttnet/btt/tracker"
 )
-
-// program finds a program that a test needs. Without it the test is skipped,
-// or fails where BTT_INTEROP=1 promises it.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	switch {
-	case os.Getenv("BTT_INTEROP") != "1":
-		t.Skip("set BTT_INTEROP=1 to run tests with other programs")
-	case err != nil:
-		t.Fatalf("BTT_INTEROP=1 is set: %v", err)
-	}
-	return path
-}
 
 // opentracker runs Debian's opentracker on a free port, serving one torrent.
 func opentracker(t *testing.T, hash tracker.InfoHash) (port int) {
 	t.Helper()
-	bin := program(t, "opentracker")
+	bin := foreign.Programs(t, "opentracker")
 	dir, err := os.MkdirTemp("", "opentracker") // not t.TempDir: user nobody must get in
 	if err != nil {
 		t.Fatal(err)

@@ -309,10 +309,12 @@ func TestLoopback(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "::1"} {
 		t.Run(host, func(t *testing.T) {
 			listen := net.JoinHostPort(host, "0")
-			a, err := Open(Config{Listen: listen})
-			if err != nil && host == "::1" {
-				t.Skip(err)
+			if c, err := net.ListenPacket("udp", listen); err != nil && host == "::1" {
+				t.Skipf("no IPv6 here: %v", err)
+			} else if err == nil {
+				c.Close()
 			}
+			a, err := Open(Config{Listen: listen})
 			if err != nil {
 				t.Fatal(err)
 			}

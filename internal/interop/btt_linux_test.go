@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/bttnet/btt/internal/foreign"
 )
 
 // needBTT starts a test of btt against other clients.
@@ -17,7 +19,7 @@ func needBTT(t *testing.T, programs ...string) *bench {
 	if why := os.Getenv(buildErrorEnv); why != "" {
 		t.Fatal(why)
 	}
-	missing(t, BTTMissing())
+	foreign.Missing(t, BTTMissing())
 	return b
 }
 

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/bttnet/btt/internal/foreign"
 )
 
 var (
@@ -22,9 +24,6 @@ var (
 
 // buildErrorEnv tells the namespaced run why there is no btt.
 const buildErrorEnv = "BTT_INTEROP_BUILD_ERROR"
-
-// required says whether what is missing is a failure.
-func required() bool { return os.Getenv("BTT_INTEROP") == "1" }
 
 func TestMain(m *testing.M) {
 	if Inside() {
@@ -80,18 +79,6 @@ func buildBTT(dir string) (string, error) {
 	return binary, nil
 }
 
-// missing skips a test, or fails it where interop is required.
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if what == "" {
-		return
-	}
-	if required() {
-		t.Fatalf("missing: %s (scripts/install-peers installs the peers)", what)
-	}
-	t.Skipf("missing: %s (scripts/install-peers installs the peers)", what)
-}
-
 // bench is what one test works with.
 type bench struct {
 	*testing.T
@@ -101,8 +88,8 @@ type bench struct {
 
 func newBench(t *testing.T, programs ...string) *bench {
 	t.Helper()
-	missing(t, refused)
-	missing(t, needs(programs...)())
+	foreign.Missing(t, refused)
+	foreign.Missing(t, needs(programs...)())
 	return &bench{T: t, dir: t.TempDir()}
 }
 
@@ -141,7 +128,7 @@ func (b *bench) folder(name string) string {
 // start runs a third-party client until the end of the test.
 func (b *bench) start(ctx context.Context, d Driver, change ...func(*Config)) Peer {
 	b.Helper()
-	missing(b.T, d.Missing())
+	foreign.Missing(b.T, d.Missing())
 	c := b.config(d.Name)
 	for _, f := range change {
 		f(&c)
@@ -191,7 +178,7 @@ func (b *bench) stopAtEnd(p Peer) {
 // torrent first with a placeholder, because the tracker wants its infohash.
 func (b *bench) openTracker(ctx context.Context, c Config, infoHashes ...string) *Tracker {
 	b.Helper()
-	missing(b.T, openTrackerMissing())
+	foreign.Missing(b.T, openTrackerMissing())
 	t, err := StartOpenTracker(ctx, c, infoHashes...)
 	b.check(err)
 	b.Cleanup(func() {

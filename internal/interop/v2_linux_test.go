@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bttnet/btt/internal/foreign"
 	"github.com/bttnet/btt/metainfo"
 )
 
@@ -50,7 +51,7 @@ func (b *bench) shareV2(ctx context.Context, content Content, maker, version str
 	b.check(WriteContent(dir, content, b.T.Name()))
 	file := filepath.Join(b.dir, name+".torrent")
 	if maker == "libtorrent" {
-		missing(b.T, libtorrentMissing())
+		foreign.Missing(b.T, libtorrentMissing())
 		out, err := exec.CommandContext(ctx, systemPython, "-c", makeScript, filepath.Join(dir, name), file, version, "16384").CombinedOutput()
 		if err != nil {
 			b.Fatalf("make torrent: %v: %s", err, out)
@@ -92,7 +93,7 @@ func eachV2(t *testing.T, f func(b *bench, ctx context.Context, s shared, m *met
 			for name, content := range map[string]Content{"single": singleFile, "multi": v2Content} {
 				t.Run(fmt.Sprintf("%s/%s/%s", version, maker, name), func(t *testing.T) {
 					b := needBTT(t)
-					missing(t, libtorrentMissing())
+					foreign.Missing(t, libtorrentMissing())
 					ctx := b.within(transferMax)
 					s, m := b.shareV2(ctx, content, maker, version)
 					f(b, ctx, s, m)

@@ -32,7 +32,7 @@ var Levels = map[string]int{
 
 	".": 6, "internal/terminal": 6,
 
-	"internal/demo": 7, "internal/golden": 7, "internal/interop": 7, "internal/lint": 7, "internal/lint/skips": 7, "bench": 7, "internal/lanes/gen": 7,
+	"internal/demo": 7, "internal/golden": 7, "internal/foreign": 7, "internal/interop": 7, "internal/lint": 7, "internal/lint/skips": 7, "bench": 7, "internal/lanes/gen": 7,
 
 	"cmd/btt": 8,
 }

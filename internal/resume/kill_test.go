@@ -141,9 +141,6 @@ func victim(dir string) error {
 // log say must be true each time, nothing but pieces in progress is to be hashed
 // again, and the download must get on.
 func TestKill(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts processes")
-	}
 	dir := t.TempDir()
 	pool := disk.NewPool(disk.PoolConfig{})
 	defer pool.Close()

@@ -13,21 +13,8 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/bencode"
+	"github.com/bttnet/btt/internal/foreign"
 )
-
-// program finds a program that a test needs. Without it the test is skipped,
-// or fails where BTT_INTEROP=1 promises it.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	switch {
-	case os.Getenv("BTT_INTEROP") != "1":
-		t.Skip("set BTT_INTEROP=1 to run tests with other programs")
-	case err != nil:
-		t.Fatalf("BTT_INTEROP=1 is set: %v", err)
-	}
-	return path
-}
 
 // torrentFile makes a torrent of data named payload.
 func torrentFile(t *testing.T, announce string, data []byte) []byte {
@@ -63,7 +50,7 @@ func aria2(ctx context.Context, t *testing.T, bin, dir string, more ...string) *
 // TestAria2 lets two aria2 clients find each other through our tracker alone,
 // over HTTP and over UDP.
 func TestAria2(t *testing.T) {
-	bin := program(t, "aria2c")
+	bin := foreign.Programs(t, "aria2c")
 	data := make([]byte, 200_000)
 	rng := rand.New(rand.NewPCG(3, 4))
 	for i := range data {
