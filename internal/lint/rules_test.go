@@ -66,10 +66,12 @@ func TestRulesFail(t *testing.T) {
 	}
 }
 
-// TestLongAreReported looks at the limits that no small archive shows.
-func TestLongAreReported(t *testing.T) {
+// TestLong looks at the limits that no small archive shows, and at leave to pass
+// them.
+func TestLong(t *testing.T) {
 	dir := t.TempDir()
-	for name, lines := range map[string]int{"short.go": FileTarget - 10, "long.go": FileTarget + 10, "huge.go": FileMax + 1} {
+	for name, lines := range map[string]int{"short.go": FileMax, "long.go": FileMax + 1, "leave.go": FileMax + 1,
+		"short_test.go": TestFileMax, "long_test.go": TestFileMax + 1} {
 		text := "package amount\n" + strings.Repeat("\n", lines-1)
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -79,11 +81,17 @@ func TestLongAreReported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if found := LongFiles(tree); len(found) != 2 || found[0].Path != "huge.go" || found[1].Path != "long.go" {
-		t.Errorf("long files: %v", found)
-	}
-	if found := Sizes(tree); len(found) != 1 || found[0].Path != "huge.go" {
+	defer func(old map[string]int) { longFiles = old }(longFiles)
+	longFiles = map[string]int{"leave.go": FileMax + 1}
+	if found := Sizes(tree); len(found) != 2 || found[0].Path != "long.go" || found[1].Path != "long_test.go" {
 		t.Errorf("sizes: %v", found)
+	}
+	if found := StaleLengths(tree); len(found) != 0 {
+		t.Errorf("leave that is needed: %v", found)
+	}
+	longFiles = map[string]int{"short.go": FileMax + 1, "gone.go": FileMax + 1}
+	if found := StaleLengths(tree); len(found) != 2 {
+		t.Errorf("leave that is not: %v", found)
 	}
 }
 

@@ -6,8 +6,8 @@ const Module = "github.com/bttnet/btt"
 // Limits of size.
 const (
 	FunctionMax    = 70  // lines from func to the closing brace
-	FileTarget     = 400 // lines; more is reported and passes
-	FileMax        = 800 // lines
+	FileMax        = 400 // lines
+	TestFileMax    = 500 // lines: a test may hold a long table
 	PackageFileMax = 15  // non-test Go files of one package
 )
 
@@ -79,11 +79,14 @@ var money = []string{"amount", "ledger", "ledger/books", "channel", "wallet", "s
 // forbiddenNames say nothing about what a package or file holds.
 var forbiddenNames = []string{"util", "utils", "common", "helper", "helpers", "manager", "misc"}
 
+// longFiles lists files that may have more lines than FileMax or TestFileMax: by
+// path, how many. None does now; who adds one says why.
+var longFiles = map[string]int{}
+
 // manyFiles lists packages that may have more than PackageFileMax files.
 var manyFiles = map[string]int{
-	"cmd/btt":           40, // one file per command
-	"ledger":            18, // one file for each noun: keys, locks, transactions, state, events
-	"internal/ledgerd":  18, // two of them are one call each for a platform
+	"cmd/btt":           36, // one file per command
+	"ledger":            17, // one file for each noun: keys, locks, transactions, state, events
 	"internal/swarm":    24, // one owner's book, a file for each concern; the market's part is to become a package
 	"internal/payments": 20, // either side of a channel a file for each concern; two of them are one call each for a platform
 }

@@ -7,6 +7,56 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/metainfo"
+)
+
+// State is what a swarm is doing.
+type State uint8
+
+// States of a swarm.
+const (
+	FetchingMetadata State = iota
+	Checking
+	Downloading
+	Seeding
+	Failed
+	// States of a torrent without a running swarm.
+	Stopped // by its user
+	Queued  // waits for its turn
+	Moving  // its files are on their way to another folder
+	// Finished is what a Status says instead of Seeding when some files are not
+	// wanted: nothing is left to get, what is there is shared (BEP 21).
+	Finished
+)
+
+// String names the state for people.
+func (s State) String() string {
+	return [...]string{"fetching metadata", "checking", "downloading", "seeding", "failed", "stopped", "queued", "moving", "finished"}[s]
+}
+
+// Event is something the swarm tells its session.
+type Event struct {
+	Swarm    *Swarm
+	Kind     EventKind
+	Err      error
+	InfoHash [20]byte
+	Info     *metainfo.Info // with GotMetadata
+	// Torrent is around Info, with the piece layers that are known; with
+	// GotMetadata and GotLayers.
+	Torrent *metainfo.Torrent
+}
+
+// EventKind is an event's kind.
+type EventKind uint8
+
+// Events of a swarm.
+const (
+	GotMetadata EventKind = iota + 1
+	Checked               // the files on disk were verified
+	Completed             // the last wanted piece is verified and on disk
+	Broken                // the torrent stopped because of Err
+	Reopened              // not all that is wanted is there, after a check or because more is wanted
+	GotLayers             // of a magnet link: its version 2 hashes are complete
 )
 
 // Status is a snapshot of a torrent for people and programs.
@@ -135,4 +185,14 @@ func (s *Swarm) Info() (name string, pieceLength int64, ok bool) {
 		}
 	})
 	return name, pieceLength, ok
+}
+
+func (s *Swarm) notify(k EventKind, err error) {
+	if s.cfg.Notify != nil {
+		e := Event{Swarm: s, Kind: k, Err: err, InfoHash: s.cfg.InfoHash}
+		if k == GotMetadata || k == GotLayers {
+			e.Torrent, e.Info = s.ownTorrent(), s.torrent.Info
+		}
+		s.cfg.Notify(e)
+	}
 }
