@@ -1,6 +1,7 @@
 package session
 
 import (
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -144,15 +145,63 @@ func TestFirstPaidByte(t *testing.T) {
 
 // BenchmarkFirstPaidByte measures, over a round trip of 20 ms, how much later than that
 // the first paid byte comes after an unchoke: each iteration is a torrent of one piece.
-// "first" opens a channel beside it, in "reused" one is there.
+// "first" opens a channel beside it, in "reused" one is there; "echo" is what a peer takes
+// that answers a byte by a byte, so what line and machine take.
 func BenchmarkFirstPaidByte(b *testing.B) {
+	b.Run("echo", echoes)
 	for _, name := range []string{"first", "reused"} {
 		b.Run(name, func(b *testing.B) { firstBytes(b, name == "reused") })
 	}
 }
 
+// simulatedRTT is the round trip of the benchmark's line.
+const simulatedRTT = 20 * time.Millisecond
+
+// echoes measures the line alone.
+func echoes(b *testing.B) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	go func() { // ends with the listener and its one connection
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_, _ = io.Copy(c, c)
+	}()
+	line := newSlowLine(b, l.Addr().(*net.TCPAddr).AddrPort(), simulatedRTT)
+	c, err := net.Dial("tcp", line.addr.String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	var over []time.Duration
+	one := []byte{1}
+	for b.Loop() {
+		began := time.Now()
+		if _, err := c.Write(one); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, one); err != nil {
+			b.Fatal(err)
+		}
+		over = append(over, time.Since(began)-simulatedRTT)
+	}
+	reportOver(b, over)
+}
+
+// reportOver reports what goes beyond a round trip.
+func reportOver(b *testing.B, over []time.Duration) {
+	slices.Sort(over)
+	for unit, percent := range map[string]int{"ms-over-p50": 50, "ms-over-p99": 99, "ms-over-most": 100} {
+		b.ReportMetric(float64(over[min(len(over)*percent/100, len(over)-1)])/float64(time.Millisecond), unit)
+	}
+}
+
 func firstBytes(b *testing.B, reused bool) {
-	const rtt = 20 * time.Millisecond
 	l := ledgertest.New()
 	seed := newTrader(b, l, traderConfig{reserve: perGiB(2), session: Config{MaxSeeds: -1}})
 	leech := newTrader(b, l, traderConfig{funds: 1000 * amount.BTT, cap: perGiB(5)})
@@ -165,13 +214,13 @@ func firstBytes(b *testing.B, reused bool) {
 		}
 		dir, torrent := content(b, map[string]int{"a.bin": piece}, piece)
 		s := seed.seeds(dir, torrent)
-		line := newSlowLine(b, seed.Addr(), rtt)
+		line := newSlowLine(b, seed.Addr(), simulatedRTT)
 		b.StartTimer()
 		g, _ := leech.gets(torrent, line.addr)
 		await(b, g)
 		b.StopTimer()
 		line.mu.Lock()
-		over = append(over, line.block.Sub(line.unchoked)-rtt)
+		over = append(over, line.block.Sub(line.unchoked)-simulatedRTT)
 		line.mu.Unlock()
 		until(b, "payment", func() bool { return s.Status().Earned > 0 })
 		for _, t := range []*Torrent{g, s} {
@@ -181,11 +230,5 @@ func firstBytes(b *testing.B, reused bool) {
 		}
 		b.StartTimer()
 	}
-	slices.Sort(over)
-	at := func(percent int) float64 {
-		return float64(over[min(len(over)*percent/100, len(over)-1)]) / float64(time.Millisecond)
-	}
-	b.ReportMetric(at(50), "ms-over-p50")
-	b.ReportMetric(at(99), "ms-over-p99")
-	b.ReportMetric(at(100), "ms-over-most")
+	reportOver(b, over)
 }
