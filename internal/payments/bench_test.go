@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/amount"
-	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/ledger/ledgertest"
 )
 
@@ -72,25 +71,5 @@ func cycle(w *wire) {
 	w.requester.Verified(1 << 20)
 	for w.provider.Allowance().Load() < w.provider.served.Load()+1<<20 {
 		<-w.wakes
-	}
-}
-
-// BenchmarkJournalSync is the floor: one record made durable.
-func BenchmarkJournalSync(b *testing.B) {
-	dir := b.TempDir() // TMPDIR must be on a disk for a real sync
-	j, err := newJournal(dir, nil, false)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer j.close()
-	r := channel.Record{Pay: &channel.Pay{Bytes: 5}}
-	for b.Loop() {
-		mark, err := j.append(r)
-		if err == nil {
-			err = j.wait(mark)
-		}
-		if err != nil {
-			b.Fatal(err)
-		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/internal/chanlog"
 	"github.com/bttnet/btt/ledger"
 )
 
@@ -19,7 +20,7 @@ import (
 // concurrent use.
 type Book struct {
 	cfg     Config
-	journal *journal
+	journal *chanlog.Log
 	ctx     context.Context // ends all goroutines
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -121,7 +122,7 @@ func (b *Book) Close(ctx context.Context) error {
 	left := b.unsettled()
 	b.cancel()
 	b.running.Wait()
-	if err := b.journal.close(); err != nil {
+	if err := b.journal.Close(); err != nil {
 		return fmt.Errorf("close payments: %w", err)
 	}
 	if left {

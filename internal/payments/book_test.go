@@ -141,7 +141,7 @@ func (n *node) kill() {
 	if n.book != nil && !n.book.closing.Load() {
 		n.book.cancel()
 		n.book.running.Wait()
-		n.book.journal.close()
+		n.book.journal.Close()
 	}
 	n.book = nil
 }

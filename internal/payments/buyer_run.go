@@ -77,7 +77,7 @@ func (b *buyer) ceilings(c *bought, records []channel.Record, mark int64) {
 			c.ceilings = append(c.ceilings, pendingCeiling{mark: mark, ceiling: *r.Ceiling})
 		}
 	}
-	for len(c.ceilings) > 0 && b.book.journal.durable(c.ceilings[0].mark) {
+	for len(c.ceilings) > 0 && b.book.journal.Durable(c.ceilings[0].mark) {
 		c.m.Stable(c.ceilings[0].ceiling)
 		c.ceilings = slices.Delete(c.ceilings, 0, 1)
 	}

@@ -1,5 +1,6 @@
 // Package payments runs a node's payment channels: it drives the machines of
-// package channel against a journal on disk, a purse and the ledger.
+// package channel against a journal on disk (package chanlog), a purse and the
+// ledger.
 //
 // internal/swarm makes one [Link] per peer connection and torrent; it calls
 // Buy and Verified on the requester's side and Sell, Served and Allowance on

@@ -16,8 +16,7 @@ func (w *wire) dump() string {
 			l.served.Load(), l.verified.Load(), l.allowance.Load(), l.order.price, l.quotes, l.sale.opened, l.sale.paid,
 			l.sale.owing, l.sale.tariff)
 		l.mu.Unlock()
-		j := l.book.journal
-		fmt.Fprintf(&b, "  journal: end %d wanted %d synced %d pace %d\n", j.end, j.wanted, j.synced.Load(), j.pace.Load())
+		fmt.Fprintf(&b, "  journal: %v\n", l.book.journal)
 		for _, p := range l.book.all() {
 			p.dump(&b)
 		}

@@ -39,7 +39,7 @@ func failSync(t *testing.T, who string, n int64) (failed bool) {
 		if count.Add(1) >= n {
 			return errors.New("input/output error")
 		}
-		return datasync(f)
+		return f.Sync()
 	}
 	faulty := func(name string) func(*Config) {
 		return func(c *Config) {

@@ -42,7 +42,7 @@ func (l *Link) receivePay(m *channel.Pay) error {
 	l.mu.Lock()
 	p := l.sale.pair
 	l.mu.Unlock()
-	if p == nil || !l.book.journal.fast() || !p.enter() {
+	if p == nil || !l.book.journal.Fast() || !p.enter() {
 		err := l.toSeller(m)
 		if p == nil && err == nil { // it was refused if it has no pair now
 			l.mu.Lock()

@@ -116,11 +116,13 @@ func TestMailboxEvents(t *testing.T) {
 	}
 }
 
-// gateSyncs holds syncs of a journal back while it is closed.
+// gateSyncs holds syncs of a journal back while it is closed, and makes the disk too
+// slow for connections to wait for.
 func gateSyncs(n *Config, open chan struct{}) {
 	n.datasync = func(f *os.File) error {
 		<-open
-		return datasync(f)
+		time.Sleep(20 * time.Millisecond)
+		return f.Sync()
 	}
 }
 
@@ -148,7 +150,6 @@ func TestSlowSellerFastBuyer(t *testing.T) {
 	for len(open) > 0 {
 		<-open
 	}
-	seller.book.journal.pace.Store(int64(time.Hour)) // connections do not wait for this disk
 	p := wires[0].provider.sale.pair
 	for range rounds {
 		for _, w := range wires {
@@ -195,7 +196,6 @@ func TestFloodedMailbox(t *testing.T) {
 	for len(open) > 0 {
 		<-open
 	}
-	seller.book.journal.pace.Store(int64(time.Hour)) // connections do not wait for this disk
 	w.provider.Served(1 << 20)
 	w.requester.Verified(1 << 20) // keeps the pair busy with its disk
 	id := seller.book.Summary()[0].Channel

@@ -3,8 +3,6 @@ package payments
 import (
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/bttnet/btt/amount"
@@ -213,33 +211,4 @@ func TestWriteChannelsKeepsNewerState(t *testing.T) {
 	if list, err := ReadChannels(t.TempDir()); err != nil || len(list) != 0 {
 		t.Errorf("of no journal: %v, %v", list, err)
 	}
-}
-
-func FuzzScanJournal(f *testing.F) {
-	dir := f.TempDir()
-	s := &channel.Snapshot{Role: channel.RolePayer, Stage: channel.Opened}
-	if err := WriteChannels(dir, []*channel.Snapshot{s}); err != nil {
-		f.Fatal(err)
-	}
-	raw, err := os.ReadFile(filepath.Join(dir, journalName))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(raw[:4096])
-	f.Add(raw[:100])
-	f.Add([]byte(journalMagic))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		n := 0
-		rest, err := scanJournal(raw, func(r channel.Record) error {
-			n++
-			return nil
-		})
-		if err == nil && !rest && n == 0 && len(raw) > len(journalMagic)+frameHeader+maxFrame {
-			for _, b := range raw[len(journalMagic):] {
-				if b != 0 {
-					t.Fatal("bytes that are no record were not told of")
-				}
-			}
-		}
-	})
 }

@@ -255,9 +255,9 @@ func (p *pair) store(records []channel.Record, sync bool) (int64, bool) {
 	if len(records) == 0 && !sync {
 		return 0, true
 	}
-	mark, err := p.book.journal.append(records...)
+	mark, err := p.book.journal.Append(records...)
 	if err == nil && sync {
-		err = p.book.journal.wait(mark)
+		err = p.book.journal.Wait(mark)
 	}
 	if err != nil {
 		p.book.cfg.Notify(Event{Kind: EventFault, Role: p.key.role, Account: p.key.account, Reason: err.Error()})

@@ -5,21 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/internal/chanlog"
 	"github.com/bttnet/btt/ledger"
 )
-
-// keepPays is how many of a channel's newest payment records recovery looks
-// at: the last may be torn in meaning (its signature does not verify), those
-// before it were answered.
-const keepPays = 4
 
 // recover reads the journal, keeps one snapshot for each channel, and writes
 // a compact journal. It returns the live channels.
 func (b *Book) recover() ([]*channel.Snapshot, error) {
-	list, rest, err := readChannels(filepath.Join(b.cfg.Dir, journalName))
+	list, rest, err := chanlog.Read(b.cfg.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("open payments: %w", err)
 	}
@@ -37,11 +32,9 @@ func (b *Book) recover() ([]*channel.Snapshot, error) {
 		}
 		records = append(records, channel.Record{Snapshot: s})
 	}
-	b.journal, err = newJournal(b.cfg.Dir, records, rest)
+	b.journal, err = chanlog.Create(b.cfg.Dir, records, rest)
 	if err == nil && b.cfg.datasync != nil {
-		b.journal.mu.Lock()
-		b.journal.sync = b.cfg.datasync
-		b.journal.mu.Unlock()
+		b.journal.SetSync(b.cfg.datasync)
 	}
 	return live, err
 }
@@ -54,49 +47,6 @@ func SummaryOf(s *channel.Snapshot) Summary {
 	}
 	return Summary{Channel: s.Contract.ID(), Role: s.Role, Account: s.Account(), Deposit: s.Contract.Deposit,
 		Paid: paid, Stage: s.Stage, LockTime: s.Contract.LockTime, Funding: s.Contract.Funding}
-}
-
-// readChannels reads a journal and returns the newest state of each channel, in
-// order of opening. rest is set when something behind the last whole record
-// could not be read.
-func readChannels(path string) (list []*channel.Snapshot, rest bool, err error) {
-	byID := make(map[channel.ID]*channel.Snapshot)
-	pays := make(map[channel.ID][]channel.Record)
-	rest, err = readJournal(path, func(r channel.Record) error {
-		id := r.ID()
-		s := byID[id]
-		switch {
-		case r.Pay != nil && s != nil:
-			if list := append(pays[id], r); len(list) > keepPays {
-				pays[id] = append(list[:0], list[1:]...)
-			} else {
-				pays[id] = list
-			}
-		case r.Snapshot != nil && s == nil:
-			byID[id] = r.Snapshot
-			list = append(list, r.Snapshot)
-		case r.Snapshot != nil:
-			best := s.Best
-			*s = *r.Snapshot
-			if best.Sequence > s.Best.Sequence {
-				s.Best = best
-			}
-		case s != nil:
-			return s.Apply(r)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, false, err
-	}
-	for _, s := range list {
-		for p := pays[s.Contract.ID()]; len(p) > 0; p = p[:len(p)-1] {
-			if s.Apply(p[len(p)-1]) == nil {
-				break // the newest that verifies
-			}
-		}
-	}
-	return list, rest, nil
 }
 
 // dropFinal forgets the oldest ended channels beyond the limit.
@@ -143,7 +93,7 @@ const maxTurns = 16
 // directory, in order of opening; none if there is no journal. It may run
 // beside the Book: what is being written meanwhile is left out.
 func ReadChannels(dir string) ([]*channel.Snapshot, error) {
-	list, _, err := readChannels(filepath.Join(dir, journalName))
+	list, _, err := chanlog.Read(dir)
 	return list, err
 }
 
@@ -154,7 +104,7 @@ func WriteChannels(dir string, list []*channel.Snapshot) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("restore channels: %w", err)
 	}
-	known, rest, err := readChannels(filepath.Join(dir, journalName))
+	known, rest, err := chanlog.Read(dir)
 	if err != nil {
 		return fmt.Errorf("restore channels: %w", err)
 	}
@@ -166,11 +116,11 @@ func WriteChannels(dir string, list []*channel.Snapshot) error {
 			records = append(records, channel.Record{Snapshot: s})
 		}
 	}
-	j, err := newJournal(dir, records, rest)
+	j, err := chanlog.Create(dir, records, rest)
 	if err != nil {
 		return err
 	}
-	return j.close()
+	return j.Close()
 }
 
 // Offline names what Attend works with. No Book may be open on Dir.
@@ -199,7 +149,7 @@ type attended interface {
 // journal before it counts. Errors: ErrNoChannel, or a failure to reach the
 // ledger or to write the journal.
 func Attend(ctx context.Context, cfg Offline, id channel.ID, settle bool) (*channel.Snapshot, error) {
-	list, rest, err := readChannels(filepath.Join(cfg.Dir, journalName))
+	list, rest, err := chanlog.Read(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +172,7 @@ func Attend(ctx context.Context, cfg Offline, id channel.ID, settle bool) (*chan
 	if err != nil {
 		return nil, err
 	}
-	j, err := newJournal(cfg.Dir, records, rest)
+	j, err := chanlog.Create(cfg.Dir, records, rest)
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +185,7 @@ func Attend(ctx context.Context, cfg Offline, id channel.ID, settle bool) (*chan
 		m.Tick(status.LedgerTime)
 		err = cfg.drive(ctx, j, m)
 	}
-	return m.Snapshot(), errors.Join(err, j.close())
+	return m.Snapshot(), errors.Join(err, j.Close())
 }
 
 // revive makes the machine of a snapshot.
@@ -260,16 +210,16 @@ func (cfg *Offline) revive(s *channel.Snapshot, status *ledger.Status) (attended
 
 // drive does what the machine wants until it wants nothing. There is no peer, so
 // messages go nowhere.
-func (cfg *Offline) drive(ctx context.Context, j *journal, m attended) error {
+func (cfg *Offline) drive(ctx context.Context, j *chanlog.Log, m attended) error {
 	for range maxTurns {
 		rd := m.Ready()
 		if rd.Empty() {
 			return nil
 		}
 		if len(rd.Records) > 0 {
-			mark, err := j.append(rd.Records...)
+			mark, err := j.Append(rd.Records...)
 			if err == nil {
-				err = j.wait(mark)
+				err = j.Wait(mark)
 			}
 			if err != nil {
 				return err

@@ -78,7 +78,7 @@ func (s *seller) secure(checked *channel.Checked, l *Link) bool {
 		s.refuse(checked.Pay.ID, l, &channel.Refusal{Code: channel.CodeSignature, Reason: "payment does not verify"})
 		return false
 	}
-	if err := s.book.journal.wait(mark); err != nil {
+	if err := s.book.journal.Wait(mark); err != nil {
 		s.book.cfg.Notify(Event{Kind: EventFault, Role: s.key.role, Account: s.key.account, Reason: err.Error()})
 		return false
 	}

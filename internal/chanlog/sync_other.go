@@ -1,6 +1,6 @@
 //go:build !linux
 
-package payments
+package chanlog
 
 import "os"
 

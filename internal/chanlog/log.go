@@ -1,4 +1,4 @@
-package payments
+package chanlog
 
 import (
 	"encoding/binary"
@@ -19,26 +19,27 @@ import (
 // length ends the journal. The file is filled with zeros ahead, so that a
 // sync writes data blocks only.
 const (
-	journalName  = "channels.journal"
-	journalMagic = "bttchan1"
-	frameHeader  = 8
-	maxFrame     = 96 << 10
-	growBy       = 4 << 20
-	maxJournal   = 1 << 30
+	FileName    = "channels.journal"
+	magic       = "bttchan1"
+	frameHeader = 8
+	maxFrame    = 96 << 10
+	growBy      = 4 << 20
+	maxJournal  = 1 << 30
 
 	fastSync = time.Millisecond // a disk that callers may wait for
 )
 
 var (
 	crcTable = crc32.MakeTable(crc32.Castagnoli)
-	// ErrJournal means that the journal cannot be written (any more); the
+	// ErrBroken means that the journal cannot be written (any more); the
 	// node must be restarted before it can pay or earn.
-	ErrJournal = errors.New("payment journal cannot be written; check the disk and restart")
+	ErrBroken = errors.New("payment journal cannot be written; check the disk and restart")
 )
 
-// journal is the append-only store of channel records. Appends come from all
+// Log is the append-only store of channel records. Its methods are safe for
+// concurrent use. Appends come from all
 // pairs; one syncer goroutine makes them durable in groups.
-type journal struct {
+type Log struct {
 	mu     sync.Mutex
 	moved  sync.Cond // synced or fault changed
 	work   sync.Cond // wanted or closed changed
@@ -59,9 +60,9 @@ func crcFrame(header, payload []byte) uint32 {
 	return crc32.Update(crc32.Checksum(header[:4], crcTable), crcTable, payload)
 }
 
-// readJournal calls f for each whole frame, in order. It reports whether the
+// readFile calls f for each whole frame, in order. It reports whether the
 // file holds anything behind the last whole frame (a torn write, or damage).
-func readJournal(path string, f func(channel.Record) error) (rest bool, err error) {
+func readFile(path string, f func(channel.Record) error) (rest bool, err error) {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
@@ -69,7 +70,7 @@ func readJournal(path string, f func(channel.Record) error) (rest bool, err erro
 	if err != nil {
 		return false, fmt.Errorf("read payment journal: %w", err)
 	}
-	if rest, err = scanJournal(raw, f); errors.Is(err, errNoJournal) {
+	if rest, err = scan(raw, f); errors.Is(err, errNoJournal) {
 		err = fmt.Errorf("read payment journal %s: %w", path, err)
 	}
 	return rest, err
@@ -77,12 +78,12 @@ func readJournal(path string, f func(channel.Record) error) (rest bool, err erro
 
 var errNoJournal = errors.New("not a journal of this program; move it away")
 
-// scanJournal is readJournal of a file's content.
-func scanJournal(raw []byte, f func(channel.Record) error) (rest bool, err error) {
-	if len(raw) < len(journalMagic) || string(raw[:len(journalMagic)]) != journalMagic {
+// scan is readFile of a file's content.
+func scan(raw []byte, f func(channel.Record) error) (rest bool, err error) {
+	if len(raw) < len(magic) || string(raw[:len(magic)]) != magic {
 		return false, errNoJournal
 	}
-	b := raw[len(journalMagic):]
+	b := raw[len(magic):]
 	for len(b) >= frameHeader {
 		n := int(binary.BigEndian.Uint32(b))
 		if n == 0 || n > maxFrame || len(b) < frameHeader+n {
@@ -109,15 +110,63 @@ func scanJournal(raw []byte, f func(channel.Record) error) (rest bool, err error
 	return false, nil
 }
 
-// newJournal replaces the journal in dir by one that holds records; the old
+// keepPays is how many of a channel's newest payment records recovery looks
+// at: the last may be torn in meaning (its signature does not verify), those
+// before it were answered.
+const keepPays = 4
+
+// Read returns the newest state of each channel in a folder's log, in order of
+// opening; none if there is no log. It may run beside the Log. rest is set when something behind the last whole record
+// could not be read.
+func Read(dir string) (list []*channel.Snapshot, rest bool, err error) {
+	byID := make(map[channel.ID]*channel.Snapshot)
+	pays := make(map[channel.ID][]channel.Record)
+	rest, err = readFile(filepath.Join(dir, FileName), func(r channel.Record) error {
+		id := r.ID()
+		s := byID[id]
+		switch {
+		case r.Pay != nil && s != nil:
+			if list := append(pays[id], r); len(list) > keepPays {
+				pays[id] = append(list[:0], list[1:]...)
+			} else {
+				pays[id] = list
+			}
+		case r.Snapshot != nil && s == nil:
+			byID[id] = r.Snapshot
+			list = append(list, r.Snapshot)
+		case r.Snapshot != nil:
+			best := s.Best
+			*s = *r.Snapshot
+			if best.Sequence > s.Best.Sequence {
+				s.Best = best
+			}
+		case s != nil:
+			return s.Apply(r)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	for _, s := range list {
+		for p := pays[s.Contract.ID()]; len(p) > 0; p = p[:len(p)-1] {
+			if s.Apply(p[len(p)-1]) == nil {
+				break // the newest that verifies
+			}
+		}
+	}
+	return list, rest, nil
+}
+
+// Create replaces the log in dir by one that holds records; the old
 // one stays beside it when keep is set.
-func newJournal(dir string, records []channel.Record, keep bool) (*journal, error) {
-	path := filepath.Join(dir, journalName)
+func Create(dir string, records []channel.Record, keep bool) (*Log, error) {
+	path := filepath.Join(dir, FileName)
 	f, err := os.OpenFile(path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("create payment journal: %w", err)
 	}
-	j := &journal{file: f, done: make(chan struct{}), sync: datasync}
+	j := &Log{file: f, done: make(chan struct{}), sync: datasync}
 	j.moved.L, j.work.L = &j.mu, &j.mu
 	err = j.begin(records)
 	if err == nil && keep {
@@ -136,15 +185,15 @@ func newJournal(dir string, records []channel.Record, keep bool) (*journal, erro
 		f.Close()
 		return nil, fmt.Errorf("create payment journal: %w", err)
 	}
-	go j.run() // ends in close
+	go j.run() // ends in Close
 	return j, nil
 }
 
-func (j *journal) begin(records []channel.Record) error {
-	if _, err := j.file.WriteAt([]byte(journalMagic), 0); err != nil {
+func (j *Log) begin(records []channel.Record) error {
+	if _, err := j.file.WriteAt([]byte(magic), 0); err != nil {
 		return err
 	}
-	j.end = int64(len(journalMagic))
+	j.end = int64(len(magic))
 	for i := range records {
 		if err := j.write(&records[i]); err != nil {
 			return err
@@ -162,7 +211,7 @@ func (j *journal) begin(records []channel.Record) error {
 }
 
 // grow keeps zeros ahead of the frames. The caller holds mu or is alone.
-func (j *journal) grow() error {
+func (j *Log) grow() error {
 	if j.filled-j.end >= growBy/4 {
 		return nil
 	}
@@ -182,11 +231,11 @@ func (j *journal) grow() error {
 }
 
 // write puts one frame behind the last. The caller holds mu or is alone.
-func (j *journal) write(r *channel.Record) error {
+func (j *Log) write(r *channel.Record) error {
 	j.buf = r.Append(append(j.buf[:0], make([]byte, frameHeader)...))
 	n := len(j.buf) - frameHeader
 	if n > maxFrame {
-		return fmt.Errorf("write record of %d bytes: %w", n, ErrJournal)
+		return fmt.Errorf("write record of %d bytes: %w", n, ErrBroken)
 	}
 	binary.BigEndian.PutUint32(j.buf, uint32(n))
 	binary.BigEndian.PutUint32(j.buf[4:], crcFrame(j.buf, j.buf[frameHeader:]))
@@ -197,9 +246,9 @@ func (j *journal) write(r *channel.Record) error {
 	return nil
 }
 
-// append writes records and starts to make them durable; wait with the
+// Append writes records and starts to make them durable; Wait with the
 // returned mark.
-func (j *journal) append(records ...channel.Record) (int64, error) {
+func (j *Log) Append(records ...channel.Record) (int64, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.fault != nil || j.closed {
@@ -217,9 +266,9 @@ func (j *journal) append(records ...channel.Record) (int64, error) {
 	return j.end, nil
 }
 
-// wait returns when everything up to mark is durable.
-func (j *journal) wait(mark int64) error {
-	if j.durable(mark) {
+// Wait returns when everything up to mark is durable.
+func (j *Log) Wait(mark int64) error {
+	if j.Durable(mark) {
 		return nil
 	}
 	j.mu.Lock()
@@ -227,28 +276,42 @@ func (j *journal) wait(mark int64) error {
 	for j.synced.Load() < mark && j.fault == nil {
 		j.moved.Wait()
 	}
-	if !j.durable(mark) {
+	if !j.Durable(mark) {
 		return j.broken()
 	}
 	return nil
 }
 
-// durable reports whether everything up to mark is durable.
-func (j *journal) durable(mark int64) bool { return j.synced.Load() >= mark }
+// Durable reports whether everything up to mark is durable.
+func (j *Log) Durable(mark int64) bool { return j.synced.Load() >= mark }
 
-// fast reports whether syncs take well under a millisecond.
-func (j *journal) fast() bool { return j.pace.Load() < int64(fastSync) }
-
-func (j *journal) broken() error {
-	if j.fault == nil {
-		return fmt.Errorf("journal is closed: %w", ErrJournal)
-	}
-	return fmt.Errorf("%w: %w", ErrJournal, j.fault)
+// SetSync puts f in the place of fdatasync, for tests of failing and slow disks.
+func (j *Log) SetSync(f func(*os.File) error) {
+	j.mu.Lock()
+	j.sync = f
+	j.mu.Unlock()
 }
 
-// run syncs whatever is wanted until close. A failed sync is final: the
+// String tells how far the log is, for tests that stall.
+func (j *Log) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return fmt.Sprintf("end %d wanted %d synced %d pace %d", j.end, j.wanted, j.synced.Load(), j.pace.Load())
+}
+
+// Fast reports whether syncs take well under a millisecond.
+func (j *Log) Fast() bool { return j.pace.Load() < int64(fastSync) }
+
+func (j *Log) broken() error {
+	if j.fault == nil {
+		return fmt.Errorf("journal is closed: %w", ErrBroken)
+	}
+	return fmt.Errorf("%w: %w", ErrBroken, j.fault)
+}
+
+// run syncs whatever is wanted until Close. A failed sync is final: the
 // kernel may have dropped the pages.
-func (j *journal) run() {
+func (j *Log) run() {
 	defer close(j.done)
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -280,8 +343,8 @@ func (j *journal) run() {
 	}
 }
 
-// close makes everything durable and ends the syncer.
-func (j *journal) close() error {
+// Close makes everything durable and ends the syncer.
+func (j *Log) Close() error {
 	j.mu.Lock()
 	j.closed = true
 	j.work.Signal()
