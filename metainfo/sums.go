@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/bttnet/btt/bencode"
+	"github.com/bttnet/btt/internal/lanes"
 )
 
 const (
@@ -47,15 +48,8 @@ func (s *sums) startEarly(data []byte) {
 	if at < 0 {
 		return
 	}
-	e := &earlyHash{data: data, start: at + len(key), known: make(chan struct{})}
-	var h hash.Hash = sha1.New()
-	if e.v2 = bytes.HasPrefix(data[e.start:], []byte("d9:file tree")); e.v2 {
-		h = sha256.New()
-	}
-	if c, ok := h.(hash.Cloner); ok {
-		s.early = e
-		s.running.Go(func() { e.run(c) }) // ends after finish
-	}
+	s.early = &earlyHash{data: data, start: at + len(key), chosen: make(chan struct{}), known: make(chan struct{})}
+	s.running.Go(s.early.run) // ends after finish
 }
 
 // start hashes what the torrent holds; the results are there after wait. The document
@@ -73,17 +67,17 @@ func (s *sums) start(data []byte, root bencode.Value) {
 		group.Go(f)
 	}
 	raw := info.Raw()
-	began := s.early != nil && s.early.start == info.Offset()
-	if began {
-		s.early.finish(info.Offset() + len(raw))
+	var v1, v2 bool // are being hashed
+	if s.early != nil && s.early.start == info.Offset() {
+		v1, v2 = s.early.finish(info.Offset() + len(raw))
 	}
 	// The layers come last, as the caller waits for them first: with two processors one
 	// hashes the info dictionary, while the other reads its files and then the layers.
-	if (!began || s.early.v2) && info.Get("pieces").Len() > 0 {
+	if !v1 && info.Get("pieces").Len() > 0 {
 		run(&s.running, len(raw), func() { s.v1 = HashInfo(raw) })
 	}
 	if version, _ := info.Get("meta version").Int(); version == 2 {
-		if !began || !s.early.v2 {
+		if !v2 {
 			run(&s.running, len(raw), func() { s.v2 = HashInfoV2(raw) })
 		}
 		layers := root.Get("piece layers")
@@ -102,40 +96,56 @@ func (s *sums) pieceLayers() (Layers, error) {
 // wait returns when the hashing is done.
 func (s *sums) wait() {
 	s.reading.Wait()
-	e := s.early
-	if e != nil {
-		e.finish(-1) // if it is running yet, its guess was wrong
+	if s.early != nil {
+		s.early.finish(-1) // if it is running yet, its guess was wrong
 	}
 	s.running.Wait()
-	switch {
-	case e == nil || e.sum == nil:
-	case e.v2:
-		s.v2 = InfoHashV2(e.sum)
-	default:
-		s.v1 = InfoHash(e.sum)
+	e := s.early
+	if e == nil || e.end.Load() < 0 {
+		return
+	}
+	if e.sum.v1 {
+		s.v1 = e.v1
+	}
+	if e.sum.v2 {
+		s.v2 = e.v2
 	}
 }
 
 // earlyHash hashes from a place on whose end becomes known meanwhile. It may go beyond, so
 // it keeps what it had after each chunk.
 type earlyHash struct {
-	data  []byte
-	start int
-	v2    bool
-	end   atomic.Int64 // 0: not known yet; -1: the place was wrong
-	known chan struct{}
-	sum   []byte // nil if the place was wrong
+	data   []byte
+	start  int
+	chosen chan struct{}         // closed when sum is set
+	end    atomic.Int64          // 0: not known yet; -1: the place was wrong
+	known  chan struct{}         // closed when end is set
+	sum    struct{ v1, v2 bool } // what is made
+	v1     InfoHash
+	v2     InfoHashV2
 }
 
-// finish tells the end; the first call counts.
-func (e *earlyHash) finish(end int) {
+// choose guesses what is needed. A file tree comes first where there is one, and only a
+// hybrid has a list of files besides; where it has a single one, the dictionary is small.
+func (e *earlyHash) choose() {
+	defer close(e.chosen)
+	e.sum.v2 = bytes.HasPrefix(e.data[e.start:], []byte("d9:file tree"))
+	e.sum.v1 = !e.sum.v2 || lanes.FastBoth() && bytes.Contains(e.data[e.start:], []byte("5:filesl"))
+}
+
+// finish tells the end, of which the first call counts, and learns what is made.
+func (e *earlyHash) finish(end int) (v1, v2 bool) {
 	if e.end.CompareAndSwap(0, int64(end)) {
 		close(e.known)
 	}
+	<-e.chosen
+	return e.sum.v1, e.sum.v2
 }
 
-func (e *earlyHash) run(h hash.Cloner) {
-	var saved []hash.Cloner // after each chunk
+func (e *earlyHash) run() {
+	e.choose()
+	h := newDigest(e.sum.v1, e.sum.v2)
+	var saved []digest // after each chunk
 	pos := e.start
 	for {
 		end := int(e.end.Load())
@@ -149,27 +159,82 @@ func (e *earlyHash) run(h hash.Cloner) {
 		if end > 0 && pos+earlyChunk > end {
 			break
 		}
-		_, _ = h.Write(e.data[pos : pos+earlyChunk])
-		pos += earlyChunk
-		if end > 0 {
-			continue
+		h.write(e.data[pos : pos+earlyChunk])
+		if pos += earlyChunk; end == 0 {
+			saved = append(saved, h.clone())
 		}
-		c, err := h.Clone()
-		if err != nil { // then there is nothing to go back to: begin anew with the end
-			<-e.known
-			h.Reset()
-			pos = e.start
-			continue
-		}
-		saved = append(saved, c)
 	}
 	end := int(e.end.Load())
 	if n := (end - e.start) / earlyChunk; pos > end && n > 0 {
 		h, pos = saved[n-1], e.start+n*earlyChunk
 	} else if pos > end {
-		h.Reset()
-		pos = e.start
+		h, pos = newDigest(e.sum.v1, e.sum.v2), e.start
 	}
-	_, _ = h.Write(e.data[pos:end])
-	e.sum = h.Sum(nil)
+	h.write(e.data[pos:end])
+	e.v1, e.v2 = h.sum()
+}
+
+// digest is one hash or both.
+type digest struct {
+	v1, v2 hash.Hash
+	both   *lanes.Both
+}
+
+func newDigest(v1, v2 bool) (d digest) {
+	switch {
+	case v1 && v2:
+		d.both = new(lanes.Both)
+		d.both.Reset()
+	case v1:
+		d.v1 = sha1.New()
+	case v2:
+		d.v2 = sha256.New()
+	}
+	return d
+}
+
+func (d digest) write(b []byte) {
+	switch {
+	case d.both != nil:
+		d.both.Write(b)
+	case d.v1 != nil:
+		_, _ = d.v1.Write(b)
+	default:
+		_, _ = d.v2.Write(b)
+	}
+}
+
+// clone is a copy that goes its own way.
+func (d digest) clone() (c digest) {
+	switch {
+	case d.both != nil:
+		both := *d.both
+		c.both = &both
+	case d.v1 != nil:
+		c.v1 = cloned(d.v1)
+	default:
+		c.v2 = cloned(d.v2)
+	}
+	return c
+}
+
+// cloned copies a hash of the standard library, which can be.
+func cloned(h hash.Hash) hash.Hash {
+	c, err := h.(hash.Cloner).Clone()
+	if err != nil {
+		panic("metainfo: clone a hash: " + err.Error())
+	}
+	return c
+}
+
+func (d digest) sum() (v1 InfoHash, v2 InfoHashV2) {
+	switch {
+	case d.both != nil:
+		v1, v2 = d.both.Sum()
+	case d.v1 != nil:
+		d.v1.Sum(v1[:0])
+	default:
+		d.v2.Sum(v2[:0])
+	}
+	return v1, v2
 }

@@ -2,11 +2,9 @@ package metainfo
 
 import (
 	"bytes"
-	"crypto/sha1"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash"
 	"maps"
 	"math"
 	"math/rand/v2"
@@ -16,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/bencode"
+	"github.com/bttnet/btt/internal/lanes"
 )
 
 // The layers kept are those the files need, each once, whatever else stands there.
@@ -148,27 +147,38 @@ func TestPadsOfTreeAsBuilt(t *testing.T) {
 
 // Hashing that begins before the end is known comes to the right end, wherever it has got to.
 func TestEarlyHash(t *testing.T) {
-	data := make([]byte, 10*earlyChunk+77)
-	for i := range data {
-		data[i] = byte(i * i >> 3)
-	}
-	for _, start := range []int{0, 5} {
-		for _, end := range []int{start + 1, start + earlyChunk - 1, start + earlyChunk, start + 3*earlyChunk + 9, len(data) - 1, len(data)} {
-			for _, late := range []bool{false, true} {
-				e := &earlyHash{data: data, start: start, known: make(chan struct{})}
-				done := make(chan struct{})
-				go func() {
-					defer close(done)
-					e.run(sha1.New().(hash.Cloner))
-				}()
-				if late {
-					time.Sleep(20 * time.Millisecond) // mostly it is at the end of data then
-				}
-				e.finish(end)
-				e.finish(-1) // comes too late
-				<-done
-				if want := sha1.Sum(data[start:end]); !bytes.Equal(e.sum, want[:]) {
-					t.Errorf("from %d to %d, late %v: %x", start, end, late, e.sum)
+	for _, mode := range []string{"v1", "v2", "hybrid"} {
+		for _, start := range []int{0, 5} {
+			data := make([]byte, 3*earlyChunk+77)
+			for i := range data {
+				data[i] = byte(i * i >> 3)
+			}
+			if mode != "v1" {
+				copy(data[start:], "d9:file tree")
+			}
+			if mode == "hybrid" {
+				copy(data[len(data)-20:], "5:filesl")
+			}
+			for _, end := range []int{start + 1, start + earlyChunk - 1, start + earlyChunk, start + 2*earlyChunk + 9, len(data) - 1, len(data)} {
+				for _, late := range []bool{false, true} {
+					e := &earlyHash{data: data, start: start, chosen: make(chan struct{}), known: make(chan struct{})}
+					done := make(chan struct{})
+					go func() {
+						defer close(done)
+						e.run()
+					}()
+					if late {
+						time.Sleep(10 * time.Millisecond) // mostly it is at the end of data then
+					}
+					v1, v2 := e.finish(end)
+					e.finish(-1) // comes too late
+					<-done
+					if v1 == (mode == "v2" || mode == "hybrid" && !lanes.FastBoth()) || v2 == (mode == "v1") {
+						t.Fatalf("%s: version 1 %v, version 2 %v", mode, v1, v2)
+					}
+					if v1 && e.v1 != HashInfo(data[start:end]) || v2 && e.v2 != HashInfoV2(data[start:end]) {
+						t.Errorf("%s from %d to %d, late %v: %v, %v", mode, start, end, late, e.v1, e.v2)
+					}
 				}
 			}
 		}
@@ -183,7 +193,7 @@ func TestEarlyHashGuessesWrong(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		comment := "d9:file treexx4:infod9:file treed"
+		comment := "d9:file treexx4:infod9:file treed5:filesl"
 		for _, before := range []string{"d7:comment7:4:infod", fmt.Sprintf("d7:comment%d:%s", len(comment), comment),
 			fmt.Sprintf("d7:comment%d:%s", earlyWindow, strings.Repeat("x", earlyWindow))} {
 			got, err := Parse(append([]byte(before), data[bytes.Index(data, []byte("4:infod")):]...))

@@ -23,6 +23,8 @@ func main() {
 	sha1()
 	sha256()
 	sha256pad()
+	both()
+	out.WriteString(leaf7)
 	if err := os.WriteFile("lanes_amd64.s", out.Bytes(), 0o666); err != nil {
 		log.Fatal(err)
 	}
@@ -93,7 +95,11 @@ func addState(regs []int) {
 }
 
 func begin(name, comment, args string, size int) {
-	fmt.Fprintf(&out, "// func %s(%s)\n// %s\nTEXT ·%s(SB), NOSPLIT, $0-%d\n", name, args, comment, name, size)
+	frame := 0
+	if name == "bothBlocks" {
+		frame = 64
+	}
+	fmt.Fprintf(&out, "// func %s(%s)\n// %s\nTEXT ·%s(SB), NOSPLIT, $%d-%d\n", name, args, comment, name, frame, size)
 }
 
 func sha1() {
@@ -244,3 +250,133 @@ var k256 = [64]uint32{
 	0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
 	0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 }
+
+// both is SHA-1 and SHA-256 of the same bytes with the instructions made for them. Either one
+// waits for its own results most of the time, so that the two take little longer than one.
+func both() {
+	out.WriteString("\n")
+	data("mask", []uint32{0x00010203, 0x04050607, 0x08090a0b, 0x0c0d0e0f}, 1)
+	begin("bothBlocks", "Needs SHA, SSSE3 and SSE4.1.", "h1 *[5]uint32, h2 *[8]uint32, data *byte, blocks int", 32)
+	op("MOVQ h1+0(FP), DI")
+	op("MOVQ h2+8(FP), BX")
+	op("MOVQ data+16(FP), SI")
+	op("MOVQ blocks+24(FP), CX")
+	op("TESTQ CX, CX")
+	op("JE done4")
+	op("LEAQ k256<>(SB), R9")
+	const s0, s1, m2, tmp, abcd, m1, swap = 1, 2, 3, 7, 8, 11, 15 // SHA-256 has X0 to X7, SHA-1 X8 to X14
+	op("MOVOU mask<>(SB), X%d", swap)
+	op("MOVOU (DI), X%d", abcd)
+	op("PSHUFD $0x1B, X%d, X%d", abcd, abcd)
+	op("PXOR X9, X9")
+	op("PINSRD $3, 16(DI), X9")
+	op("MOVOU (BX), X%d", tmp)
+	op("MOVOU 16(BX), X%d", s1)
+	op("PSHUFD $0xB1, X%d, X%d", tmp, tmp)
+	op("PSHUFD $0x1B, X%d, X%d", s1, s1)
+	op("MOVOA X%d, X%d", tmp, s0)
+	op("PALIGNR $8, X%d, X%d", s1, s0)
+	op("PBLENDW $0xF0, X%d, X%d", tmp, s1)
+	out.WriteString("loop4:\n")
+	for i, r := range []int{s0, s1, abcd, 9} {
+		op("MOVOU X%d, saved-%d(SP)", r, 64-16*i)
+	}
+	next := 0
+	for g := range 20 {
+		group1(g, abcd, m1, swap)
+		for ; next*20 < (g+1)*16; next++ {
+			group2(next, s0, s1, m2, tmp, swap)
+		}
+	}
+	op("MOVOU saved-64(SP), X%d", tmp)
+	op("PADDD X%d, X%d", tmp, s0)
+	op("MOVOU saved-48(SP), X%d", tmp)
+	op("PADDD X%d, X%d", tmp, s1)
+	op("MOVOU saved-32(SP), X%d", tmp)
+	op("PADDD X%d, X%d", tmp, abcd)
+	op("MOVOU saved-16(SP), X%d", tmp)
+	op("SHA1NEXTE X%d, X9", tmp)
+	op("ADDQ $64, SI")
+	op("DECQ CX")
+	op("JNE loop4")
+	op("PSHUFD $0x1B, X%d, X%d", abcd, abcd)
+	op("MOVOU X%d, (DI)", abcd)
+	op("PEXTRD $3, X9, 16(DI)")
+	op("PSHUFD $0x1B, X%d, X%d", s0, tmp)
+	op("PSHUFD $0xB1, X%d, X%d", s1, s1)
+	op("MOVOA X%d, X%d", tmp, s0)
+	op("PBLENDW $0xF0, X%d, X%d", s1, s0)
+	op("PALIGNR $8, X%d, X%d", tmp, s1)
+	op("MOVOU X%d, (BX)", s0)
+	op("MOVOU X%d, 16(BX)", s1)
+	out.WriteString("done4:\n")
+	op("RET")
+}
+
+// group1 is four rounds of SHA-1; words of the message are in m to m+3, turned end to end.
+func group1(g, abcd, m, swap int) {
+	at := func(i int) int { return m + i%4 }
+	e, other := 9+g%2, 9+(g+1)%2
+	if g < 4 {
+		op("MOVOU %d(SI), X%d", 16*g, at(g))
+		op("PSHUFB X%d, X%d", swap, at(g))
+		op("PSHUFD $0x1B, X%d, X%d", at(g), at(g))
+	}
+	if g == 0 {
+		op("PADDD X%d, X%d", at(g), e)
+	} else {
+		op("SHA1NEXTE X%d, X%d", at(g), e)
+	}
+	op("MOVOA X%d, X%d", abcd, other)
+	if 3 <= g && g <= 18 {
+		op("SHA1MSG2 X%d, X%d", at(g), at(g+1))
+	}
+	op("SHA1RNDS4 $%d, X%d, X%d", g/5, e, abcd)
+	if 1 <= g && g <= 16 {
+		op("SHA1MSG1 X%d, X%d", at(g), at(g+3))
+	}
+	if 2 <= g && g <= 17 {
+		op("PXOR X%d, X%d", at(g), at(g+2))
+	}
+}
+
+// group2 is four rounds of SHA-256.
+func group2(g, s0, s1, m, tmp, swap int) {
+	at := func(i int) int { return m + i%4 }
+	if g < 4 {
+		op("MOVOU %d(SI), X%d", 16*g, at(g))
+		op("PSHUFB X%d, X%d", swap, at(g))
+	}
+	op("MOVOU %d(R9), X0", 16*g)
+	op("PADDD X%d, X0", at(g))
+	op("SHA256RNDS2 X0, X%d, X%d", s0, s1)
+	if 3 <= g && g <= 14 {
+		op("MOVOA X%d, X%d", at(g), tmp)
+		op("PALIGNR $4, X%d, X%d", at(g+3), tmp)
+		op("PADDD X%d, X%d", tmp, at(g+1))
+		op("SHA256MSG2 X%d, X%d", at(g), at(g+1))
+	}
+	op("PSHUFD $0x0E, X0, X0")
+	op("SHA256RNDS2 X0, X%d, X%d", s1, s0)
+	if 1 <= g && g <= 12 {
+		op("SHA256MSG1 X%d, X%d", at(g), at(g+3))
+	}
+}
+
+// leaf7 tells of the processor what package cpu does not.
+const leaf7 = `
+// func leaf7() uint32
+// EBX of CPUID leaf 7, or 0.
+TEXT ·leaf7(SB), NOSPLIT, $0-4
+	XORL AX, AX
+	CPUID
+	MOVL $0, ret+0(FP)
+	CMPL AX, $7
+	JB   none
+	MOVL $7, AX
+	XORL CX, CX
+	CPUID
+	MOVL BX, ret+0(FP)
+none:
+	RET
+`
