@@ -60,7 +60,7 @@ func (l *ledgers) say(out io.Writer, err error) {
 	if l.g.json {
 		mode = terminal.JSON
 	}
-	terminal.New(mode, out).Event("warning", "btt: "+err.Error(), terminal.Fields{"warning": err.Error()})
+	terminal.New(mode, out).Event("warning", "btt: "+plain(err), terminal.Fields{"warning": plain(err)})
 }
 
 // dialLedger connects to a ledger, checks that it answers, and follows its heads

@@ -53,7 +53,7 @@ func (x *running) close(r *terminal.Reporter) {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
 	defer cancel()
 	if err := x.node.Close(ctx); err != nil {
-		r.Event("warning", "btt: "+err.Error(), terminal.Fields{"error": err.Error()})
+		r.Warn("warning", plain(err), terminal.Fields{"error": plain(err)})
 	}
 }
 

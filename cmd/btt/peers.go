@@ -51,7 +51,7 @@ func magnetPeers(ctx context.Context, r *terminal.Reporter, m *metainfo.Magnet) 
 		}
 		addrs, err := lookup(ctx, p.Host, p.Port)
 		if err != nil {
-			r.Event("warning", "peer of the magnet link is not found: "+printable(err.Error()), terminal.Fields{"peer": p.Host, "error": err.Error()})
+			r.Warn("warning", "peer of the magnet link is not found: "+printable(err.Error()), terminal.Fields{"peer": p.Host, "error": err.Error()})
 		}
 		out = append(out, addrs...)
 	}

@@ -178,7 +178,7 @@ func prices(l *btt.ReceiptLine) string {
 func reportSpent(r *terminal.Reporter, home string, hash [20]byte) {
 	list, err := btt.ReadReceipts(home)
 	if err != nil {
-		r.Event("warning", "btt: "+err.Error(), terminal.Fields{"error": err.Error()})
+		r.Warn("warning", plain(err), terminal.Fields{"error": plain(err)})
 	}
 	for _, x := range list {
 		if x.InfoHash == receipts.Hash(hash) {

@@ -166,7 +166,7 @@ func serve(ctx context.Context, x *running, r *terminal.Reporter, count int, pai
 			if bad++; bad == count {
 				return err
 			}
-			r.Event("failed", "btt: "+plain(err), terminal.Fields{"error": plain(err), "infohash": e.Torrent.String()})
+			r.Warn("failed", plain(err), terminal.Fields{"error": plain(err), "infohash": e.Torrent.String()})
 		}
 	}
 }

@@ -110,7 +110,7 @@ func runTracker(ctx context.Context, cfg trackerd.Config, metrics string, r *ter
 			return err
 		case <-reloads:
 			if err := s.Reload(); err != nil {
-				r.Event("warning", "btt: lists are not read anew: "+err.Error(), terminal.Fields{"error": err.Error()})
+				r.Warn("warning", "lists are not read anew: "+plain(err), terminal.Fields{"error": err.Error()})
 				continue
 			}
 			r.Event("reloaded", "lists are read anew", nil)

@@ -79,7 +79,7 @@ func (w *watch) look(t *btt.Torrent) error {
 		return st.Err
 	case st.State == btt.Failed:
 		w.failed[t] = true
-		w.r.Event("failed", fmt.Sprintf("btt: %s: %s", title(&st), plain(st.Err)), of(&st, terminal.Fields{"error": plain(st.Err)}))
+		w.r.Warn("failed", title(&st)+": "+plain(st.Err), of(&st, terminal.Fields{"error": plain(st.Err)}))
 	case st.State == btt.Seeding, st.State == btt.Finished, st.State == btt.Queued && whole:
 		w.complete[t] = true
 		if len(w.list) == 1 {
@@ -170,7 +170,7 @@ func warn(r *terminal.Reporter, st *btt.Status, warned map[string]string) {
 			continue
 		}
 		warned[t.Name] = t.Err.Error()
-		r.Event("warning", "no peers: "+printable(t.Err.Error())+" (tried again by itself)", terminal.Fields{"tracker": t.Name, "error": t.Err.Error()})
+		r.Warn("warning", "no peers: "+printable(t.Err.Error())+" (tried again by itself)", terminal.Fields{"tracker": t.Name, "error": t.Err.Error()})
 	}
 }
 

@@ -41,6 +41,7 @@ const lineEvery = 5 * time.Second
 type Reporter struct {
 	mode Mode
 	out  io.Writer
+	talk io.Writer // what is no result: warnings among plain lines
 
 	mu   sync.Mutex
 	bars *mpb.Progress
@@ -50,8 +51,21 @@ type Reporter struct {
 	rows int // lines of the table on the screen
 }
 
-// New returns a reporter that writes to out.
-func New(mode Mode, out io.Writer) *Reporter { return &Reporter{mode: mode, out: out} }
+// New returns a reporter that writes to out, and warns on stderr.
+func New(mode Mode, out io.Writer) *Reporter { return &Reporter{mode: mode, out: out, talk: os.Stderr} }
+
+// Warn tells of trouble that does not end the command: as an event where people
+// or programs watch, on stderr where the output is kept.
+func (r *Reporter) Warn(name, text string, f Fields) {
+	text = "btt: " + text
+	if r.mode != Lines {
+		r.Event(name, text, f)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fmt.Fprintln(r.talk, text)
+}
 
 // Mode returns how the reporter writes.
 func (r *Reporter) Mode() Mode { return r.mode }
