@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"hash"
 	"math/bits"
+
+	"github.com/bttnet/btt/internal/lanes"
 )
 
 // partial is a piece being received or written. Its fields are under Store.mu;
@@ -17,8 +19,9 @@ type partial struct {
 	chunks    [][]byte // nil = not there yet, or handed to the writers
 	claimed   []uint64 // blocks
 	ready     []uint64
-	cursor    int64     // bytes hashed
-	hash      hash.Hash // nil without version 1
+	cursor    int64      // bytes hashed
+	hash      hash.Hash  // version 1
+	both      lanes.Both // in its place where the store hashes together
 	sum       [hashSize]byte
 	leaves    []byte   // version 2: the hash of each block that is ready
 	authors   []uint32 // who sent each block that is ready
@@ -82,7 +85,7 @@ func (s *Store) BlockFrom(author, piece, begin uint32, data []byte) (Result, err
 	s.calls++
 	s.mu.Unlock()
 	copy(dst, data)
-	if s.v2 {
+	if s.v2 && !s.together {
 		leaf := sha256.Sum256(data[:min(int64(len(data)), s.ofFile(piece, begin))])
 		copy(p.leaves[block*leafSize:], leaf[:])
 	}
@@ -154,7 +157,7 @@ func (s *Store) newPartial(piece uint32) *partial {
 			ready:   make([]uint64, (blocks+63)/64),
 			authors: make([]uint32, blocks),
 		}
-		if s.v1 {
+		if s.v1 && !s.together {
 			p.hash = sha1.New()
 		}
 		if s.v2 {
@@ -164,7 +167,10 @@ func (s *Store) newPartial(piece uint32) *partial {
 	clear(p.claimed)
 	clear(p.ready)
 	clear(p.authors)
-	if s.v1 {
+	switch {
+	case s.together:
+		p.both.Reset()
+	case s.v1:
 		p.hash.Reset()
 	}
 	if len(s.pads) > 0 && !s.isPadding(piece) {
@@ -215,7 +221,7 @@ func (s *Store) advance(p *partial) (Result, error) {
 	for run := s.run(p); run != nil && !p.done; run = s.run(p) {
 		if s.v1 {
 			s.mu.Unlock()
-			_, _ = p.hash.Write(run)
+			s.hashRun(p, run)
 			s.mu.Lock()
 		}
 		p.cursor += int64(len(run))
@@ -230,7 +236,11 @@ func (s *Store) advance(p *partial) (Result, error) {
 	var sum []byte
 	var root [leafSize]byte
 	s.mu.Unlock()
-	if s.v1 {
+	switch {
+	case s.together:
+		p.sum, _ = p.both.Sum()
+		sum = p.sum[:]
+	case s.v1:
 		sum = p.hash.Sum(p.sum[:0])
 	}
 	if s.v2 {
@@ -254,6 +264,27 @@ func (s *Store) advance(p *partial) (Result, error) {
 	s.setDone(p.piece, true)
 	s.enqueue(p, (p.size-1)/s.chunk)
 	return Verified, nil
+}
+
+// hashRun hashes what lies at the cursor; of a hybrid each block for itself as well, where
+// that costs little more.
+func (s *Store) hashRun(p *partial, run []byte) {
+	if !s.together {
+		_, _ = p.hash.Write(run)
+		return
+	}
+	for at := p.cursor; len(run) > 0; {
+		b := run[:min(BlockSize, len(run))]
+		leaf := p.both.Block(b)
+		data := s.ofFile(p.piece, uint32(at))
+		if 0 < data && data < int64(len(b)) { // padding follows
+			leaf = sha256.Sum256(b[:data])
+		}
+		if data > 0 {
+			copy(p.leaves[at/BlockSize*leafSize:], leaf[:])
+		}
+		at, run = at+int64(len(b)), run[len(b):]
+	}
 }
 
 // enqueue gives one hashed chunk to the writers.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"sort"
+
+	"github.com/bttnet/btt/internal/lanes"
 )
 
 // layout is the geometry of a torrent: where the pieces lie in the files.
@@ -16,6 +18,7 @@ type layout struct {
 	pieces      int
 	chunk       int64 // slab length
 	v1, v2      bool  // which hashes there are
+	together    bool  // both are made at once
 	pads        []span
 }
 
@@ -58,6 +61,7 @@ func newLayout(dir string, files []File, pieceLength int64) (layout, error) {
 // version 2 a root for each file, which must start with a piece.
 func (l *layout) checkHashes(v1 []byte) error {
 	l.v1 = v1 != nil
+	l.together = l.v1 && l.v2 && lanes.FastBoth()
 	if l.v1 && len(v1) != l.pieces*hashSize || !l.v1 && !l.v2 && l.pieces > 0 {
 		return fmt.Errorf("open store: %d bytes of hashes for %d pieces", len(v1), l.pieces)
 	}

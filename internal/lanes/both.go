@@ -63,6 +63,28 @@ func (b *Both) Write(data []byte) {
 	b.rest = copy(b.tail[:], data)
 }
 
+// Block adds to the SHA-1 alone, and returns the SHA-256 of data for itself: what a hybrid's
+// block takes. What Sum says of SHA-256 has no meaning then.
+func (b *Both) Block(data []byte) (leaf [sha256.Size]byte) {
+	n := len(data) / blockSize
+	if !fastBoth || b.rest > 0 || n == 0 || len(data)%blockSize != 0 {
+		b.Write(data)
+		return sha256.Sum256(data)
+	}
+	for i := range b.h2 {
+		b.h2[i] = start256[i][0]
+	}
+	bothBlocks(&b.h1, &b.h2, &data[0], n)
+	b.length += uint64(len(data))
+	h1, end := b.h1, [blockSize]byte{0: 0x80}
+	binary.BigEndian.PutUint64(end[blockSize-8:], uint64(len(data))*8)
+	bothBlocks(&h1, &b.h2, &end[0], 1)
+	for i, w := range b.h2 {
+		binary.BigEndian.PutUint32(leaf[4*i:], w)
+	}
+	return leaf
+}
+
 // Sum gives the hashes of what was written, to which more may be added.
 func (b *Both) Sum() (v1 [sha1.Size]byte, v2 [sha256.Size]byte) {
 	if !fastBoth {

@@ -33,6 +33,26 @@ func TestBoth(t *testing.T) {
 	}
 }
 
+func TestBothBlocks(t *testing.T) {
+	have := fastBoth
+	defer func() { fastBoth = have }()
+	for _, fastBoth = range []bool{have, false} {
+		var b Both
+		b.Reset()
+		var all []byte
+		for _, size := range []int{16384, 64, 0, 16384, 63, 64, 100, 16384} {
+			data := random(size)
+			all = append(all, data...)
+			if leaf := b.Block(data); leaf != sha256.Sum256(data) {
+				t.Errorf("fast %v, %d bytes: %x", fastBoth, size, leaf)
+			}
+			if v1, _ := b.Sum(); v1 != sha1.Sum(all) {
+				t.Errorf("fast %v, %d bytes in all: %x", fastBoth, len(all), v1)
+			}
+		}
+	}
+}
+
 func BenchmarkBoth(b *testing.B) {
 	data := random(256 << 10)
 	b.Run("both", func(b *testing.B) {
