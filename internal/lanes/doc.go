@@ -4,8 +4,11 @@
 // can: on a processor with AVX-512 a core hashes several times the bytes that
 // crypto/sha1 and crypto/sha256 do with instructions made for them.
 //
-// Fast says whether the processor can; where it can not, everything here gives the same
-// answers by the standard library, one message after the other. The machine code is
+// Both is another thing: one message hashed by SHA-1 and SHA-256 together, for hybrids, with the
+// SHA instructions of a core.
+//
+// Fast and FastBoth say whether the processor can; where it can not, everything here gives
+// the same answers by the standard library, one message after the other. The machine code is
 // written by internal/lanes/gen.
 //
 // Callers: metainfo (hash trees) and internal/disk (checking and making torrents). The
