@@ -80,6 +80,9 @@ type Candidate struct {
 	Paid bool
 	// Seeding: this node is complete in that torrent.
 	Seeding bool
+	// Idle: the peer holds a slot and has asked for nothing for a while. It keeps
+	// the slot, but somebody who waits is served in its place.
+	Idle bool
 	// Snubbed: the peer owes us data and does not send; it comes last in the
 	// barter rank.
 	Snubbed bool
@@ -90,6 +93,8 @@ type Candidate struct {
 	// none), Own this node's own bid for the torrent, Price what the peer
 	// pays in its present paid slot; all in µBTT per GiB.
 	Bid, Reserve, Own, Price amount.Price
+	// Left is how many bytes of the torrent the peer lacks, as far as it told.
+	Left int64
 	// Received and Sent are payload bytes of the last round.
 	Received, Sent int64
 	// UnchokedAt is when the peer was last unchoked (the start of the present
@@ -103,6 +108,9 @@ type Candidate struct {
 func (c *Candidate) buyer() bool {
 	return c.Interested && c.Speed && c.Bid > 0 && c.Bid >= c.Reserve
 }
+
+// Buys reports whether the peer bids enough to buy a slot.
+func (c *Candidate) Buys() bool { return c.buyer() }
 
 // pays reports whether the peer holds a sold slot.
 func (c *Candidate) pays() bool { return c.Unchoked && c.Paid }
@@ -122,6 +130,10 @@ type Config struct {
 	// Optimistic is how many of them are optimistic and never sold; at most
 	// Slots counts.
 	Optimistic int
+	// Keep is what peers that do not bid keep of a seed's upload; see Share.
+	Keep Keep
+	// Withheld is how many regular slots are not for sale now; see Share.
+	Withheld int
 	// Strategy orders bidders; nil means auction.Paper.
 	Strategy auction.Strategy
 	// PaidMaxLeeching is the most slots sold in torrents this node still

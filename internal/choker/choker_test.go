@@ -223,3 +223,71 @@ func TestFill(t *testing.T) {
 		})
 	}
 }
+
+// TestIdleSlotIsLent: somebody is served in the place of a holder that asks for
+// nothing, free of charge, and has to go when the holder asks again.
+func TestIdleSlotIsLent(t *testing.T) {
+	cfg := Default(2)
+	cands := []Candidate{
+		{ID: 1, Interested: true, Seeding: true, Speed: true, Bid: 9, Unchoked: true, Paid: true, UnchokedAt: now},
+		{ID: 2, Interested: true, Seeding: true, Unchoked: true, Optimistic: true, UnchokedAt: now},
+		{ID: 3, Interested: true, Seeding: true, WaitingSince: now},
+	}
+	if got := Fill(nil, cfg, now, cands); len(got) > 0 {
+		t.Fatalf("no slot is free, but %+v", got)
+	}
+	cands[0].Idle = true
+	got := Fill(nil, cfg, now, cands)
+	if len(got) != 1 || got[0].ID != 3 || got[0].Paid || !got[0].Optimistic {
+		t.Fatalf("lent: %+v", got)
+	}
+	all := Round(nil, cfg, now, 1, cands)
+	if !all[0].Unchoke || !all[0].Paid || !all[1].Unchoke || !all[2].Unchoke {
+		t.Fatalf("while it is idle: %+v", all)
+	}
+	cands[0].Idle = false
+	cands[2].Unchoked, cands[2].Optimistic, cands[2].UnchokedAt = true, true, now
+	served := 0
+	for _, d := range Round(nil, cfg, now, 1, cands) {
+		if d.Unchoke {
+			served++
+		}
+	}
+	if served != 2 {
+		t.Errorf("%d of 2 slots are given after the holder asked again", served)
+	}
+}
+
+// TestShareOptions: a fixed part is kept, 0 leaves the slots alone, and without
+// bidders nothing is weighed.
+func TestShareOptions(t *testing.T) {
+	cands := []Candidate{
+		{ID: 1, Interested: true, Seeding: true, Speed: true, Bid: 9, Unchoked: true, Paid: true, Sent: 900_000, Left: 1e9},
+		{ID: 2, Interested: true, Seeding: true, Unchoked: true, Optimistic: true, Sent: 100_000, Left: 1e9},
+		{ID: 3, Interested: true, Seeding: true, Left: 1e9},
+	}
+	all := func(int) bool { return true }
+	for _, k := range []struct {
+		keep     Keep
+		owed     int64
+		weighted bool
+	}{{Keep{}, 400_000, true}, {Keep{Fixed: true, Part: 800_000}, 700_000, true}, {Keep{Fixed: true}, 0, false}} {
+		var s Share
+		s.Book(k.keep, cands)
+		if w := s.Weigh(cands, all); s.Owed() != k.owed || (w.Free > w.Bidder) != k.weighted || w.Free < w.Bidder {
+			t.Errorf("%+v: owed %d, weights %+v", k.keep, s.Owed(), w)
+		}
+	}
+	var s Share
+	for range 10 { // weights do not help: nothing more is sent to free peers
+		s.Book(Keep{Fixed: true, Part: 900_000}, cands)
+	}
+	if cfg := s.Apply(Default(2)); cfg.Withheld != 1 {
+		t.Errorf("%d slots are withheld", cfg.Withheld)
+	}
+	cands[0].Bid = 0
+	s.Book(Keep{}, cands)
+	if w := s.Weigh(cands, all); w != (Weights{1, 1}) || s.Owed() != 0 || s.Apply(Default(2)).Withheld != 0 {
+		t.Errorf("without bidders: owed %d, weights %+v", s.Owed(), w)
+	}
+}

@@ -16,25 +16,34 @@ import (
 // optimistic slots go to the longest wait.
 func Fill(dst []Decision, cfg Config, now time.Time, cands []Candidate) []Decision {
 	r := newRound(nil, cfg, now, 0, cands)
-	freeOptimistic, soldLeeching := r.reserved, 0
+	freeOptimistic, sold, soldLeeching, optimistic := r.reserved, 0, 0, 0
 	for i := range cands {
 		c := &cands[i]
 		if !c.Unchoked {
 			continue
 		}
 		r.out[i].Unchoke = true // not to be given again
-		if c.Optimistic && freeOptimistic > 0 {
-			freeOptimistic--
+		if c.Idle {
+			freeOptimistic++ // is lent, free of charge
+		}
+		if c.Optimistic {
+			optimistic++
 			continue
 		}
 		r.taken++
-		if c.Paid && !c.Seeding {
-			soldLeeching++
+		if c.Paid {
+			sold++
+			if !c.Seeding {
+				soldLeeching++
+			}
 		}
 	}
+	// More optimistic holders than such slots have regular ones.
+	r.taken += max(0, optimistic-freeOptimistic)
+	freeOptimistic = max(0, freeOptimistic-optimistic)
 	// Too many regular holders (fewer slots than before) use up all slots.
 	freeOptimistic = min(freeOptimistic, max(0, r.regular+freeOptimistic-r.taken))
-	r.sellFree(cfg.PaidMaxLeeching - soldLeeching)
+	r.sellFree(sold, cfg.PaidMaxLeeching-soldLeeching)
 	r.barter(r.regular - r.taken)
 	r.optimistic(freeOptimistic)
 	for i := range cands {
@@ -46,8 +55,8 @@ func Fill(dst []Decision, cfg Config, now time.Time, cands []Candidate) []Decisi
 }
 
 // sellFree sells the free regular slots at the reserve price, at most
-// leeching of them in torrents we still leech.
-func (r *round) sellFree(leeching int) {
+// leeching of them in torrents we still leech; sold are sold already.
+func (r *round) sellFree(sold, leeching int) {
 	order := r.order[:0]
 	spokesmen := r.spokesmen()
 	for i := range r.cands {
@@ -63,7 +72,7 @@ func (r *round) sellFree(leeching int) {
 	slices.SortFunc(order, r.compareBids)
 	for _, i := range order {
 		c, d := &r.cands[i], &r.out[i]
-		if r.taken >= r.regular {
+		if r.taken >= r.regular || sold >= r.forSale() {
 			return
 		}
 		if !c.Seeding {
@@ -74,6 +83,7 @@ func (r *round) sellFree(leeching int) {
 		}
 		d.Unchoke, d.Paid, d.Price = true, true, max(c.Reserve, 0)
 		r.taken++
+		sold++
 	}
 }
 

@@ -39,6 +39,7 @@ func drawCands(t *rapid.T) []Candidate {
 			case 2:
 				c.Unchoked, c.Paid, c.Price = true, true, amount.Price(price.Draw(t, "running"))
 			}
+			c.Idle = c.Unchoked && rapid.IntRange(0, 3).Draw(t, "idle") == 0
 		}
 	}
 	return list
@@ -53,6 +54,7 @@ func drawConfig(t *rapid.T) Config {
 	}
 	cfg.Seed = SeedPolicy(rapid.IntRange(0, 1).Draw(t, "seed"))
 	cfg.PaidOnly = rapid.IntRange(0, 3).Draw(t, "paid only") == 0
+	cfg.Withheld = max(0, rapid.IntRange(-3, 3).Draw(t, "withheld"))
 	return cfg
 }
 
@@ -63,7 +65,7 @@ func TestRoundProperties(t *testing.T) {
 		if len(got) != len(cands) {
 			t.Fatalf("%d decisions for %d candidates", len(got), len(cands))
 		}
-		unchoked, opt, soldLeeching, waiting := 0, 0, 0, 0
+		unchoked, opt, soldLeeching, waiting, lent, sold := 0, 0, 0, 0, 0, 0
 		owners := map[uint64]bool{}
 		for i, d := range got {
 			c := cands[i]
@@ -77,6 +79,12 @@ func TestRoundProperties(t *testing.T) {
 				continue
 			}
 			unchoked++
+			if c.Unchoked && c.Idle {
+				lent++
+			}
+			if d.Paid {
+				sold++
+			}
 			if d.Paid && c.Owner != 0 {
 				if owners[c.Owner] {
 					t.Fatalf("owner %d bought twice", c.Owner)
@@ -99,10 +107,10 @@ func TestRoundProperties(t *testing.T) {
 				t.Fatalf("reprice of %+v for %+v", d, c)
 			}
 		}
-		if cfg.Slots >= 0 && unchoked > cfg.Slots || cfg.Slots >= 0 && opt > cfg.Optimistic || soldLeeching > cfg.PaidMaxLeeching {
+		if cfg.Slots >= 0 && (unchoked > cfg.Slots+lent || opt > cfg.Optimistic+lent || sold > max(0, cfg.Slots-cfg.Optimistic-cfg.Withheld)) || soldLeeching > cfg.PaidMaxLeeching {
 			t.Fatalf("%d unchoked, %d optimistic, %d sold while leeching of %+v", unchoked, opt, soldLeeching, cfg)
 		}
-		if waiting > 0 && (cfg.Slots < 0 || unchoked < cfg.Slots) {
+		if waiting > 0 && (cfg.Slots < 0 || unchoked < cfg.Slots+lent) {
 			t.Fatalf("%d wait while %d of %d slots are used", waiting, unchoked, cfg.Slots)
 		}
 	})
@@ -201,12 +209,15 @@ func TestHoldersStable(t *testing.T) {
 func TestFillProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cfg, cands := drawConfig(t), drawCands(t)
-		unchoked, soldLeeching := 0, 0
+		unchoked, soldLeeching, lent := 0, 0, 0
 		byID := map[uint64]Candidate{}
 		for _, c := range cands {
 			byID[c.ID] = c
 			if c.Unchoked {
 				unchoked++
+			}
+			if c.Unchoked && c.Idle {
+				lent++
 			}
 			if c.Unchoked && c.Paid && !c.Seeding {
 				soldLeeching++
@@ -223,8 +234,8 @@ func TestFillProperties(t *testing.T) {
 					t.Fatal("too many sold while leeching")
 				}
 			}
-			if cfg.Slots >= 0 && unchoked > cfg.Slots {
-				t.Fatalf("%d unchoked of %d", unchoked, cfg.Slots)
+			if cfg.Slots >= 0 && unchoked > cfg.Slots+lent {
+				t.Fatalf("%d unchoked of %d, %d idle", unchoked, cfg.Slots, lent)
 			}
 		}
 	})

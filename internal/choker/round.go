@@ -23,6 +23,11 @@ func Round(dst []Decision, cfg Config, now time.Time, entropy uint64, cands []Ca
 	r.sell()
 	r.barter(r.regular - r.taken)
 	r.optimistic(r.reserved)
+	for given := 0; given < r.lent(); { // a lent slot may go to one who is idle as well
+		n := r.lent() - given
+		given += n
+		r.optimistic(n)
+	}
 	for i := range cands {
 		r.finish(i)
 	}
@@ -102,7 +107,7 @@ func (r *round) sell() {
 	}
 	var scratch auction.Scratch
 	awards := auction.Run(nil, &scratch, auction.Rules{
-		Slots: r.regular, MaxCapped: r.cfg.PaidMaxLeeching, Strategy: r.cfg.Strategy,
+		Slots: r.forSale(), MaxCapped: r.cfg.PaidMaxLeeching, Strategy: r.cfg.Strategy,
 	}, bidders)
 	for _, a := range awards {
 		i := from[a.Index]
@@ -165,6 +170,20 @@ func (r *round) settle(c *Candidate, price amount.Price) amount.Price {
 		return c.Price
 	}
 	return price
+}
+
+// forSale is the number of regular slots that may be sold.
+func (r *round) forSale() int { return max(r.regular-max(r.cfg.Withheld, 0), 0) }
+
+// lent counts the slots whose holders ask for nothing.
+func (r *round) lent() int {
+	n := 0
+	for i := range r.cands {
+		if c := &r.cands[i]; r.out[i].Unchoke && c.Unchoked && c.Idle {
+			n++
+		}
+	}
+	return n
 }
 
 // barter gives up to n slots to free peers (R10.3, R10.4).
