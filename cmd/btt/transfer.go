@@ -39,6 +39,7 @@ type transfer struct {
 	noBids    bool
 	strategy  string
 	seedOrder string
+	freeShare string
 	paidOnly  bool
 	whenPaid  bool
 	watch     time.Duration
@@ -68,6 +69,7 @@ func (t *transfer) register(f *pflag.FlagSet) {
 	f.IntVar(&t.slots, "slots", btt.DefaultSlots, "upload slots; -1 = no limit")
 	f.IntVar(&t.optim, "optimistic", btt.DefaultOptimistic, "how many of the slots are optimistic: never sold")
 	f.StringVar(&t.seedOrder, "seed-order", "turn", "which free peers get a seed's slots: turn (each for a time), or fastest (those that take most)")
+	f.StringVar(&t.freeShare, "free-share", "auto", "with --speed: what peers that do not bid keep of a seed's upload: auto (nearly what sharing evenly would give them), or a part such as 25% (0% = what the slots leave)")
 	f.StringArrayVar(&t.trackers, "tracker", nil, "another tracker's announce URL (may be repeated)")
 	f.StringArrayVar(&t.peers, "peer", nil, "HOST:PORT of a peer (may be repeated)")
 	f.BoolVar(&t.speed, "speed", false, "take part in BitTorrent Speed: bid, pay and earn BTT")
@@ -178,6 +180,10 @@ func (t *transfer) chokerConfig() (choker.Config, error) {
 	}
 	cfg := choker.Default(t.slots)
 	cfg.Optimistic, cfg.PaidOnly = t.optim, t.paidOnly
+	var err error
+	if cfg.Keep, err = freeShare(t.freeShare); err != nil {
+		return cfg, err
+	}
 	switch t.strategy {
 	case "", "paper":
 	case "weighted":
@@ -196,6 +202,19 @@ func (t *transfer) chokerConfig() (choker.Config, error) {
 		return cfg, usage("--paid-only needs --speed: nobody pays without it")
 	}
 	return cfg, nil
+}
+
+// freeShare reads --free-share.
+func freeShare(text string) (choker.Keep, error) {
+	if text == "" || text == "auto" {
+		return choker.Keep{}, nil
+	}
+	number, percent := strings.CutSuffix(text, "%")
+	n, err := strconv.ParseUint(number, 10, 32)
+	if err != nil || !percent || n > 100 {
+		return choker.Keep{}, usage("--free-share %q is neither auto nor a percentage from 0%% to 100%%", text)
+	}
+	return choker.Keep{Fixed: true, Part: uint32(n) * 10_000}, nil
 }
 
 func (t *transfer) speedConfig(ctx context.Context) (*btt.SpeedConfig, error) {

@@ -81,6 +81,17 @@ func (t *Torrent) Credited(piece uint32) bool {
 	return false
 }
 
+// Unpaid appends the pieces of which the peer sent blocks that are to be paid once
+// the rest is there. Until then it may serve less than a piece more.
+func (p *Trade) Unpaid(dst []uint32) []uint32 {
+	for _, c := range p.credits {
+		if c.bytes > 0 {
+			dst = append(dst, c.piece)
+		}
+	}
+	return dst
+}
+
 // Uncredit forgets what the peer sent of a piece that failed its hash: nobody
 // is paid for it (R12.6).
 func (p *Trade) Uncredit(piece uint32) { p.take(piece) }

@@ -33,7 +33,12 @@ const (
 	// maxUnasked is the number of blocks never asked for that end a connection.
 	maxUnasked = 64
 
-	minDepth = 32
+	// startDepth is the number of requests in flight to a peer whose rate is not
+	// known yet, minDepth the least. What is asked of a slow peer is missing where
+	// a fast one could send it, so both are small; the pipeline doubles each round
+	// trip while blocks come.
+	startDepth = 16
+	minDepth   = 4
 	// bufferSize holds the longest message and many blocks.
 	bufferSize = 256 << 10
 	// maxBatch is the number of blocks written with one system call.
@@ -114,6 +119,7 @@ type Conn struct {
 	stale   []request // given up, perhaps still to be answered
 	void    []request // likewise, and not to be taken then
 	depth   int
+	weight  int // blocks written at a time under a rate limit; 0 is 1
 	reqq    int
 	unasked int
 	stopped bool // blocks are not taken any more
@@ -134,7 +140,7 @@ type request struct{ piece, begin, length uint32 }
 
 // New makes a connection from cfg; nothing runs before [Conn.Start].
 func New(cfg Config) *Conn {
-	c := &Conn{Config: cfg, choked: true, choking: true, depth: minDepth, reqq: defaultReqq}
+	c := &Conn{Config: cfg, choked: true, choking: true, depth: startDepth, reqq: defaultReqq}
 	c.wake.L = &c.mu
 	c.room.L = &c.mu
 	return c

@@ -29,9 +29,9 @@ func TestPipeline(t *testing.T) {
 	}
 	leases = append(leases, picker.Lease{Piece: 10, Count: 2})
 	r.c.Grant(leases, 0)
-	r.expect(wire.Request, reqs(4, minDepth-4)...)
+	r.expect(wire.Request, reqs(4, startDepth-4)...)
 	r.silent() // the pipeline is full
-	if want := r.c.Want(); want != max(0, 2*minDepth-42) {
+	if want := r.c.Want(); want != max(0, 2*startDepth-42) {
 		t.Errorf("wants %d more", want)
 	}
 	r.answer(req(1), req(0)) // out of order
@@ -41,10 +41,10 @@ func TestPipeline(t *testing.T) {
 			t.Errorf("event %+v for block %v", e, q)
 		}
 	}
-	r.expect(wire.Request, reqs(minDepth, 4)...) // slow start: two for each
+	r.expect(wire.Request, reqs(startDepth, 4)...) // slow start: two for each
 	r.c.SetDepth(100)
 	r.answer(req(2))
-	r.expect(wire.Request, req(36), req(37), req(38), req(39), req(40), request{10, block, 5})
+	r.expect(wire.Request, append(reqs(startDepth+4, 41-startDepth-4), request{10, block, 5})...)
 	if n := r.c.Outstanding(); n != 39 {
 		t.Errorf("%d outstanding", n)
 	}
@@ -112,6 +112,7 @@ func TestChokePlain(t *testing.T) {
 
 func TestCancel(t *testing.T) {
 	r := newRig(t, fast)
+	r.c.SetDepth(32)
 	r.say(wire.Unchoke)
 	r.await(Unchoked)
 	r.c.Grant([]picker.Lease{{Piece: 0, Count: 4}, {Piece: 1, Count: 4}, {Piece: 2, Count: 4}, {Piece: 3, Count: 4},
@@ -144,7 +145,7 @@ func TestWithdraw(t *testing.T) {
 		leases = append(leases, picker.Lease{Piece: p, Count: 4})
 	}
 	r.c.Grant(leases, 0)
-	r.expect(wire.Request, reqs(0, minDepth)...)
+	r.expect(wire.Request, reqs(0, startDepth)...)
 	if !r.c.Owes(0, 1) || !r.c.Owes(8, 2) || r.c.Owes(9, 0) {
 		t.Error("owes the wrong blocks")
 	}

@@ -162,7 +162,7 @@ func (c *Conn) dropRequests() {
 	}
 	c.pending, c.head = c.pending[:0], 0
 	c.leases, c.queued = c.leases[:0], 0
-	c.depth = minDepth
+	c.depth = startDepth
 }
 
 func addLate(list *[]request, q request) {

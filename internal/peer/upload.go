@@ -227,12 +227,20 @@ func (c *Conn) next(w *writer) (Gate, bool) {
 	return c.gate, true
 }
 
+// SetWeight sets how much of a rate limit the connection gets beside others: it
+// takes that many blocks at a time. 1 at the start.
+func (c *Conn) SetWeight(blocks int) {
+	c.mu.Lock()
+	c.weight = max(blocks, 1)
+	c.mu.Unlock()
+}
+
 // batchLimit is the number of blocks for one write: few where a rate limit
-// asks for an even flow.
+// asks for an even flow. The caller holds the lock.
 func (c *Conn) batchLimit() int {
 	for _, l := range c.Up {
 		if l != nil {
-			return 1
+			return max(c.weight, 1)
 		}
 	}
 	return maxBatch

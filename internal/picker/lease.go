@@ -37,7 +37,7 @@ func (p *Picker) Lease(dst []Lease, peer Peer, blocks int) []Lease {
 		}
 		dst = p.take(dst, s, &peer, &left)
 	}
-	if len(dst) == before && p.endGame && !peer.Snubbed && !peer.Alone && p.exhausted() {
+	if len(dst) == before && p.endGame && !peer.Snubbed && !peer.Slow && !peer.Alone && p.exhausted() {
 		dst = p.duplicate(dst, &peer, min(left, endGameRun))
 	}
 	return dst

@@ -81,6 +81,8 @@ type Peer struct {
 	Alone bool
 	// Fast prefers a fresh piece to one other peers are working on.
 	Fast bool
+	// Slow gets no block that others owe (end game).
+	Slow bool
 	// Snubbed picks from the far end: most common pieces, no end game.
 	Snubbed bool
 }

@@ -3,6 +3,7 @@ package session
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/bttnet/btt/internal/choker"
@@ -41,6 +42,7 @@ func (s *Session) run() {
 type choke struct {
 	candidates []choker.Candidate
 	decisions  []choker.Decision
+	share      choker.Share
 }
 
 // choke ranks the peers of all torrents and carries the decisions out.
@@ -50,15 +52,21 @@ func (s *Session) choke(c *choke, now time.Time, round bool) {
 	for _, sw := range swarms {
 		c.candidates = sw.Candidates(c.candidates, round)
 	}
+	cfg := s.cfg.Choker
+	if round {
+		c.share.Book(cfg.Keep, c.candidates)
+	}
+	cfg = c.share.Apply(cfg)
 	if round {
 		var b [8]byte
 		_, _ = rand.Read(b[:]) // never fails (crypto/rand ends the process)
-		c.decisions = choker.Round(c.decisions[:0], s.cfg.Choker, now, binary.LittleEndian.Uint64(b[:]), c.candidates)
+		c.decisions = choker.Round(c.decisions[:0], cfg, now, binary.LittleEndian.Uint64(b[:]), c.candidates)
 	} else {
-		c.decisions = choker.Fill(c.decisions[:0], s.cfg.Choker, now, c.candidates)
+		c.decisions = choker.Fill(c.decisions[:0], cfg, now, c.candidates)
 	}
+	weights := c.weigh(round)
 	for _, sw := range swarms {
-		sw.Decide(c.decisions)
+		sw.Decide(c.decisions, weights)
 	}
 }
 
@@ -71,4 +79,15 @@ func (s *Session) swarms() []*swarm.Swarm {
 		}
 	}
 	return list
+}
+
+// weigh says how those share a seed's upload that are served from now on.
+func (c *choke) weigh(round bool) choker.Weights {
+	if round {
+		return c.share.Weigh(c.candidates, func(i int) bool { return c.decisions[i].Unchoke })
+	}
+	return c.share.Weigh(c.candidates, func(i int) bool {
+		id := c.candidates[i].ID
+		return c.candidates[i].Unchoked || slices.ContainsFunc(c.decisions, func(d choker.Decision) bool { return d.ID == id })
+	})
 }

@@ -1,6 +1,8 @@
 package swarm
 
 import (
+	"time"
+
 	"github.com/bttnet/btt/internal/choker"
 	"github.com/bttnet/btt/internal/peer"
 )
@@ -22,9 +24,13 @@ func (s *Swarm) candidates(dst []choker.Candidate, newRound bool) []choker.Candi
 			ID: s.globalID(m), Torrent: s.cfg.Index, Interested: m.interest && s.mayUpload(),
 			Unchoked: m.unchoked, Optimistic: m.optimistic, Seeding: s.state == Seeding, Snubbed: m.snubbed,
 			Received: got - m.roundReceived, Sent: sent - m.roundSent,
-			UnchokedAt: m.unchokedAt, WaitingSince: m.waiting,
+			UnchokedAt: m.unchokedAt, WaitingSince: m.waiting, Idle: s.idle(m),
+		}
+		if s.picker != nil {
+			c.Left = s.lacks(m)
 		}
 		s.market.Complete(m.trade, &c)
+		m.buys = c.Buys()
 		if newRound {
 			m.roundReceived, m.roundSent = got, sent
 		}
@@ -39,8 +45,38 @@ func (s *Swarm) mayUpload() bool {
 
 func (s *Swarm) globalID(m *member) uint64 { return uint64(s.cfg.Index)<<32 | uint64(m.conn.ID) }
 
-// Decide carries out the choker's decisions about this swarm's peers.
-func (s *Swarm) Decide(ds []choker.Decision) {
+// lacks is how many bytes of the torrent a peer lacks, as far as it told.
+func (s *Swarm) lacks(m *member) int64 {
+	if m.seed {
+		return 0
+	}
+	return max(int64(s.info.NumPieces()-m.bits.Count())*s.info.PieceLength, 0)
+}
+
+// lendAfter is how long a peer holds a slot and asks for nothing until another is
+// served in its place.
+const lendAfter = 2 * time.Second
+
+// idle says whether a peer that we serve asks for nothing.
+func (s *Swarm) idle(m *member) bool {
+	return m.unchoked && m.conn.Waiting() == 0 && s.now.Sub(m.unchokedAt) >= lendAfter && s.now.Sub(m.askedAt) >= lendAfter
+}
+
+// tickIdle notes when a peer asked for something last, and has its slot lent once
+// it is idle.
+func (s *Swarm) tickIdle(m *member, sent int64) {
+	if sent > m.lastSent || m.conn.Waiting() > 0 {
+		m.askedAt, m.lent = s.now, false
+	}
+	if idle := s.idle(m); idle && !m.lent {
+		m.lent = true
+		s.cfg.FreeSlot()
+	}
+}
+
+// Decide carries out the choker's decisions about this swarm's peers, and lets
+// those that a seed serves share its upload by their weights.
+func (s *Swarm) Decide(ds []choker.Decision, w choker.Weights) {
 	if s.connected.Load() == 0 {
 		return
 	}
@@ -53,7 +89,22 @@ func (s *Swarm) Decide(ds []choker.Decision) {
 				s.decide(m, d)
 			}
 		}
+		s.weigh(w)
 	})
+}
+
+// weigh sets the weights of the peers.
+func (s *Swarm) weigh(w choker.Weights) {
+	for _, m := range s.peers {
+		switch {
+		case s.state != Seeding:
+			m.conn.SetWeight(1)
+		case m.buys:
+			m.conn.SetWeight(int(w.Bidder))
+		default:
+			m.conn.SetWeight(int(w.Free))
+		}
+	}
 }
 
 func (s *Swarm) decide(m *member, d choker.Decision) {

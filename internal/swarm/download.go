@@ -277,10 +277,15 @@ func (s *Swarm) complete() {
 
 // tick runs once a second.
 func (s *Swarm) tick() {
+	best := int64(0)
 	for _, m := range s.peers {
 		s.tickPeer(m)
+		if !m.choked {
+			best = max(best, m.rateBusy)
+		}
 	}
 	s.tickBooking()
+	s.bestDown = best
 	s.market.Tick()
 	s.fetchMetadata()
 	s.askLayers()
@@ -314,6 +319,10 @@ func (s *Swarm) unstick() {
 func (s *Swarm) tickPeer(m *member) {
 	got, sent := m.conn.Received.Load(), m.conn.Sent.Load()
 	m.rateDown = (m.rateDown + got - m.lastReceived) / 2
+	if got > m.lastReceived || m.conn.Outstanding() > 0 {
+		m.rateBusy = (m.rateBusy + got - m.lastReceived) / 2
+	}
+	s.tickIdle(m, sent)
 	m.rateUp = (m.rateUp + sent - m.lastSent) / 2
 	m.lastReceived, m.lastSent = got, sent
 	m.conn.SetDepth(int(3 * m.rateDown / wire.BlockSize))

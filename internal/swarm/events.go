@@ -27,7 +27,9 @@ func (s *Swarm) handle(c *peer.Conn) {
 			s.onBlock(m, e)
 			feed = true
 		case peer.Hungry, peer.Unchoked:
-			m.choked = m.choked && e.Kind != peer.Unchoked
+			if m.choked && e.Kind == peer.Unchoked {
+				m.choked, m.opened = false, s.now
+			}
 			feed = true
 		case peer.Choked:
 			m.choked, m.chokes = true, e.Piece
@@ -235,9 +237,13 @@ func (s *Swarm) feed(m *member) {
 	if n <= 0 {
 		return
 	}
-	who := picker.Peer{ID: m.conn.ID, Bits: m.bits, Seed: m.seed, Whole: m.trade.Paying() || m.parole, Alone: m.trade.Paying(), Fast: true, Snubbed: m.snubbed}
-	s.leases = s.leases[:0]
-	if s.hinted(m, who, n); len(s.leases) == 0 {
+	who := picker.Peer{ID: m.conn.ID, Bits: m.bits, Seed: m.seed, Whole: m.trade.Paying() || m.parole, Alone: m.trade.Paying(),
+		Fast: true, Slow: s.behind(m), Snubbed: m.snubbed}
+	s.leases = s.goOn(m, who, s.leases[:0])
+	if len(s.leases) == 0 {
+		s.hinted(m, who, n)
+	}
+	if len(s.leases) == 0 {
 		s.leases = s.picker.Lease(s.leases, who, n)
 	}
 	if len(s.leases) == 0 && who.Whole {

@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"slices"
 	"time"
 
 	"github.com/bttnet/btt/internal/picker"
@@ -33,9 +34,45 @@ func (s *Swarm) mix(m *member, who *picker.Peer, n int) {
 		}
 	}
 	if len(s.leases) == 0 {
-		who.Alone = false
 		s.leases = s.picker.Lease(s.leases, *who, n)
 	}
+}
+
+// goOn leases to a peer that we pay what is missing of the pieces that it began: a
+// choke may have come between, and others may have been asked. Its payment waits
+// for them, and with an unpaid part of one piece under way it may not send another
+// whole one.
+func (s *Swarm) goOn(m *member, who picker.Peer, dst []picker.Lease) []picker.Lease {
+	if !m.trade.Paying() {
+		return dst
+	}
+	s.ids = m.trade.Unpaid(s.ids[:0])
+	for _, piece := range s.ids {
+		s.owing = s.picker.Owed(s.owing[:0], piece, who.ID)
+		if slices.ContainsFunc(s.owing, func(o picker.Owing) bool { other := s.peers[o.Peer]; return other == nil || other.trade.Paying() }) {
+			continue // a web seed, or one that is to be paid as well
+		}
+		for _, o := range s.owing {
+			s.peers[o.Peer].conn.Withdraw(piece, o.Block)
+			s.picker.ReturnBlock(piece, o.Block, o.Peer)
+		}
+		dst = s.picker.Finish(dst, who, piece)
+	}
+	return dst
+}
+
+const (
+	// rateKnown is how long a peer's rate counts as not known after it unchoked us.
+	rateKnown = 3 * time.Second
+	// behindDivisor is what part of the best rate makes a peer slow.
+	behindDivisor = 4
+)
+
+// behind says whether a peer is known to send far less than the best one: it gets
+// no block in end game that others owe. It would take the place of one that could
+// send it, and waste its own upload.
+func (s *Swarm) behind(m *member) bool {
+	return s.now.Sub(m.opened) >= rateKnown && behindDivisor*m.rateBusy < s.bestDown
 }
 
 // unmix makes a piece free for a peer that is paid for whole pieces (A23) when

@@ -53,8 +53,9 @@ type member struct {
 	haves    []uint32
 	lost     []uint32 // pieces it took back before the metadata
 	seed     bool
-	counted  bool // its bits are in the picker's availability
-	choked   bool // it chokes us
+	counted  bool      // its bits are in the picker's availability
+	choked   bool      // it chokes us
+	opened   time.Time // when it last unchoked us
 	chokes   uint32
 	interest bool // it is interested in us
 	wanted   bool // we told it that we are interested
@@ -62,12 +63,16 @@ type member struct {
 
 	unchoked   bool
 	optimistic bool
+	buys       bool      // its bid was enough for a slot at the last look
+	lent       bool      // it is idle, and the choker was told
+	askedAt    time.Time // when it last had something to be served
 	unchokedAt time.Time
 	waiting    time.Time
 
 	lastReceived, lastSent   int64 // at the last tick
 	roundReceived, roundSent int64 // at the last choke round
 	rateDown, rateUp         int64 // bytes in the last second, smoothed
+	rateBusy                 int64 // rateDown of the seconds in which it owed us something
 	sentAt                   time.Time
 	reads                    uint64    // the reader's mark at the last tick
 	heardAt                  time.Time // when it was seen to change, or not to wait

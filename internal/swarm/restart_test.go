@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/bttnet/btt/internal/choker"
 	"github.com/bttnet/btt/internal/create"
 	"github.com/bttnet/btt/internal/disk"
 	"github.com/bttnet/btt/internal/picker"
@@ -217,7 +218,7 @@ func TestCallsDuringShutdown(t *testing.T) {
 		if list := s.Candidates(nil, true); len(list) != 0 {
 			t.Errorf("%d candidates", len(list))
 		}
-		s.Decide(nil)
+		s.Decide(nil, choker.Weights{Free: 1, Bidder: 1})
 		s.AddPeers(w.address(99))
 		if d := time.Since(began); d != 0 {
 			t.Errorf("the calls waited for %v", d)

@@ -171,6 +171,8 @@ type Swarm struct {
 	now       time.Time
 	alarm     pace
 	saved     time.Time
+	owing     []picker.Owing
+	bestDown  int64 // highest rate of a peer that serves us, at the last tick
 	dirty     bool
 	saving    bool
 	kept      *Totals // those on disk, if the state there says all that we know
