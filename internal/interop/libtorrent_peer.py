@@ -21,6 +21,10 @@ ses = lt.session({
     "ssrf_mitigation": False, "allow_multiple_connections_per_ip": True,
     "upload_rate_limit": limit_up, "min_reconnect_time": 1, "alert_mask": 0,
 })
+if limit_up:  # without this no limit holds for addresses of a local network
+    everybody = lt.ip_filter()
+    everybody.add_rule("0.0.0.0", "255.255.255.255", 1 << lt.session.global_peer_class_id)
+    ses.set_peer_class_filter(everybody)
 flags = lt.torrent_flags
 
 

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -84,13 +85,15 @@ type bench struct {
 	*testing.T
 	dir   string
 	hosts atomic.Int32
+
+	hostOf map[netip.Addr]*Host
 }
 
 func newBench(t *testing.T, programs ...string) *bench {
 	t.Helper()
 	foreign.Missing(t, refused)
 	foreign.Missing(t, needs(programs...)())
-	return &bench{T: t, dir: t.TempDir()}
+	return &bench{T: t, dir: t.TempDir(), hostOf: map[netip.Addr]*Host{}}
 }
 
 // config gives a fresh host and folder.
@@ -101,6 +104,7 @@ func (b *bench) config(name string) Config {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { h.Close() })
+	b.hostOf[h.Addr] = h
 	return Config{Host: h, Dir: filepath.Join(b.dir, fmt.Sprintf("%s-%d", name, b.hosts.Add(1)))}
 }
 

@@ -2,50 +2,107 @@ package interop
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"math"
+	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 )
 
-// upLimit keeps peers from spreading among themselves what the seed gave: what
-// is tested is whom the seed serves.
-const upLimit = 16 << 10
-
-// crowd are the clients of a mixed swarm and when each had the whole torrent.
-type crowd struct {
-	rich, poor *BTT
-	took       map[string]time.Duration
-	poorHad    float64 // bytes when rich was complete
+// setting is a swarm behind one rate-limited seed.
+type setting struct {
+	name              string
+	slots, optimistic int
+	seedUp, peerUp    int // bytes a second
+	bytes             int64
+	caps              []string // of the bidders' prices, the highest first
+	others            int      // of each other client
 }
 
-// mixed runs a rate-limited seed with two btt peers and three other clients.
-// With an economy the btt peers bid, one ten times as much as the other; without
-// they are plain, as the seed is.
-func (b *bench) mixed(ctx context.Context, s shared, e *economy, homes [3]string) *crowd {
+// settings are the swarms of TestRicherFirst. Where peers hardly spread what they
+// got, what is seen is whom the seed serves.
+var settings = []setting{
+	{"two slots, peers spread little", 2, 1, 768 << 10, 16 << 10, 4 << 20, []string{"400", "40"}, 1},
+	{"two slots, peers spread", 2, 1, 768 << 10, 192 << 10, 8 << 20, []string{"400", "40"}, 1},
+	{"eight slots, peers spread little", 8, 1, 1 << 20, 16 << 10, 3 << 20, []string{"400", "200", "100", "40"}, 2},
+}
+
+// runsEnv is how often each swarm is run with and without bids: one run shows
+// that it works, several show how much they differ.
+const runsEnv = "BTT_FAIR_RUNS"
+
+// crowd is what came of a swarm: when each peer had the whole torrent, and who
+// sent what to whom. bidders are named b0, b1 … from the highest cap on.
+type crowd struct {
+	took            map[string]time.Duration
+	traffic         *Traffic
+	bidders, others []string
+}
+
+// mixed runs a swarm. With an economy its btt peers bid; without they are plain,
+// as the seed is, and everything else is the same.
+func (b *bench) mixed(ctx context.Context, set *setting, s shared, e *economy, homes []string) *crowd {
 	b.Helper()
-	args := []string{"--slots", "2", "--optimistic", "1", "--choke-interval", "1s", "--limit-up", "768KiB"}
-	seed := NewBTT(b.config("btt"), args...)
-	c := &crowd{rich: b.btt(), poor: b.btt(), took: map[string]time.Duration{}}
+	args := []string{"--slots", strconv.Itoa(set.slots), "--optimistic", strconv.Itoa(set.optimistic), "--choke-interval", "1s",
+		"--limit-up", fmt.Sprintf("%dKiB", set.seedUp>>10)}
 	if e != nil {
-		seed.args = append(args, "--speed", "--ledger", e.url, "--reserve", "1 BTT/GiB")
-		c.rich.args = []string{"--speed", "--ledger", e.url, "--price-cap", "400 BTT/GiB"}
-		c.poor.args = []string{"--speed", "--ledger", e.url, "--price-cap", "40 BTT/GiB"}
-		seed.home, c.rich.home, c.poor.home = homes[0], homes[1], homes[2]
+		args = append(args, "--speed", "--ledger", e.url, "--reserve", "1 BTT/GiB")
 	}
-	c.rich.config.LimitUp, c.poor.config.LimitUp = upLimit, upLimit
+	seed := NewBTT(b.config("btt"), args...)
+	c := &crowd{took: map[string]time.Duration{}}
+	peers := map[string]Peer{}
+	for i, limit := range set.caps {
+		p := b.btt()
+		p.config.LimitUp = set.peerUp
+		if e != nil {
+			p.args, p.home = []string{"--speed", "--ledger", e.url, "--price-cap", limit + " BTT/GiB"}, homes[i+1]
+			seed.home = homes[0]
+		}
+		c.bidders = append(c.bidders, fmt.Sprintf("b%d", i))
+		peers[c.bidders[i]] = p
+	}
 	b.check(seed.Seed(ctx, s.Torrent, s.dir))
-	kind := map[bool]string{true: "paid", false: "plain"}[e != nil]
-	peers := map[string]Peer{"rich": c.rich, "poor": c.poor}
 	for _, d := range Drivers[:3] {
-		peers[d.Name] = b.start(ctx, d, func(c *Config) { c.LimitUp = upLimit })
+		for i := range set.others {
+			name := fmt.Sprintf("%s %d", d.Name, i)
+			c.others = append(c.others, name)
+			peers[name] = b.start(ctx, d, func(c *Config) { c.LimitUp = set.peerUp })
+		}
 	}
+	hosts := map[string]*Host{"seed": seed.config.Host}
+	for name, p := range peers {
+		hosts[name] = b.hostOf[p.Addr().Addr()]
+	}
+	c.traffic = WatchTraffic(hosts)
 	dirs := map[string]string{}
 	began := time.Now()
-	for name, p := range peers {
-		dirs[name] = b.folder("got-" + kind + "-" + name)
-		b.check(p.Fetch(ctx, s.File, dirs[name]))
+	for _, name := range slices.Sorted(maps.Keys(peers)) {
+		dirs[name] = b.folder(fmt.Sprintf("got-%t-%s-%d", e != nil, name, b.hosts.Load()))
+		b.check(peers[name].Fetch(ctx, s.File, dirs[name]))
 	}
+	b.await(ctx, c, peers, began)
+	b.check(c.traffic.Stop())
+	for name, p := range peers {
+		b.same(s.dir, dirs[name], s.Name, p)
+		if btt, ok := p.(*BTT); ok {
+			b.check(btt.Wait(ctx))
+		} else {
+			b.check(p.Stop())
+		}
+	}
+	b.check(seed.Stop())
+	return c
+}
+
+// await waits until all peers are complete and books when each was.
+func (b *bench) await(ctx context.Context, c *crowd, peers map[string]Peer, began time.Time) {
+	b.Helper()
 	var group sync.WaitGroup
 	var mu sync.Mutex
 	for name, p := range peers {
@@ -55,59 +112,137 @@ func (b *bench) mixed(ctx context.Context, s shared, e *economy, homes [3]string
 			defer mu.Unlock()
 			if err != nil {
 				b.Errorf("%s: %v", name, err)
-				return
 			}
 			c.took[name] = time.Since(began)
-			if name == "rich" {
-				if f := c.poor.Last("progress"); f != nil {
-					c.poorHad, _ = f["bytes"].(float64)
-				}
-				if c.poor.Last("complete") != nil {
-					c.poorHad = float64(s.bytes)
-				}
-			}
 		})
 	}
 	group.Wait()
-	for name, p := range peers {
-		b.same(s.dir, dirs[name], s.Name, p)
-	}
-	for _, p := range []*BTT{c.rich, c.poor} {
-		b.check(p.Wait(ctx))
-	}
-	b.check(seed.Stop())
-	return c
 }
 
-// TestRicherFirst: btt peers that bid much and little, libtorrent, Transmission
-// and aria2 share one slow seed. All finish; who bids more is served first by a
-// wide margin; and how the others fare is set beside the same swarm in which
-// nobody bids.
+// mean is how long peers took on average, in seconds.
+func (c *crowd) mean(names []string) (sum float64) {
+	for _, n := range names {
+		sum += c.took[n].Seconds() / float64(len(names))
+	}
+	return sum
+}
+
+// freePart is what part of the seed's upload went to peers other than bidders
+// until a time.
+func (c *crowd) freePart(d time.Duration) float64 {
+	free, all := int64(0), int64(0)
+	for pair, n := range c.traffic.At(d) {
+		to, ok := strings.CutPrefix(pair, "seed ")
+		if !ok {
+			continue
+		}
+		all += n
+		if slices.Contains(c.others, to) {
+			free += n
+		}
+	}
+	return float64(free) / float64(max(all, 1))
+}
+
+func (c *crowd) String() string {
+	out := ""
+	last := c.traffic.At(math.MaxInt64)
+	for _, n := range slices.Sorted(maps.Keys(c.took)) {
+		got := int64(0)
+		for _, from := range append(slices.Collect(maps.Keys(c.took)), "seed") {
+			got += last[from+" "+n]
+		}
+		out += fmt.Sprintf("  %s %.1f s (%d KiB, of the seed %d)", n, c.took[n].Seconds(), got>>10, last["seed "+n]>>10)
+	}
+	return out
+}
+
+// TestRicherFirst: btt peers that bid, libtorrent, Transmission and aria2 share one
+// slow seed. All finish; who bids most is served first by a wide margin; those who
+// do not bid keep their part of the seed's upload meanwhile; and how long they take
+// is set beside the same swarm in which nobody bids.
 func TestRicherFirst(t *testing.T) {
+	runs, _ := strconv.Atoi(os.Getenv(runsEnv))
+	for i := range settings {
+		t.Run(settings[i].name, func(t *testing.T) {
+			var ratios, rich, poor []float64
+			single := map[string][]float64{}
+			for range max(runs, 1) {
+				r := runPair(t, &settings[i])
+				if t.Failed() {
+					return
+				}
+				ratios, rich, poor = append(ratios, r.ratio), append(rich, r.rich), append(poor, r.poor)
+				for name, x := range r.single {
+					single[name] = append(single[name], x)
+				}
+			}
+			t.Logf("others beside bidders, of the time without: %s; highest bidder %s, lowest %s", spread(ratios), spread(rich), spread(poor))
+			for _, name := range slices.Sorted(maps.Keys(single)) {
+				t.Logf("  %s: %s", name, spread(single[name]))
+			}
+		})
+	}
+}
+
+// spread is the mean of a list, with its least and greatest.
+func spread(list []float64) string {
+	sum := 0.0
+	for _, x := range list {
+		sum += x
+	}
+	return fmt.Sprintf("%.2f (%.2f to %.2f)", sum/float64(len(list)), slices.Min(list), slices.Max(list))
+}
+
+// pair is how many times as long peers took with bids as without.
+type pair struct {
+	ratio, rich, poor float64
+	single            map[string]float64 // by client
+}
+
+// partSlack is how much less of the seed's upload than promised peers without a
+// bid may have had: a turn or two of one peer, in a short download.
+const partSlack = 0.12
+
+func runPair(t *testing.T, set *setting) (r pair) {
 	first := needBTT(t)
-	ctx := first.within(3 * transferMax)
-	content := Content{"single file.bin": 4 << 20}
-	plain := first.mixed(ctx, first.shareTracked(content, overHTTP), nil, [3]string{})
+	ctx := first.within(6 * transferMax)
+	content := Content{"single file.bin": set.bytes}
+	plain := first.mixed(ctx, set, first.shareTracked(content, overHTTP), nil, nil)
 	b := newBench(t) // a swarm of its own
-	homes := [3]string{b.folder("home-seed"), b.folder("home-rich"), b.folder("home-poor")}
-	e := b.newEconomy(ctx, homes[:]...)
-	s := b.shareTracked(content, overHTTP)
-	paid := b.mixed(ctx, s, e, homes)
+	homes := []string{b.folder("home-seed")}
+	for i := range set.caps {
+		homes = append(homes, b.folder(fmt.Sprintf("home-%d", i)))
+	}
+	e := b.newEconomy(ctx, homes...)
+	paid := b.mixed(ctx, set, b.shareTracked(content, overHTTP), e, homes)
 	if t.Failed() {
-		return
+		return r
 	}
-	if paid.took["rich"] >= paid.took["poor"] || paid.poorHad > 0.9*float64(s.bytes) {
-		t.Errorf("the rich peer was complete after %v, the poor one after %v; it had %.0f of %d bytes by then",
-			paid.took["rich"], paid.took["poor"], paid.poorHad, s.bytes)
+	t.Logf("without bids:%s", plain)
+	t.Logf("with bids:   %s", paid)
+	top, last := paid.bidders[0], paid.bidders[len(paid.bidders)-1]
+	if paid.took[top] >= paid.took[last] && set.slots < len(paid.took) && len(set.caps) > set.slots-set.optimistic {
+		t.Errorf("the highest bidder was complete after %v, the lowest after %v", paid.took[top], paid.took[last])
 	}
-	mean := 0.0
+	even := float64(len(paid.others)) / float64(len(paid.took))
+	until := paid.took[top]
+	part := paid.freePart(until)
+	t.Logf("until the highest bidder was complete the others had %.0f %% of the seed's upload (%.0f %% without bids); even is %.0f %%",
+		100*part, 100*plain.freePart(until), 100*even)
+	if part < 0.75*even-partSlack {
+		t.Errorf("others had %.0f %% of the seed's upload beside bidders, of an even share of %.0f %%", 100*part, 100*even)
+	}
+	r = pair{ratio: paid.mean(paid.others) / plain.mean(plain.others), rich: paid.took[top].Seconds() / plain.mean(plain.bidders),
+		poor: paid.took[last].Seconds() / plain.mean(plain.bidders), single: map[string]float64{}}
 	for _, d := range Drivers[:3] {
-		mean += paid.took[d.Name].Seconds() / plain.took[d.Name].Seconds() / 3
-		t.Logf("%-12s %6.1f s beside bidders, %6.1f s without: %.2f times as long", d.Name, paid.took[d.Name].Seconds(),
-			plain.took[d.Name].Seconds(), paid.took[d.Name].Seconds()/plain.took[d.Name].Seconds())
+		var names []string
+		for i := range set.others {
+			names = append(names, fmt.Sprintf("%s %d", d.Name, i))
+		}
+		r.single[d.Name] = paid.mean(names) / plain.mean(names)
 	}
-	t.Logf("those three on average %.2f times as long", mean)
-	t.Logf("rich %.1f s (poor had %.0f %% then), poor %.1f s", paid.took["rich"].Seconds(), 100*paid.poorHad/float64(s.bytes), paid.took["poor"].Seconds())
 	_, err := RunBTT(ctx, b.config("audit"), "ledger", "audit", "--dir", filepath.Join(e.dir))
 	b.check(err)
+	return r
 }
