@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -94,18 +95,74 @@ func TestMixedSwarm(t *testing.T) {
 	b.check(err)
 }
 
-// TestFreeIsNotWorse: with nobody bidding, a selling seed serves a client that
-// knows nothing of BTT as a plain one does, at the full rate limit.
+// TestFreeIsNotWorse: with nobody bidding, a selling seed serves clients that know
+// nothing of BTT as a plain one does: each has as much of it at the same time, and
+// the seed sends nothing twice.
 func TestFreeIsNotWorse(t *testing.T) {
 	b := needBTT(t)
-	ctx := b.within(transferMax)
+	ctx := b.within(2 * transferMax)
 	home := b.folder("home")
 	e := b.newEconomy(ctx, home)
-	s := b.shareTracked(singleFile, overUDP)
-	seed := b.btt("--speed", "--ledger", e.url, "--reserve", "100 BTT/GiB", "--choke-interval", "2s")
-	seed.home = home
-	b.check(seed.Seed(ctx, s.Torrent, s.dir))
-	began := time.Now()
-	b.fetchAll(ctx, s, map[string]fetch{"libtorrent": {Drivers[0], s.File}})
-	t.Logf("took %s", time.Since(began).Round(time.Millisecond))
+	s := b.shareTracked(Content{"single file.bin": 8 << 20}, overHTTP)
+	limit := []string{"--choke-interval", "2s", "--limit-up", "1MiB"}
+	plain := b.served(ctx, s, b.btt(limit...), "plain")
+	seller := b.btt(append(limit, "--speed", "--ledger", e.url, "--reserve", "100 BTT/GiB")...)
+	seller.home = home
+	selling := b.served(ctx, s, seller, "selling")
+	for name, had := range plain {
+		t.Logf("%-12s had %d KiB of the plain seed and %d KiB of the selling one at half time, %d and %d KiB at the end", name,
+			had[0]>>10, selling[name][0]>>10, had[1]>>10, selling[name][1]>>10)
+	}
+	// Clients find each other and the seed at different moments: together they
+	// use the whole limit, alone each varies.
+	half, end := sum(plain, 0), sum(plain, 1)
+	if got := sum(selling, 0); 10*got < 8*half {
+		t.Errorf("at half time the selling seed had sent %d KiB, the plain one %d KiB", got>>10, half>>10)
+	}
+	if got := sum(selling, 1); 10*got > 12*end {
+		t.Errorf("the selling seed sent %d KiB for what the plain one sent %d KiB", got>>10, end>>10)
+	}
 }
+
+// sum adds up what clients had, at half time (0) or the end (1).
+func sum(had map[string][2]int64, at int) (n int64) {
+	for _, x := range had {
+		n += x[at]
+	}
+	return n
+}
+
+// halfTime is when half of what TestFreeIsNotWorse shares has passed the limit,
+// counted from the seed's first bytes.
+const halfTime = 8 * time.Second
+
+// served lets libtorrent and aria2 fetch from a seed, and returns what each had of
+// it halfTime after the first bytes, and at the end.
+func (b *bench) served(ctx context.Context, s shared, seed *BTT, label string) map[string][2]int64 {
+	b.Helper()
+	b.check(seed.Seed(ctx, s.Torrent, s.dir))
+	hosts, peers := map[string]*Host{"seed": seed.config.Host}, map[string]Peer{}
+	for _, d := range []Driver{Drivers[0], Drivers[2]} {
+		peers[d.Name] = b.start(ctx, d, func(c *Config) { c.LimitUp = 16 << 10 })
+		hosts[d.Name] = b.hostOf[peers[d.Name].Addr().Addr()]
+	}
+	traffic := WatchTraffic(hosts)
+	for name, p := range peers {
+		b.check(p.Fetch(ctx, s.File, b.folder("got-"+label+"-"+name)))
+	}
+	for _, p := range peers {
+		b.check(WaitDone(ctx, p))
+	}
+	b.check(traffic.Stop())
+	b.check(seed.Stop())
+	had := map[string][2]int64{}
+	for name, p := range peers {
+		b.same(s.dir, filepath.Join(b.dir, "got-"+label+"-"+name), s.Name, p)
+		b.check(p.Stop())
+		had[name] = [2]int64{traffic.At(traffic.First(payload) + halfTime)["seed "+name], traffic.At(math.MaxInt64)["seed "+name]}
+	}
+	return had
+}
+
+// payload is more than what peers send each other before the first piece.
+const payload = 256 << 10

@@ -79,6 +79,22 @@ func (t *Traffic) At(d time.Duration) map[string]int64 {
 	return last
 }
 
+// First returns when more than n bytes had been sent in all.
+func (t *Traffic) First(n int64) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.points {
+		sum := int64(0)
+		for _, sent := range p.Sent {
+			sum += sent
+		}
+		if sum > n {
+			return p.At
+		}
+	}
+	return 0
+}
+
 func (t *Traffic) look(hosts map[string]*Host) {
 	for name, h := range hosts {
 		out := new(bytes.Buffer)
