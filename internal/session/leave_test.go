@@ -123,3 +123,22 @@ func TestLeaveWithoutLedger(t *testing.T) {
 	}
 	t.Log(err)
 }
+
+// TestLateChannel: two seeds do not part while the payment between them is due, though
+// the channel for it opens late.
+func TestLateChannel(t *testing.T) {
+	t.Parallel()
+	l := ledgertest.New()
+	price := perGiB(2000)
+	dir, torrent := content(t, map[string]int{"a.bin": piece - 1}, piece)
+	late := payments.Config{Ledger: slowLedger{l, 9 * time.Second}} // two seeds part after five
+	seed := newTrader(t, l, traderConfig{reserve: price, payments: late})
+	s := seed.seeds(dir, torrent)
+	leech := newTrader(t, l, traderConfig{funds: 1000 * amount.BTT, cap: 2 * price})
+	g, _ := leech.gets(torrent, seed.Addr())
+	await(t, g)
+	until(t, "the late payment", func() bool { return s.Status().Earned == owed(t, price, piece-1) })
+	if n := len(s.Status().Peers); n != 1 {
+		t.Errorf("%d peers", n)
+	}
+}
