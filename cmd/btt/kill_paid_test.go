@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http/httptest"
 	"os"
 	"strconv"
@@ -282,6 +283,37 @@ func TestLedgerStopped(t *testing.T) {
 		}
 	}
 	b.account(toll{})
+}
+
+// TestLeaveUnpaid interrupts a download whose channel cannot open because the ledger
+// stands still. It ends within a bound, and says what it verified and could not pay.
+func TestLeaveUnpaid(t *testing.T) {
+	b := newBank(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	get := b.start("get", "get", "share/film.bin.torrent", "-o", "download", "--home", "leech", "--listen", "off",
+		"--peer", l.Addr().String(), "--speed", "--ledger", b.url, "--json")
+	c, err := l.Accept() // the ledger has told its state by now
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.signal(b.ledger, syscall.SIGSTOP)
+	go b.pipe.pass(c) // ends with the connection
+	b.until(get, "piece", func() bool { return b.onDisk(killPiece) >= killPiece })
+	if code, err := get.stop(syscall.SIGINT); err != nil || code == 0 {
+		t.Errorf("ended with %d, %v", code, err)
+	}
+	out, err := os.ReadFile(get.stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(out), "verified data is not paid: 65536 bytes of") {
+		t.Errorf("no word of the unpaid piece: %s\n%s", tail(out), get.complaint())
+	}
+	b.signal(b.ledger, syscall.SIGCONT)
 }
 
 func (w *town) signal(p *program, s os.Signal) {
