@@ -32,7 +32,7 @@ func TestKillGet(t *testing.T) {
 		if i == kills {
 			w.end(get, false)
 		} else {
-			moment := before + rand.Int64N(2*size/(kills+2))
+			moment := before + rand.Int64N(min(2*size/(kills+2), (size-had)/2)) // while there is something left to kill
 			w.until(get, "download", func() bool { return pipe.bytes.Load() >= moment })
 			w.kill(get)
 		}
