@@ -138,6 +138,19 @@ func (p *Payer) Pay(lane uint32, position int64) error {
 	return nil
 }
 
+// Ahead reports whether a payment of a lane up to a stream position would need
+// nothing of the disk: its ceiling is durable, and no next one is to be written.
+func (p *Payer) Ahead(lane uint32, position int64) bool {
+	l := p.lanes[lane]
+	if l == nil {
+		return false
+	}
+	total, err := p.due(l, position+l.shift)
+	last := p.asked.Amount >= p.contract.Capacity()
+	return err == nil && total <= p.ceiling.Amount && (last || total+p.step()/2 <= p.asked.Amount) &&
+		p.best.Sequence < p.ceiling.Sequence && p.best.Sequence+1 < p.asked.Sequence-1024
+}
+
 // cover makes sure that a durable ceiling covers the newest payment, and asks
 // for the next one ahead so that payments seldom wait for the disk.
 func (p *Payer) cover() {

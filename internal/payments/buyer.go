@@ -190,16 +190,6 @@ func (b *buyer) work() {
 	b.provide()
 }
 
-// payNow pays one link in the place of the pair's goroutine.
-func (b *buyer) payNow(l *Link) {
-	o := b.orders[l]
-	if o == nil || o.ch == nil || b.book.closing.Load() {
-		return
-	}
-	b.read(o)
-	b.settle(o)
-}
-
 // read takes new orders and quotes of a link. The count of verified bytes is
 // read first: what is verified while quotes are taken may come behind a quote
 // that came meanwhile, and would be paid at the old price.

@@ -232,3 +232,26 @@ func (b *buyer) waiting() (n int) {
 	}
 	return n
 }
+
+// payNow pays one link in the place of the pair's goroutine, if that takes no
+// disk; else the pair does.
+func (b *buyer) payNow(l *Link) {
+	o := b.orders[l]
+	if o == nil || o.ch == nil || b.book.closing.Load() {
+		return
+	}
+	b.read(o)
+	if b.ahead(o) {
+		b.settle(o)
+	}
+}
+
+// ahead reports whether all that is due of a link can be paid in its channel
+// without anything that is written down.
+func (b *buyer) ahead(o *purchase) bool {
+	if _, left := b.carries[o.link.cfg.Infohash]; left || o.behind || !o.quoted || o.ch == nil || o.ch != b.usable() {
+		return false
+	}
+	due := o.due()
+	return o.ch.m.Fit(o.lane, due) == due && o.ch.m.Ahead(o.lane, due)
+}

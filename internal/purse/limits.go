@@ -27,6 +27,7 @@ type Share struct {
 
 // readBudget takes the limits of the directory, unless the caller gave its own.
 func (p *Purse) readBudget() error {
+	defer func() { p.perTorrent.Store(int64(p.budget.PerTorrent)) }()
 	if p.cfg.Budget != nil {
 		p.budget = *p.cfg.Budget
 		return p.budget.Check()
@@ -70,6 +71,7 @@ func (p *Purse) SetBudget(b wallet.Budget) error {
 		return err
 	}
 	p.budget = b
+	p.perTorrent.Store(int64(b.PerTorrent))
 	return nil
 }
 
@@ -104,11 +106,9 @@ func (p *Purse) limitsFor(torrent string) wallet.Budget {
 // TorrentLeft returns what the limit per torrent leaves for payments on a
 // torrent: what was set aside for it may be paid, what was paid may not be paid
 // again. It asks nobody, so that bids can count with it.
+// It waits for no disk.
 func (p *Purse) TorrentLeft(torrent string) amount.Amount {
-	p.mu.Lock()
-	limit := p.budget.PerTorrent
-	p.mu.Unlock()
-	return max(0, limit-p.torrents.spent(torrent))
+	return max(0, amount.Amount(p.perTorrent.Load())-p.torrents.spent(torrent))
 }
 
 // Paid notes a payment in an open channel. It becomes an entry of the journal

@@ -24,6 +24,7 @@ import (
 	"iter"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bttnet/btt/amount"
@@ -89,8 +90,10 @@ type Purse struct {
 	torrents torrentBook
 	recent   []payment // paid in the last day, oldest first
 	budget   wallet.Budget
-	nextKey  uint32 // next channel key to hand out
-	keyLimit uint32 // indices below are reserved on disk
+	// perTorrent is the budget's limit, read without mu, which is held during I/O.
+	perTorrent atomic.Int64
+	nextKey    uint32 // next channel key to hand out
+	keyLimit   uint32 // indices below are reserved on disk
 }
 
 // payment is one Pay entry of the last 24 hours.
