@@ -452,6 +452,12 @@ func TestHold(t *testing.T) {
 		if got := p.Lease(nil, peer, 100); len(got) != 1 || got[0].Piece != 3 {
 			t.Fatalf("%s: leases %v", how, got)
 		}
+		if got := p.LeaseOf(nil, peer, []uint32{0, 1, 2}, 100); len(got) != 0 {
+			t.Errorf("%s: hinted at: leases %v", how, got)
+		}
+		if p.Received(4, 0, 1) {
+			t.Errorf("%s: a block of a held piece that nobody asked for counts", how)
+		}
 		if p.Missing() != 8 || p.Left() != 8*BlockSize || !p.Interesting(nil, true) {
 			t.Errorf("%s: %d missing, %d bytes left", how, p.Missing(), p.Left())
 		}

@@ -66,10 +66,11 @@ func (p *Picker) slotOf(piece int) int32 {
 	return p.index[piece]
 }
 
-// begin gives a piece block state, or returns -1 when MaxInProgress is reached.
+// begin gives a piece block state, or returns -1 when MaxInProgress is reached or the
+// piece is held.
 func (p *Picker) begin(piece int) int32 {
 	g := &p.progress
-	if g.inUse >= MaxInProgress {
+	if g.inUse >= MaxInProgress || p.isHeld(piece) {
 		return -1
 	}
 	if g.index == nil {
