@@ -125,7 +125,11 @@ func (s *Swarm) slow(piece uint32) bool {
 			return false
 		}
 		owed := int64(m.conn.Outstanding()) * wire.BlockSize
-		return s.now.Sub(m.conn.LastBlock()) > contestAfter ||
+		since := m.conn.LastBlock()
+		if m.opened.After(since) {
+			since = m.opened
+		}
+		return s.now.Sub(since) > contestAfter ||
 			m.rateDown > 0 && owed/m.rateDown >= int64(contestAfter/time.Second)
 	})
 }

@@ -45,6 +45,9 @@ func TestContest(t *testing.T) {
 		}
 		lease("at first", 0) // it may be fast
 		after(contestAfter + time.Second)
+		slow.write(wire.AppendEmpty(wire.AppendEmpty(nil, wire.Choke), wire.Unchoke))
+		lease("after an unchoke", 0) // likewise
+		after(contestAfter + time.Second)
 		lease("when it is slow", per)
 		lease("still", per)
 		slow.release(true) // bad data, of which two pieces are not taken
