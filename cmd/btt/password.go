@@ -43,8 +43,11 @@ func secretFrom(env, file string) (text string, ok bool, err error) {
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxPassword+1))
-	if err != nil || len(b) > maxPassword {
-		return "", false, fmt.Errorf("read password from %s: at most %d bytes (%v)", file, maxPassword, err)
+	if err != nil {
+		return "", false, fmt.Errorf("read password from %s: %w", file, bare(err))
+	}
+	if len(b) > maxPassword {
+		return "", false, fmt.Errorf("read password from %s: longer than %d bytes", file, maxPassword)
 	}
 	return strings.TrimRight(string(b), "\r\n"), true, nil
 }
