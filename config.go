@@ -8,6 +8,7 @@ import (
 	"github.com/bttnet/btt/internal/announce"
 	"github.com/bttnet/btt/internal/choker"
 	"github.com/bttnet/btt/internal/dht"
+	"github.com/bttnet/btt/internal/joiner"
 	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/mse"
 	"github.com/bttnet/btt/ledger"
@@ -89,6 +90,10 @@ type SpeedConfig struct {
 	// and return for bids that trackers tell by bid scrape (R6.5, R6.6); nil =
 	// they run as others do.
 	Demand *Demand
+	// Join has the node join torrents that it never had because a tracker tells
+	// of bids for them, fetch them and seed them while they pay, within its limits
+	// (R6.6); nil = it never does.
+	Join *Join
 	// NoTrackerBids keeps bids from trackers and asks none for bids (R6).
 	NoTrackerBids bool
 	// Credit is the greatest number of unpaid bytes that a payer with a
@@ -101,6 +106,12 @@ type SpeedConfig struct {
 
 // Reserve is the reserve price of a torrent.
 type Reserve = market.Reserve
+
+// Join says what torrents a node joins for pay, and within which limits.
+type Join = joiner.Config
+
+// ErrJoin says that limits of a Join are missing or out of range.
+var ErrJoin = joiner.ErrConfig
 
 // Demand says how a node watches torrents that it seeds only when they pay.
 type Demand = market.DemandConfig
@@ -116,6 +127,9 @@ const (
 func (c *Config) demand() *Demand {
 	if c.Speed == nil {
 		return nil
+	}
+	if j := c.Speed.Join; j != nil && c.Speed.Demand == nil { // joined torrents rest when nobody pays
+		return &Demand{Every: j.Every, Stay: j.Stay, MinBid: j.MinPrice}
 	}
 	return c.Speed.Demand
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/internal/choker"
 	"github.com/bttnet/btt/internal/dht"
+	"github.com/bttnet/btt/internal/joiner"
 	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/purse"
@@ -49,9 +50,11 @@ type Node struct {
 	refresh chan struct{}
 	ended   chan payments.Event // for the wallet's journal
 	cancel  context.CancelFunc
-	wg      sync.WaitGroup
-	closing sync.Once
-	closed  error
+	// stopJoiner ends what joins torrents, before they end.
+	stopJoiner func()
+	wg         sync.WaitGroup
+	closing    sync.Once
+	closed     error
 }
 
 // Open starts a node.
@@ -82,6 +85,11 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n.session = s
+	if err := n.openJoiner(); err != nil {
+		s.Close()
+		n.abandonMoney(ctx)
+		return nil, err
+	}
 	run, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
 	if n.purse != nil { // all four end with Close
@@ -91,6 +99,26 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		n.wg.Go(n.keepJournal)
 	}
 	return n, nil
+}
+
+// openJoiner starts what joins torrents for pay; it ends with stopJoiner.
+func (n *Node) openJoiner() error {
+	n.stopJoiner = func() {}
+	if n.market == nil || n.cfg.Speed.Join == nil {
+		return nil
+	}
+	j, err := joiner.New(*n.cfg.Speed.Join, n.session, n.market, n.cfg.Log)
+	if err != nil {
+		return err
+	}
+	run, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { // ends with stopJoiner
+		defer close(done)
+		j.Run(run)
+	}()
+	n.stopJoiner = func() { cancel(); <-done }
+	return nil
 }
 
 // Version is the node's version as told to peers.
@@ -225,6 +253,7 @@ func (n *Node) Close(ctx context.Context) error {
 }
 
 func (n *Node) close(ctx context.Context) error {
+	n.stopJoiner()
 	err := n.session.Settle(ctx) // while the peers are connected and channels can open
 	err = errors.Join(err, n.closeBook(ctx))
 	n.session.Close()

@@ -30,6 +30,7 @@ func newSeed(g *global) *cobra.Command {
 	var t transfer
 	var file, data string
 	var plain []string
+	var join joinFlags
 	cmd := &cobra.Command{
 		Use:   "seed PATH...",
 		Short: "Share files, folders or torrents",
@@ -38,12 +39,21 @@ torrent is the one named by --torrent, or PATH.torrent; if neither exists
 PATH.torrent is made. Or PATH is a torrent file: then what it describes lies in
 the folder --data, or beside the torrent file. With --speed, peers that bid BTT
 compete for the upload slots and pay for what they get; what was earned is
-settled on the ledger at the end.`,
+settled on the ledger at the end.
+
+With --join-paid the node looks for more to seed: it asks the trackers that you
+name which torrents peers bid for, joins the best of them, fetches them and sells
+them. It is off by default. No tracker is believed: money goes by steps, and only as
+far as connected peers that can pay bid themselves; a torrent for which none of them
+does is left with its data, and its tracker is asked less. Name only trackers whose
+torrents you are willing and allowed to share.`,
 		Example: `  btt seed film.mkv
   btt seed *.torrent --data /srv/files
-  btt seed --speed --ledger http://127.0.0.1:7700 --reserve "2 BTT/GiB" film.mkv`,
+  btt seed --speed --ledger http://127.0.0.1:7700 --reserve "2 BTT/GiB" film.mkv
+  btt seed --speed --ledger http://127.0.0.1:7700 --join-paid http://tracker.example/announce \
+      --join-max 10GiB --join-price "1 BTT/GiB" --join-spend 0.5`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
+			if len(args) == 0 && !join.on() {
 				return usage("%s needs a file, folder or torrent", cmd.CommandPath())
 			}
 			if file != "" && len(args) > 1 {
@@ -62,10 +72,15 @@ settled on the ledger at the end.`,
 					return usage("--plain %s is none of the PATHs that are shared", p)
 				}
 			}
+			var err error
+			if t.join, err = join.config(g, &t); err != nil {
+				return err
+			}
 			return seed(cmd.Context(), g, &t, r, args, plain, file, data)
 		},
 	}
 	t.register(cmd.Flags())
+	join.register(cmd.Flags())
 	cmd.Flags().StringVar(&file, "torrent", "", "torrent file of the one PATH (default PATH.torrent, made if it does not exist)")
 	cmd.Flags().StringArrayVar(&plain, "plain", nil, "with --speed: a PATH that neither bids nor sells (may be repeated)")
 	cmd.Flags().StringVar(&data, "data", "", "folder in which the files of torrents given as PATH lie (default that of the torrent file)")
@@ -96,7 +111,12 @@ func seed(ctx context.Context, g *global, t *transfer, r *terminal.Reporter, pat
 			return fmt.Errorf("share %s: %w", o.path, err)
 		}
 	}
-	return serve(ctx, x, r, len(offers), t.whenPaid)
+	j := joins{now: map[*btt.Torrent]string{}}
+	if t.join != nil {
+		j.dir = t.join.Dir
+		r.Event("looking", "asking for torrents that pay", terminal.Fields{"trackers": t.join.Trackers, "listen": x.node.Addr().String()})
+	}
+	return serve(ctx, x, r, len(offers), t.whenPaid || t.join != nil, &j)
 }
 
 // offerOf finds the torrent of a path, or makes it.
@@ -138,7 +158,7 @@ func seedTorrent(ctx context.Context, t *transfer, path, file string) (*metainfo
 const seedEvery = 10 * time.Second
 
 // serve shows what is shared until it is stopped.
-func serve(ctx context.Context, x *running, r *terminal.Reporter, count int, paid bool) error {
+func serve(ctx context.Context, x *running, r *terminal.Reporter, count int, paid bool, joined *joins) error {
 	view := time.NewTicker(progressEvery)
 	defer view.Stop()
 	var told time.Time
@@ -151,6 +171,7 @@ func serve(ctx context.Context, x *running, r *terminal.Reporter, count int, pai
 			}
 			return nil
 		case now := <-view.C:
+			joined.tell(r, x.node.Torrents())
 			if paid {
 				tellRests(r, x.node.Torrents(), resting)
 			}
@@ -159,6 +180,9 @@ func serve(ctx context.Context, x *running, r *terminal.Reporter, count int, pai
 				showSeeds(r, x.node.Torrents())
 			}
 		case e := <-x.events:
+			if joined.has(e.Torrent) && (e.Kind == btt.Checked || e.Kind == btt.Broken) {
+				continue // the node judges it
+			}
 			err := onSeed(ctx, x.node, r, &e)
 			if err == nil {
 				continue

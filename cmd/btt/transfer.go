@@ -41,6 +41,7 @@ type transfer struct {
 	freeShare string
 	paidOnly  bool
 	whenPaid  bool
+	join      *btt.Join // set by seed; nil = nothing is joined
 	watch     time.Duration
 	stay      time.Duration
 	spendRate string
@@ -78,8 +79,8 @@ func (t *transfer) register(f *pflag.FlagSet) {
 		btt.DefaultGrowth, btt.DefaultGrowthCap))
 	f.StringVar(&t.resCap, "reserve-cap", "", "with --reserve-growth: the highest it gets, such as \"10 BTT/GiB\"")
 	f.BoolVar(&t.whenPaid, "when-paid", false, "with --speed: once complete, seed only while somebody bids the reserve price; trackers are asked for bids")
-	f.DurationVar(&t.watch, "watch-every", market.DefaultWatchEvery, "with --when-paid: time between two questions to the trackers")
-	f.DurationVar(&t.stay, "stay", market.DefaultStay, "with --when-paid: how long to go on without a bid that pays")
+	f.DurationVar(&t.watch, "watch-every", market.DefaultWatchEvery, "with --when-paid or --join-paid: time between two questions to the trackers")
+	f.DurationVar(&t.stay, "stay", market.DefaultStay, "with --when-paid or --join-paid: how long to go on without a bid that pays")
 	f.StringVar(&t.strategy, "strategy", "paper", "with --speed: who buys slots: paper (the highest bids), or weighted (bids and what a peer gives us)")
 	f.BoolVar(&t.paidOnly, "paid-only", false, "with --speed: serve nobody for nothing while seeding")
 	f.BoolVar(&t.noBids, "no-tracker-bids", false, "with --speed: tell trackers no bids and ask for none")
@@ -244,6 +245,7 @@ func (t *transfer) reserves(c *btt.SpeedConfig) (err error) {
 		}
 		c.Demand = &btt.Demand{Every: t.watch, Stay: t.stay}
 	}
+	c.Join = t.join
 	return nil
 }
 

@@ -46,3 +46,21 @@ func (a *Announcer) Bids(ctx context.Context, url string, hashes []tracker.InfoH
 	}
 	return told, nil
 }
+
+// TopBids asks one tracker for the torrents with the best bids, of at least so
+// many µBTT per GiB; at most maxPages pages.
+func (a *Announcer) TopBids(ctx context.Context, url string, least uint64) ([]tracker.BidSwarm, error) {
+	var list []tracker.BidSwarm
+	q := tracker.BidQuery{Top: tracker.MaxBidScrape, MinBid: least}
+	for range maxPages {
+		page, err := a.BidScrape(ctx, url, "", &q)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, page.Torrents...)
+		if q.After = page.Next; q.After == 0 {
+			break
+		}
+	}
+	return list, nil
+}

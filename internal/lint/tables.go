@@ -26,7 +26,7 @@ var Levels = map[string]int{
 	"internal/peer": 3, "internal/picker": 3, "internal/admission": 3, "internal/choker": 3, "internal/queue": 3, "internal/ratelimit": 3,
 	"internal/mse": 3, "internal/disk": 3, "internal/mover": 3, "internal/webseed": 3, "internal/resume": 3, "internal/announce": 3, "internal/dht": 3, "internal/purse": 3, "internal/receipts": 3, "internal/chanlog": 3, "internal/payments": 3,
 
-	"internal/market": 4, "internal/catalog": 4, "internal/ledgerdb": 4, "internal/swarm": 4, "internal/session": 4, "internal/create": 4,
+	"internal/market": 4, "internal/catalog": 4, "internal/ledgerdb": 4, "internal/swarm": 4, "internal/session": 4, "internal/joiner": 5, "internal/create": 4,
 
 	"internal/ledgerd": 5, "internal/ledgerhttp": 5, "internal/trackerd": 5,
 

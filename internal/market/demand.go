@@ -18,6 +18,8 @@ const (
 const (
 	// maxTrackers is the number of trackers whose word is weighed.
 	maxTrackers = 1024
+	// maxBarred is the number of torrents that are gone and remembered.
+	maxBarred = 4096
 	// maxLies is the number of calls in a row for nothing after which a
 	// tracker is not believed for doubtFor.
 	maxLies  = 3
@@ -178,8 +180,26 @@ func (d *Demand) calledForNothing(c *call, now time.Time) {
 	}
 }
 
-// Forget drops what is known of a torrent that is gone.
-func (d *Demand) Forget(hash [20]byte) { delete(d.calls, hash) }
+// Forget drops what is known of a torrent that is gone, unless it is not to be
+// called again for a time.
+func (d *Demand) Forget(hash [20]byte, now time.Time) {
+	if c := d.calls[hash]; c != nil {
+		c.running = false
+		if !now.Before(c.barred) || len(d.calls) > maxBarred {
+			delete(d.calls, hash)
+		}
+	}
+}
+
+// Bar keeps a torrent from being called for a time; nobody lied.
+func (d *Demand) Bar(hash [20]byte, until time.Time) {
+	c := d.calls[hash]
+	if c == nil {
+		c = new(call)
+		d.calls[hash] = c
+	}
+	c.running, c.barred = false, until
+}
 
 // Known returns the torrents that something is known of.
 func (d *Demand) Known() [][20]byte {

@@ -88,7 +88,7 @@ func TestDemandLies(t *testing.T) {
 	if len(d.trackers) != maxTrackers || len(d.Known()) != 2 {
 		t.Errorf("%d trackers, %d torrents", len(d.trackers), len(d.Known()))
 	}
-	d.Forget(film)
+	d.Forget(film, now)
 	if len(d.Known()) != 1 {
 		t.Error("not forgotten")
 	}

@@ -55,8 +55,9 @@ type Node struct {
 	spending atomic.Pointer[Spending]
 	observed observed
 
-	mu        sync.Mutex // leaf lock over penalties
+	mu        sync.Mutex // leaf lock over what follows
 	penalties speed.Penalties
+	stakes    map[[20]byte]amount.Amount // torrents with a limit of their own
 }
 
 // Version is the extension's version told in the handshake.
@@ -149,10 +150,39 @@ func (k *Node) price(infohash [20]byte, t autobid.Torrent, spent amount.Amount) 
 	if set.TorrentBudget > 0 {
 		t.Budget = max(0, set.TorrentBudget-spent)
 	}
+	if most, ok := k.stake(infohash); ok {
+		t.Budget = min(t.Budget, max(0, most-spent))
+	}
 	if k.Left != nil {
 		t.Budget = min(t.Budget, k.Left(infohash))
 	}
 	return autobid.Price(set.Bid, k.Balance(), t)
+}
+
+// Stake sets the most that is spent on a torrent, besides the limits that hold for
+// all; Unstake takes that limit away. A bid never offers more for what is left to
+// fetch than is left of it.
+func (k *Node) Stake(infohash [20]byte, most amount.Amount) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.stakes == nil {
+		k.stakes = make(map[[20]byte]amount.Amount)
+	}
+	k.stakes[infohash] = most
+}
+
+// Unstake undoes Stake.
+func (k *Node) Unstake(infohash [20]byte) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.stakes, infohash)
+}
+
+func (k *Node) stake(infohash [20]byte) (amount.Amount, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	most, ok := k.stakes[infohash]
+	return most, ok
 }
 
 // Spending is what a user may change while the market runs.

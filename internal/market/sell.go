@@ -33,6 +33,15 @@ func (t *Torrent) Complete(p *Trade, c *choker.Candidate) {
 	}
 }
 
+// Backed is a peer's bid as far as there is money behind it; 0 of a peer that
+// takes no part.
+func (t *Torrent) Backed(p *Trade) amount.Price {
+	if t == nil || p.session == nil {
+		return 0
+	}
+	return t.backed(p, p.session.Snapshot().TheirBid)
+}
+
 // backed is the bid as far as there is money behind it: the highest price at
 // which the bidder can pay one quantum. What it cannot pay wins nothing and sets
 // no price for others. An account of which nothing is known can pay.

@@ -84,7 +84,7 @@ func (s *Session) weigh(d *market.Demand) {
 	now := time.Now()
 	for _, hash := range d.Known() {
 		if s.Get(hash) == nil {
-			d.Forget(hash)
+			d.Forget(hash, now)
 		}
 	}
 	for _, t := range s.Torrents() {
@@ -92,11 +92,8 @@ func (s *Session) weigh(d *market.Demand) {
 			continue
 		}
 		d.Runs(t.hash, now)
-		var best amount.Price
-		for _, p := range t.Status().Peers {
-			best = max(best, p.TheirBid)
-		}
-		if d.Seen(t.hash, best, t.ask(), now) {
+		st := t.Status()
+		if d.Seen(t.hash, st.BestBid(), t.ask(), now) {
 			s.cfg.Log.Info("nobody pays: torrent rests", "torrent", t)
 			t.call(false)
 		}
@@ -168,4 +165,12 @@ func (s *Session) bids(url string, list []*Torrent) (map[tracker.InfoHash]tracke
 		hashes[i] = t.hash
 	}
 	return s.announcer.Bids(ctx, url, hashes)
+}
+
+// TopBids asks a tracker for the torrents with the best bids, of at least so many
+// µBTT per GiB (R6.5). What it says is to be believed of nobody.
+func (s *Session) TopBids(ctx context.Context, url string, least uint64) ([]tracker.BidSwarm, error) {
+	ctx, cancel := context.WithTimeout(ctx, scrapeTime)
+	defer cancel()
+	return s.announcer.TopBids(ctx, url, least)
 }

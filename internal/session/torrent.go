@@ -55,6 +55,13 @@ func (t *Torrent) InfoHash() [20]byte { return t.hash }
 // String names the torrent for logs.
 func (t *Torrent) String() string { return hex.EncodeToString(t.hash[:]) }
 
+// Dir is the folder that its files lie in, or are to.
+func (t *Torrent) Dir() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.rec.Dir
+}
+
 // running returns the swarm, or nil.
 func (t *Torrent) running() *swarm.Swarm {
 	t.mu.Lock()

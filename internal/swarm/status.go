@@ -111,8 +111,21 @@ type PeerStatus struct {
 	Since      time.Time
 	// Market: what the peer bids us and pays, and what we pay it.
 	TheirBid, SoldAt, BoughtAt amount.Price
-	Account                    string
-	Paid, Earned               amount.Amount
+	// Backed is TheirBid as far as there is money behind it.
+	Backed amount.Price
+	// Lacks is how many bytes of the torrent the peer does not have, about.
+	Lacks        int64
+	Account      string
+	Paid, Earned amount.Amount
+}
+
+// BestBid is the best bid of the swarm's own peers, as far as there is money
+// behind it.
+func (s *Status) BestBid() (best amount.Price) {
+	for i := range s.Peers {
+		best = max(best, s.Peers[i].Backed)
+	}
+	return best
 }
 
 // Status returns a snapshot: of a swarm that shuts down the last one, of one
@@ -150,7 +163,7 @@ func (s *Swarm) status() Status {
 		p := PeerStatus{Addr: m.addr, Listen: m.listen, Client: m.ext.Client, Seed: m.seed, Down: m.rateDown, Up: m.rateUp,
 			Received: m.conn.Received.Load(), Sent: m.conn.Sent.Load(), Unchoked: m.unchoked,
 			Optimistic: m.optimistic, Choked: m.choked, Interested: m.interest, Encrypted: m.encrypted, Since: m.joined}
-		p.tradeStatus(m)
+		s.tradeStatus(&p, m)
 		st.Down += m.rateDown
 		st.Up += m.rateUp
 		st.Peers = append(st.Peers, p)

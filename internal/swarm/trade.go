@@ -190,8 +190,12 @@ func (s *Swarm) contacts() iter.Seq2[netip.AddrPort, *address] {
 }
 
 // tradeStatus completes a peer's status with the market's side.
-func (p *PeerStatus) tradeStatus(m *member) {
+func (s *Swarm) tradeStatus(p *PeerStatus, m *member) {
 	t := m.trade.Status()
+	p.Backed = s.market.Backed(m.trade)
+	if s.info != nil && !m.seed {
+		p.Lacks = int64(s.info.NumPieces()-m.bits.Count()) * s.info.PieceLength
+	}
 	p.TheirBid, p.SoldAt, p.BoughtAt, p.Account = t.TheirBid, t.SoldAt, t.BoughtAt, t.Account
 	p.Paid, p.Earned = t.Paid, t.Earned
 }

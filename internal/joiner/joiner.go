@@ -1,0 +1,314 @@
+package joiner
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/durable"
+	"github.com/bttnet/btt/internal/market"
+	"github.com/bttnet/btt/internal/session"
+	"github.com/bttnet/btt/internal/swarm"
+	"github.com/bttnet/btt/metainfo"
+	"github.com/bttnet/btt/tracker"
+)
+
+const (
+	// prefix begins the names of joined torrents' folders; the info hash follows.
+	prefix = "joined-"
+	// accountFile holds what was lost, in Config.Dir.
+	accountFile = "joined.json"
+	// leaveTime bounds the removal of one torrent; what is left is removed later.
+	leaveTime = 30 * time.Second
+	// misfit is how long a torrent that is too large is not looked at again.
+	misfit = 24 * time.Hour
+)
+
+// errRoom says that a torrent is larger than what is left of Config.MaxBytes.
+var errRoom = errors.New("torrent is larger than what joined torrents may still hold")
+
+// Joiner joins and leaves torrents. Its goroutine is that of Run.
+type Joiner struct {
+	cfg     Config
+	session *session.Session
+	market  *market.Node
+	log     *slog.Logger
+	demand  *market.Demand
+	stakes  *Stakes
+	room    atomic.Int64 // bytes that are left
+	saved   amount.Amount
+}
+
+// New makes a Joiner over an open session. The error is of the limits or the disk.
+func New(cfg Config, s *session.Session, k *market.Node, log *slog.Logger) (*Joiner, error) {
+	if err := cfg.Check(); err != nil {
+		return nil, err
+	}
+	var err error
+	if cfg.Dir, err = filepath.Abs(cfg.Dir); err == nil {
+		err = os.MkdirAll(cfg.Dir, 0o755)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open folder of joined torrents: %w", err)
+	}
+	j := &Joiner{cfg: cfg, session: s, market: k, log: log,
+		demand: market.NewDemand(market.DemandConfig{Every: cfg.Every, Stay: cfg.Stay, MinBid: cfg.MinPrice})}
+	if j.saved, err = j.readAccount(); err != nil {
+		return nil, err
+	}
+	j.stakes = NewStakes(cfg.MaxSpend, j.saved)
+	j.room.Store(cfg.MaxBytes)
+	return j, nil
+}
+
+// Run looks after joined torrents until ctx ends.
+func (j *Joiner) Run(ctx context.Context) {
+	j.sweep()
+	tick := time.NewTicker(min(j.demand.Every(), time.Second))
+	defer tick.Stop()
+	var asked time.Time
+	for {
+		j.weigh(ctx)
+		if now := time.Now(); now.Sub(asked) >= j.demand.Every() {
+			asked = now
+			j.ask(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// joined lists the joined torrents: those in our folder.
+func (j *Joiner) joined() (list []*session.Torrent) {
+	for _, t := range j.session.Torrents() {
+		if j.ours(t) {
+			list = append(list, t)
+		}
+	}
+	return list
+}
+
+func (j *Joiner) ours(t *session.Torrent) bool { return t.Dir() == j.folder(t.InfoHash()) }
+
+func (j *Joiner) folder(hash [20]byte) string {
+	return filepath.Join(j.cfg.Dir, prefix+hex.EncodeToString(hash[:]))
+}
+
+// sweep removes what an earlier run left in our folder that is of no torrent.
+func (j *Joiner) sweep() {
+	entries, err := os.ReadDir(j.cfg.Dir)
+	if err != nil {
+		j.log.Warn("read folder of joined torrents", "err", err)
+		return
+	}
+	for _, e := range entries {
+		name, is := strings.CutPrefix(e.Name(), prefix)
+		raw, err := hex.DecodeString(name)
+		if !is || err != nil || len(raw) != 20 || !e.IsDir() || j.session.Get([20]byte(raw)) != nil {
+			continue
+		}
+		if err := os.RemoveAll(j.folder([20]byte(raw))); err != nil {
+			j.log.Warn("remove what a joined torrent left", "err", err)
+		}
+	}
+}
+
+// weigh looks at each joined torrent: what it may spend, and whether it is left.
+func (j *Joiner) weigh(ctx context.Context) {
+	now := time.Now()
+	for _, hash := range j.demand.Known() {
+		if j.session.Get(hash) == nil {
+			j.demand.Forget(hash, now)
+		}
+	}
+	var ventures []Venture
+	room := j.cfg.MaxBytes
+	for _, t := range j.joined() {
+		st := t.Status()
+		v := j.venture(t, &st)
+		why := j.verdict(t, &st, room, now)
+		if why != "" {
+			j.leave(ctx, t, &v, why)
+			continue
+		}
+		room -= st.Size
+		ventures = append(ventures, v)
+	}
+	j.room.Store(room)
+	for hash, most := range j.stakes.Grant(ventures) {
+		j.market.Stake(hash, most)
+	}
+	j.saveAccount()
+}
+
+// venture is a torrent's account, and what its own peers promise.
+func (j *Joiner) venture(t *session.Torrent, st *session.Status) Venture {
+	v := Venture{Hash: t.InfoHash(), Spent: st.Paid, Earned: st.Earned, Complete: st.State == swarm.Seeding || st.Resting}
+	var peers []buyer
+	seeds := 0
+	for i := range st.Peers {
+		p := &st.Peers[i]
+		if p.Seed {
+			seeds++
+		}
+		peers = append(peers, buyer{p.Backed, p.Lacks})
+	}
+	v.Expected = expected(j.cfg.MinPrice, peers, seeds)
+	return v
+}
+
+// verdict says why a torrent is to be left; "" = it stays. One that is complete
+// rests when nobody pays, as any torrent that is shared when paid, until its room
+// is needed.
+func (j *Joiner) verdict(t *session.Torrent, st *session.Status, room int64, now time.Time) string {
+	hash := t.InfoHash()
+	switch {
+	case st.State == swarm.Failed && errors.Is(st.Err, errRoom), st.Size > room:
+		j.demand.Bar(hash, now.Add(misfit))
+		return "it is too large"
+	case st.State == swarm.Failed:
+		j.demand.Bar(hash, now.Add(misfit))
+		return fmt.Sprintf("it failed: %v", st.Err)
+	}
+	j.demand.Runs(hash, now)
+	quiet := j.demand.Seen(hash, st.BestBid(), j.cfg.MinPrice, now)
+	if quiet && st.State != swarm.Seeding && !st.Resting || st.Earned == 0 && (quiet || st.Resting) {
+		return "none of its own peers bids what a tracker told"
+	}
+	return ""
+}
+
+// leave removes a joined torrent with its data.
+func (j *Joiner) leave(ctx context.Context, t *session.Torrent, v *Venture, why string) {
+	ctx, cancel := context.WithTimeout(ctx, leaveTime)
+	defer cancel()
+	if err := t.Remove(ctx, true); err != nil && !errors.Is(err, session.ErrNotFound) {
+		j.log.Warn("leave joined torrent", "torrent", t, "err", err)
+		return
+	}
+	_ = os.Remove(j.folder(v.Hash)) // it is empty
+	j.stakes.Left(v)
+	j.market.Unstake(v.Hash)
+	j.log.Info("joined torrent is left", "torrent", t, "why", why, "paid", v.Spent, "earned", v.Earned)
+}
+
+// ask asks the trackers what is in demand, and joins what is worth most.
+func (j *Joiner) ask(ctx context.Context) {
+	for _, url := range j.cfg.Trackers {
+		now := time.Now()
+		if !j.demand.Asks(url, now) {
+			continue
+		}
+		list, err := j.session.TopBids(ctx, url, j.demand.Least(j.cfg.MinPrice))
+		if err != nil {
+			if ctx.Err() == nil {
+				j.log.Debug("no bids from tracker", "tracker", url, "err", err)
+				j.demand.Silent(url, now)
+			}
+			continue
+		}
+		j.demand.Answered(url)
+		rank(list)
+		for i := range list {
+			if !j.place(ctx) {
+				return
+			}
+			j.join(url, &list[i], now)
+		}
+	}
+}
+
+// place says whether another torrent may be joined; one that rests gives way.
+func (j *Joiner) place(ctx context.Context) bool {
+	all := j.joined()
+	if len(all) < j.cfg.MaxTorrents && j.room.Load() > 0 {
+		return true
+	}
+	for _, t := range all {
+		st := t.Status()
+		if !st.Resting {
+			continue
+		}
+		v := j.venture(t, &st)
+		j.demand.Bar(v.Hash, time.Now().Add(misfit))
+		j.leave(ctx, t, &v, "its place is needed, and nobody pays for it")
+		j.room.Add(st.Size)
+		return true
+	}
+	return false
+}
+
+// join adds a torrent that a tracker told of.
+func (j *Joiner) join(url string, b *tracker.BidSwarm, now time.Time) {
+	hash := [20]byte(b.InfoHash)
+	if j.session.Get(hash) != nil || !j.demand.Told(hash, url, b.Bid, j.cfg.MinPrice, now) {
+		return
+	}
+	j.market.Stake(hash, 0) // until it is weighed
+	_, err := j.session.Add(session.Add{InfoHash: hash, Dir: j.folder(hash), Trackers: [][]string{{url}},
+		WhenPaid: true, Reserve: &market.Reserve{Fixed: j.cfg.MinPrice}, Choose: func(in *metainfo.Info) ([]uint8, error) {
+			if size := in.ContentLength(); size > j.room.Load() {
+				return nil, fmt.Errorf("%w: %d of %d bytes", errRoom, size, j.room.Load())
+			}
+			j.room.Add(-in.ContentLength())
+			return nil, nil
+		}})
+	if err != nil {
+		j.market.Unstake(hash)
+		j.demand.Bar(hash, now.Add(misfit))
+		j.log.Warn("join torrent", "torrent", hex.EncodeToString(hash[:]), "err", err)
+		return
+	}
+	j.log.Info("torrent is joined for its bids", "torrent", hex.EncodeToString(hash[:]), "tracker", url, "bid", b.Bid, "bidders", b.Bidders)
+}
+
+// account is what is remembered over a restart.
+type account struct {
+	Lost amount.Amount
+}
+
+func (j *Joiner) readAccount() (amount.Amount, error) {
+	b, err := os.ReadFile(filepath.Join(j.cfg.Dir, accountFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	var a account
+	if err == nil {
+		err = json.Unmarshal(b, &a)
+	}
+	if err == nil && !a.Lost.Valid() {
+		err = amount.ErrRange
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read what joined torrents cost: %w; look at the file, or remove it to begin with nothing lost", err)
+	}
+	return a.Lost, nil
+}
+
+func (j *Joiner) saveAccount() {
+	lost := j.stakes.Lost()
+	if lost == j.saved {
+		return
+	}
+	b, err := json.Marshal(account{Lost: lost})
+	if err == nil {
+		err = durable.Write(j.cfg.Dir, accountFile, b)
+	}
+	if err != nil {
+		j.log.Warn("keep what joined torrents cost", "err", err)
+		return
+	}
+	j.saved = lost
+}
