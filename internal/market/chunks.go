@@ -65,6 +65,18 @@ func (s *sentStore) Read(buf []byte, piece, begin uint32) error {
 	return s.Store.Read(buf, piece, begin)
 }
 
+// Trimmed and BlockLength implement [peer.Trimmer]; without them the last block
+// of a file of version 2 would be asked for as a whole one.
+func (s *sentStore) Trimmed() bool {
+	t, ok := s.Store.(peer.Trimmer)
+	return ok && t.Trimmed()
+}
+
+// BlockLength is for a store that is Trimmed.
+func (s *sentStore) BlockLength(piece, begin uint32) uint32 {
+	return s.Store.(peer.Trimmer).BlockLength(piece, begin)
+}
+
 // sentRuns gathers what all connections send until the swarm takes it. Two
 // slices change places, so that nothing is allocated in the long run.
 type sentRuns struct {

@@ -100,7 +100,7 @@ type Conn struct {
 	err      error
 	out      []byte
 	store    Store
-	trim     trimmer // nil = blocks end with their piece
+	trim     Trimmer // nil = blocks end with their piece
 	have     *Pieces // what we have; only that is served
 	pieceLen int64
 	total    int64
@@ -164,14 +164,14 @@ func (c *Conn) SetStore(s Store, have *Pieces, pieceLength, total int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.store, c.have, c.pieceLen, c.total = s, have, pieceLength, total
-	if t, ok := s.(trimmer); ok && t.Trimmed() {
+	if t, ok := s.(Trimmer); ok && t.Trimmed() {
 		c.trim = t
 	}
 }
 
-// trimmer is a store whose blocks may end before their piece does: in version 2
-// alone they end with their file (BEP 52).
-type trimmer interface {
+// Trimmer is a [Store] whose blocks may end before their piece does: in version 2
+// alone they end with their file (BEP 52). What wraps such a store has to be one.
+type Trimmer interface {
 	Trimmed() bool
 	BlockLength(piece, begin uint32) uint32
 }
@@ -260,6 +260,13 @@ func (c *Conn) Events(dst []Event) []Event {
 	c.events, c.carried, c.signaled = dst[:0], 0, false
 	c.room.Signal()
 	return got
+}
+
+// Pending says whether more events wait, so that the owner is told again.
+func (c *Conn) Pending() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.events) > 0
 }
 
 // signal must be called without the lock, after events were appended.

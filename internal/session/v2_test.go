@@ -15,9 +15,11 @@ import (
 	"github.com/bttnet/btt/internal/announce"
 	"github.com/bttnet/btt/internal/create"
 	"github.com/bttnet/btt/internal/disk"
+	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/swarm"
 	"github.com/bttnet/btt/ledger/ledgertest"
 	"github.com/bttnet/btt/metainfo"
+	"github.com/bttnet/btt/speed/reserve"
 )
 
 // contentV2 is content with a torrent of another version.
@@ -105,6 +107,24 @@ func TestPaidTransferV2(t *testing.T) {
 			reconcile(t, l, seed, leech)
 		})
 	}
+}
+
+// TestPaidTailV2: the last block of a file of version 2 is asked for, sent and
+// paid as what it holds, also by nodes whose reserve price grows with time, which
+// note what they send.
+func TestPaidTailV2(t *testing.T) {
+	l := ledgertest.New()
+	files := map[string]int{"a.bin": 300_001, "b.bin": 5_000}
+	dir, torrent := contentV2(t, files, piece, metainfo.V2)
+	grows := func(n *market.Node) {
+		n.Reserve = market.Reserve{Growth: reserve.Growth{Slope: perGiB(1), Cap: perGiB(2)}}
+	}
+	seed := newTrader(t, l, traderConfig{market: grows})
+	seed.seeds(dir, torrent)
+	leech := newTrader(t, l, traderConfig{funds: 10 * amount.BTT, cap: perGiB(5), market: grows})
+	g, to := leech.gets(torrent, seed.Addr())
+	await(t, g)
+	sameFiles(t, dir, to, files)
 }
 
 // TestInconsistentHybrid: a hybrid whose two versions contradict each other stops
