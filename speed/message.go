@@ -21,6 +21,7 @@ const (
 	TypeChannel     Type = 5
 	TypeAccept      Type = 6
 	TypeIdentity    Type = 7
+	TypeUnits       Type = 8
 )
 
 // String returns the type's name for logs.
@@ -40,6 +41,8 @@ func (t Type) String() string {
 		return "channel"
 	case TypeIdentity:
 		return "identity"
+	case TypeUnits:
+		return "units"
 	default:
 		return fmt.Sprintf("type %d", uint8(t))
 	}
@@ -67,7 +70,15 @@ const (
 	channelMin       = 1 + 1
 	acceptLen        = 1 + 8
 	identityLen      = 1 + 33 + 65
+	unitsLen         = 1 + 1 + 4
 	offset1, offset9 = 1, 9 // where the fields after the type and the price start
+)
+
+// MinUnit and MaxUnit bound the size of a unit in bytes: from a block, the least
+// that the hashes of BEP 52 tell apart, up.
+const (
+	MinUnit = 16 << 10
+	MaxUnit = 1 << 30
 )
 
 // NonceLen and HashLen are the lengths of a challenge's nonce and of a proof's
@@ -80,7 +91,8 @@ const (
 // ErrMalformed says that a message breaks the format; the connection ends.
 var ErrMalformed = errors.New("btt_speed message is malformed")
 
-// Message is one of Identity, Bid, BidResponse, Reserve, Proof, Accept and Channel.
+// Message is one of Identity, Bid, BidResponse, Reserve, Proof, Accept, Units and
+// Channel.
 type Message interface {
 	Type() Type
 	append(dst []byte) []byte
@@ -132,6 +144,15 @@ type Accept struct {
 	Price amount.Price // µBTT per GiB, that of the bid response
 }
 
+// Units names a part of a piece that is verified, by the hashes of BEP 52, and
+// paid for itself (R12.5, A22). From a requester it says that it can pay by
+// units of Size or more; from a provider, that slots it sells from now on are
+// paid so, and that it answers the requests for their hashes.
+type Units struct {
+	Provider bool   // who says it
+	Size     uint32 // bytes: a power of two from MinUnit to MaxUnit; 0 = whole pieces
+}
+
 // Channel carries one message of package channel, opaque here; 1 to MaxChannel
 // bytes.
 type Channel struct {
@@ -158,6 +179,9 @@ func (Channel) Type() Type { return TypeChannel }
 
 // Type returns TypeAccept.
 func (Accept) Type() Type { return TypeAccept }
+
+// Type returns TypeUnits.
+func (Units) Type() Type { return TypeUnits }
 
 // Append appends the message's one encoding to dst. It fails on a value the
 // format cannot carry; dst is then returned unchanged.
@@ -225,6 +249,11 @@ func decode(t Type, p []byte) (m Message, ok bool) {
 			return nil, false
 		}
 		return Identity{Key: ledger.PublicKey(p[1:]), Signature: ledger.Signature(p[34:])}, true
+	case TypeUnits:
+		if len(p) != unitsLen || p[1] > 1 {
+			return nil, false
+		}
+		return Units{Provider: p[1] == 1, Size: be.Uint32(p[2:])}, true
 	case TypeChannel:
 		if len(p) < channelMin {
 			return nil, false
@@ -299,6 +328,21 @@ func (m Proof) check() error { return nil }
 func (m Accept) append(dst []byte) []byte { return appendPrice(dst, m.Price) }
 
 func (m Accept) check() error { return checkPrice(m.Price) }
+
+func (m Units) append(dst []byte) []byte {
+	role := byte(0)
+	if m.Provider {
+		role = 1
+	}
+	return binary.BigEndian.AppendUint32(append(dst, role), m.Size)
+}
+
+func (m Units) check() error {
+	if m.Size != 0 && (m.Size < MinUnit || m.Size > MaxUnit || m.Size&(m.Size-1) != 0) {
+		return fmt.Errorf("unit of %d bytes is no power of two from %d to %d: %w", m.Size, MinUnit, MaxUnit, ErrMalformed)
+	}
+	return nil
+}
 
 func (m Channel) append(dst []byte) []byte { return append(dst, m.Payload...) }
 

@@ -35,6 +35,10 @@ const (
 	// signature check.
 	ChannelBurst  = 4000
 	ChannelRefill = 200 * time.Microsecond
+	// UnitsBurst and UnitsRefill bound messages about units: one of a
+	// requester, and one for a change of the slots that are sold.
+	UnitsBurst  = 8
+	UnitsRefill = 5 * time.Second
 	// UnknownBurst and UnknownRefill bound messages of unknown types.
 	UnknownBurst  = 100
 	UnknownRefill = 100 * time.Millisecond
@@ -92,7 +96,9 @@ type Session struct {
 	ourPrice     amount.Price
 	theirPrice   amount.Price
 
-	bids, reserves, responses, accepts, proofs, channels, unknown bucket
+	ourUnits, theirUnits [2]uint32 // as requester, as provider
+
+	bids, reserves, responses, accepts, proofs, channels, units, unknown bucket
 }
 
 // Snapshot is what the owner, the choker and the user interface want to know.
@@ -105,6 +111,8 @@ type Snapshot struct {
 	OurBid       amount.Price   // last bid sent
 	OurReserve   amount.Price   // last reserve price sent
 	OurPrice     amount.Price   // what we asked of the peer in our last response
+	PaysUnits    uint32         // bytes: what the peer can pay at least as a buyer, 0 for whole pieces
+	SellsUnits   uint32         // bytes: what it is paid by as a seller, 0 for whole pieces
 }
 
 // NewSession returns the machine of a new connection.
@@ -116,6 +124,7 @@ func (s *Session) Snapshot() Snapshot {
 		TheirBid: s.theirs.Price, TheirAccount: s.address,
 		TheirReserve: s.theirReserve.Price, TheirPrice: s.theirPrice,
 		OurBid: s.bidder.Sent(), OurReserve: s.reserve.Price, OurPrice: s.ourPrice,
+		PaysUnits: s.theirUnits[0], SellsUnits: s.theirUnits[1],
 	}
 }
 
@@ -162,6 +171,12 @@ func (s *Session) Step(payload []byte, now time.Time) (Message, error) {
 		return s.stepProof(m, now)
 	case Accept:
 		return s.stepAccept(m, now)
+	case Units:
+		if err := limit(&s.units, now, UnitsBurst, UnitsRefill, TypeUnits); err != nil {
+			return nil, err
+		}
+		s.theirUnits[role(m.Provider)] = m.Size
+		return m, nil
 	default:
 		if err := limit(&s.channels, now, ChannelBurst, ChannelRefill, TypeChannel); err != nil {
 			return nil, err
@@ -339,6 +354,27 @@ func (s *Session) Respond(price amount.Price, terms []byte) ([]byte, error) {
 
 // Accept returns the answer to the peer's last bid response.
 func (s *Session) Accept() []byte { return encode(Accept{Price: s.theirPrice}) }
+
+// SetUnits says in what units we pay (provider false) or are paid (true); size as
+// in [Units]. It returns the message to send, nil if the peer knows.
+func (s *Session) SetUnits(provider bool, size uint32) []byte {
+	if s.ourUnits[role(provider)] == size {
+		return nil
+	}
+	f, err := Append(nil, Units{Provider: provider, Size: size})
+	if err != nil {
+		return nil // no size of a unit: whole pieces stay
+	}
+	s.ourUnits[role(provider)] = size
+	return f
+}
+
+func role(provider bool) int {
+	if provider {
+		return 1
+	}
+	return 0
+}
 
 // Prove returns the answer to the peer's present challenge (reserve.Hash).
 func (s *Session) Prove(piece, chunk uint32, hash [HashLen]byte) ([]byte, error) {

@@ -80,6 +80,8 @@ func (p *player) command(f []string) {
 		p.send(p.s.Prove(uint32(p.num(f[1])), uint32(p.num(f[2])), [HashLen]byte{0xcc}))
 	case "accept":
 		p.send(p.s.Accept(), nil)
+	case "units":
+		p.send(p.s.SetUnits(f[1] == "provider", uint32(p.num(f[2]))), nil)
 	case "send":
 		p.send(p.s.Send([]byte(f[1])))
 	case "tick":
@@ -91,6 +93,9 @@ func (p *player) command(f []string) {
 	case "snapshot":
 		s := p.s.Snapshot()
 		p.say("theirs: bid %d, reserve %d, price %d, account %x", int64(s.TheirBid), int64(s.TheirReserve), int64(s.TheirPrice), s.TheirAccount[:2])
+		if s.PaysUnits != 0 || s.SellsUnits != 0 {
+			p.say("theirs: pays units of %d, sells units of %d", s.PaysUnits, s.SellsUnits)
+		}
 		p.say("ours: bid %d, reserve %d, price %d", int64(s.OurBid), int64(s.OurReserve), int64(s.OurPrice))
 	default:
 		p.t.Fatalf("unknown command %q", f)
@@ -119,6 +124,8 @@ func (p *player) recv(f []string) {
 		m = Proof{Piece: uint32(p.num(f[1])), Chunk: uint32(p.num(f[2]))}
 	case "accept":
 		m = Accept{Price: µ(p.num(f[1]))}
+	case "units":
+		m = Units{Provider: f[1] == "provider", Size: uint32(p.num(f[2]))}
 	case "channel":
 		m = Channel{Payload: []byte(f[1])}
 	case "identity":
@@ -213,6 +220,8 @@ func describe(m Message) string {
 		return fmt.Sprintf("channel %q", m.Payload)
 	case Identity:
 		return fmt.Sprintf("identity %x", m.Key[:4])
+	case Units:
+		return fmt.Sprintf("units of %d, provider %v", m.Size, m.Provider)
 	default:
 		return fmt.Sprintf("%T", m)
 	}

@@ -49,6 +49,9 @@ func exampleMessages() []example {
 		{"channel message", Channel{Payload: []byte{0}}},
 		{"accept", Accept{Price: 1_250_000}},
 		{"identity", Identity{Key: ledger.PublicKey(append([]byte{2}, make([]byte, 32)...)), Signature: ledger.Signature(make([]byte, 65))}},
+		{"units of a requester", Units{Size: 256 << 10}},
+		{"units of a provider", Units{Provider: true, Size: 512 << 10}},
+		{"whole pieces", Units{Provider: true}},
 	}
 }
 
@@ -67,6 +70,10 @@ var malformed = []struct{ name, hex string }{
 	{"empty channel message", "05"},
 	{"identity cut short", "0702" + strings.Repeat("00", 96)},
 	{"identity without a key", "07" + strings.Repeat("00", 98)},
+	{"units cut short", "0800000400"},
+	{"units of neither side", "080200040000"},
+	{"units below a block", "080000002000"},
+	{"units of no power of two", "080000030000"},
 }
 
 func unhex(s string) []byte {
@@ -91,6 +98,8 @@ type (
 		Hash      string `json:"hash_hex,omitempty"`
 		Key       string `json:"key_hex,omitempty"`
 		Signature string `json:"signature_hex,omitempty"`
+		Seller    *bool  `json:"provider,omitempty"`
+		Unit      *int64 `json:"unit_bytes,omitempty"`
 	}
 	malformedVector struct {
 		Name    string `json:"name"`
@@ -202,6 +211,8 @@ func vectorOf(e example) messageVector {
 		v.Price = num(int64(m.Price))
 	case Identity:
 		v.Key, v.Signature = m.Key.String(), hex.EncodeToString(m.Signature[:])
+	case Units:
+		v.Seller, v.Unit = &m.Provider, num(int64(m.Size))
 	case Channel:
 		v.Bytes = hex.EncodeToString(m.Payload)
 	}
@@ -219,7 +230,7 @@ func makeSpeedVectors() speedVectors {
 		Comment: "btt_speed version 2, docs/beps/speed.rst; payloads are what follows the BEP 10 message id",
 		// d1:n16:................3:net8:........1:vi2ee
 		Handshake:  hex.EncodeToString(slices.Concat([]byte("d1:n16:"), exampleNonce[:], []byte("3:net8:"), []byte{1, 2, 3, 4, 5, 6, 7, 8}, []byte("1:vi2ee"))),
-		Skipped:    []string{"00", "08", "ff0102"},
+		Skipped:    []string{"00", "7f", "ff0102"},
 		Identities: identityVectors(),
 	}
 	for _, e := range exampleMessages() {
