@@ -19,6 +19,7 @@ type partial struct {
 	chunks    [][]byte // nil = not there yet, or handed to the writers
 	claimed   []uint64 // blocks
 	ready     []uint64
+	kept      []uint64   // wait for the rest of their unit; see Store.SetUnits
 	cursor    int64      // bytes hashed
 	hash      hash.Hash  // version 1
 	both      lanes.Both // in its place where the store hashes together
@@ -90,8 +91,15 @@ func (s *Store) BlockFrom(author, piece, begin uint32, data []byte) (Result, err
 		copy(p.leaves[block*leafSize:], leaf[:])
 	}
 	s.mu.Lock()
-	p.ready[block/64] |= 1 << (block % 64)
-	result, err := s.advance(p)
+	result, err := Stored, error(nil)
+	if u := s.units[piece]; u == nil || p.done {
+		p.ready[block/64] |= 1 << (block % 64)
+	} else if p.kept[block/64] |= 1 << (block % 64); !s.judgeUnit(p, u, int(block)/u.blocks) {
+		result = BadUnit
+	}
+	if result != BadUnit {
+		result, err = s.advance(p)
+	}
 	p.busy--
 	s.calls--
 	if p.err == nil {
@@ -134,6 +142,7 @@ func (s *Store) Forget(piece uint32) {
 	}
 	p.done, p.failed, p.forgotten = true, true, true
 	delete(s.active, piece)
+	s.endUnits(piece)
 	p.pending -= s.pool.revoke(s, p)
 	if p.pending > 0 {
 		if s.stale == nil {
@@ -155,6 +164,7 @@ func (s *Store) newPartial(piece uint32) *partial {
 			chunks:  make([][]byte, (min(s.pieceLength, s.total)+s.chunk-1)/s.chunk),
 			claimed: make([]uint64, (blocks+63)/64),
 			ready:   make([]uint64, (blocks+63)/64),
+			kept:    make([]uint64, (blocks+63)/64),
 			authors: make([]uint32, blocks),
 		}
 		if s.v1 && !s.together {
@@ -166,6 +176,7 @@ func (s *Store) newPartial(piece uint32) *partial {
 	}
 	clear(p.claimed)
 	clear(p.ready)
+	clear(p.kept)
 	clear(p.authors)
 	switch {
 	case s.together:
@@ -318,6 +329,7 @@ func (s *Store) settle(p *partial) {
 	s.freeChunks(p)
 	if !p.forgotten {
 		delete(s.active, p.piece)
+		s.endUnits(p.piece)
 	}
 	if len(s.spare) < spareLimit {
 		s.spare = append(s.spare, p)

@@ -137,10 +137,13 @@ const (
 	Failed
 	// Written: the piece is in the file system (durable after Sync).
 	Written
+	// BadUnit: the block completed a unit ([Store.SetUnits]) whose hash is
+	// wrong; the unit's blocks are dropped and may come again.
+	BadUnit
 )
 
 func (r Result) String() string {
-	return [...]string{"stored", "duplicate", "verified", "failed", "written"}[r]
+	return [...]string{"stored", "duplicate", "verified", "failed", "written", "bad unit"}[r]
 }
 
 // Event reports what became of a verified or partly written piece.
@@ -180,6 +183,7 @@ type Store struct {
 	closed   bool
 	layers   map[int][]byte     // of files whose layer came late
 	blamed   map[uint32]attempt // block hashes of pieces that failed
+	units    map[uint32]*units  // of pieces under way that are verified in parts
 
 	queue writeQueue // under pool.mu
 }

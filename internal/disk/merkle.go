@@ -4,6 +4,9 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
+	"slices"
 
 	"github.com/bttnet/btt/metainfo"
 )
@@ -186,4 +189,174 @@ func (s *Store) Leaves(piece uint32) ([]byte, error) {
 		return nil, fmt.Errorf("hash blocks of piece %d: %w", piece, ErrUnread)
 	}
 	return leaves, nil
+}
+
+// maxUnits bounds the pieces under way whose units are known.
+const maxUnits = 256
+
+// ErrUnits says that a piece cannot be verified in units.
+var ErrUnits = errors.New("piece cannot be verified in units")
+
+// units are the parts of a piece that are verified for themselves, by hashes of
+// a layer of the file's tree between blocks and pieces (BEP 52).
+type units struct {
+	blocks int      // of a unit, a power of two
+	sums   []byte   // leafSize each
+	good   []uint64 // what is verified
+}
+
+// SetUnits has a piece of version 2 verified in units of so many blocks, a power
+// of two; sums are the hashes of all of them, which the caller has checked
+// against the piece's hash. The blocks of a unit count together, when its hash is
+// right ([Store.Sure]); of one that is wrong none does ([BadUnit]).
+func (s *Store) SetUnits(piece uint32, blocks int, sums []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if int64(piece) >= int64(s.pieces) || !s.v2 || blocks <= 0 || blocks&(blocks-1) != 0 || len(sums)/leafSize*blocks < s.leaves(piece) ||
+		!s.unitsRoom() {
+		return fmt.Errorf("set %d units of %d blocks for piece %d: %w", len(sums)/leafSize, blocks, piece, ErrUnits)
+	}
+	if s.isDone(piece) || s.units[piece] != nil {
+		return nil
+	}
+	if s.units == nil {
+		s.units = make(map[uint32]*units)
+	}
+	n := len(sums) / leafSize
+	u := &units{blocks: blocks, sums: append([]byte(nil), sums...), good: make([]uint64, (n+63)/64)}
+	s.units[piece] = u
+	if p := s.active[piece]; p != nil && !p.done {
+		for unit := 0; unit*blocks < s.leaves(piece); unit++ { // what came before
+			if s.whole(p, u, unit) && s.unitRoot(p, u, unit) == [leafSize]byte(sums[unit*leafSize:]) {
+				u.good[unit/64] |= 1 << (unit % 64)
+			}
+		}
+	}
+	return nil
+}
+
+// unitsRoom makes room for the units of another piece: those of a piece of which
+// nothing is here can be asked for again. s.mu is held.
+func (s *Store) unitsRoom() bool {
+	if len(s.units) >= maxUnits {
+		maps.DeleteFunc(s.units, func(piece uint32, _ *units) bool { return s.active[piece] == nil })
+	}
+	return len(s.units) < maxUnits
+}
+
+// endUnits forgets what is known of the units of a piece that is verified, or
+// that they were right if it was dropped. s.mu is held.
+func (s *Store) endUnits(piece uint32) {
+	if u := s.units[piece]; u != nil && !s.isDone(piece) {
+		clear(u.good)
+	} else {
+		delete(s.units, piece)
+	}
+}
+
+// HasUnits says whether a piece under way is verified in units.
+func (s *Store) HasUnits(piece uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.units[piece] != nil
+}
+
+// Sure says whether the block at an offset of a piece is verified, with its unit
+// or with the piece; from and to are the offsets of what was verified with it.
+func (s *Store) Sure(piece, begin uint32) (from, to uint32, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if int64(piece) >= int64(s.pieces) {
+		return 0, 0, false
+	}
+	if s.isDone(piece) {
+		return 0, uint32(s.pieceSize(piece)), true
+	}
+	u := s.units[piece]
+	if u == nil {
+		return 0, 0, false
+	}
+	size := uint32(u.blocks * BlockSize)
+	unit := begin / size
+	return unit * size, unit*size + size, u.isGood(int(unit))
+}
+
+// AnySure says whether some unit of a piece that is under way is verified.
+func (s *Store) AnySure(piece uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.units[piece]
+	return u != nil && slices.ContainsFunc(u.good, func(w uint64) bool { return w != 0 })
+}
+
+// UnitAuthors returns who sent the blocks of the unit at an offset last.
+func (s *Store) UnitAuthors(piece, begin uint32) []uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, u := s.active[piece], s.units[piece]
+	if p == nil || u == nil {
+		return nil
+	}
+	from := int(begin) / BlockSize / u.blocks * u.blocks
+	return append([]uint32(nil), p.authors[from:min(from+u.blocks, s.leaves(piece))]...)
+}
+
+func (u *units) isGood(unit int) bool {
+	return unit/64 < len(u.good) && u.good[unit/64]&(1<<(unit%64)) != 0
+}
+
+// judgeUnit verifies a unit whose last block may have come: right, all its blocks are
+// ready; wrong, it drops those that were held back, and says false. A wrong one
+// of which a part was ready before its hash was known is left to the piece's own
+// hash. s.mu is held.
+func (s *Store) judgeUnit(p *partial, u *units, unit int) bool {
+	if !s.whole(p, u, unit) {
+		return true
+	}
+	right := s.unitRoot(p, u, unit) == [leafSize]byte(u.sums[unit*leafSize:])
+	mixed := false
+	s.unitBlocks(p, u, unit, func(at int, bit uint64) { mixed = mixed || p.ready[at]&bit != 0 })
+	s.unitBlocks(p, u, unit, func(at int, bit uint64) {
+		switch {
+		case right || mixed:
+			p.ready[at] |= bit
+		default:
+			p.claimed[at] &^= bit
+		}
+		p.kept[at] &^= bit
+	})
+	if right {
+		u.good[unit/64] |= 1 << (unit % 64)
+	}
+	return right || mixed
+}
+
+// unitBlocks calls f for the word and bit of each block of a unit.
+func (s *Store) unitBlocks(p *partial, u *units, unit int, f func(at int, bit uint64)) {
+	for b := unit * u.blocks; b < min((unit+1)*u.blocks, s.leaves(p.piece)); b++ {
+		f(b/64, 1<<(b%64))
+	}
+}
+
+// whole says whether all blocks of a unit are here.
+func (s *Store) whole(p *partial, u *units, unit int) bool {
+	all := true
+	s.unitBlocks(p, u, unit, func(at int, bit uint64) { all = all && (p.ready[at]|p.kept[at])&bit != 0 })
+	return all
+}
+
+// unitRoot is the root over the block hashes of a unit that is whole; blocks
+// beyond the file count as zeros. Where a hybrid's blocks are hashed together with
+// the piece, what is in memory still may not be hashed yet, and is hashed here.
+func (s *Store) unitRoot(p *partial, u *units, unit int) [leafSize]byte {
+	from, to := unit*u.blocks, min((unit+1)*u.blocks, s.leaves(p.piece))
+	leaves := append([]byte(nil), p.leaves[from*leafSize:to*leafSize]...)
+	for b := from; s.together && b < to; b++ {
+		begin := int64(b) * BlockSize
+		if chunk := p.chunks[begin/s.chunk]; chunk != nil {
+			leaf := sha256.Sum256(chunk[begin%s.chunk:][:min(BlockSize, s.ofFile(p.piece, uint32(begin)))])
+			copy(leaves[(b-from)*leafSize:], leaf[:])
+		}
+	}
+	return metainfo.PieceRoot(leaves, math.MaxInt64, int64(u.blocks)*BlockSize)
 }

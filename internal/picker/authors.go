@@ -21,6 +21,36 @@ func (p *Picker) Reset(piece uint32) {
 	}
 }
 
+// Unreceive frees the blocks of a part of a piece that came and were dropped. A
+// late word about one of them counts no more than for a piece that was Reset.
+func (p *Picker) Unreceive(piece, first, count uint32) {
+	if int(piece) >= p.pieces || p.slotOf(int(piece)) < 0 {
+		return
+	}
+	if p.suspect == nil {
+		p.suspect = make([]byte, len(p.have))
+	}
+	setBit(p.suspect, int(piece))
+	g := &p.progress
+	s := p.slotOf(int(piece))
+	v, states, owner := &g.slots[s], g.states(s), g.ownersOf(s)
+	for b := first; b < min(first+count, v.blocks); b++ {
+		if states[b] != blockReceived {
+			continue
+		}
+		for _, id := range owner[b].id[1:owner[b].n] {
+			g.owed[id]--
+		}
+		states[b], owner[b] = blockFree, owners{}
+		v.received--
+		v.free++
+		v.hint = min(v.hint, b)
+	}
+	if !p.release(s) {
+		p.refreshOpen(s)
+	}
+}
+
 // Contributors appends the distinct peers that delivered blocks of a piece in
 // progress, or of the piece that was Reset last.
 func (p *Picker) Contributors(dst []uint32, piece uint32) []uint32 {
