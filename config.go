@@ -96,8 +96,15 @@ type SpeedConfig struct {
 	Join *Join
 	// NoTrackerBids keeps bids from trackers and asks none for bids (R6).
 	NoTrackerBids bool
+	// Quantum is the part of a longer piece in bytes that is verified and paid
+	// for itself, in torrents with hashes of version 2 and with peers that do
+	// the same (R12.5, A22): a power of two from 16 KiB; 0 = 256 KiB, below 0 =
+	// whole pieces.
+	Quantum int64
 	// Credit is the greatest number of unpaid bytes that a payer with a
-	// history may reach; 0 = one piece, whatever the history (A24).
+	// history may reach (A24); 0 = one piece, and where parts of pieces are
+	// paid one Quantum and a 64th of what was paid before, up to 16 of them
+	// or a piece.
 	Credit int64
 	// PaymentTimeout is how long a provider waits for a payment (R12.1); 0 =
 	// the default.

@@ -35,6 +35,12 @@ var ErrKeep = errors.New("torrents can only be kept with a home folder and resum
 // ErrReserve says that a reserve price was to be fixed and to grow.
 var ErrReserve = errors.New("a reserve price is fixed or grows, not both")
 
+// ErrQuantum says that SpeedConfig.Quantum is no size of a part of a piece.
+var ErrQuantum = errors.New("a quantum is a power of two from 16 KiB to 1 GiB")
+
+// CheckQuantum says whether a size in bytes may be SpeedConfig.Quantum.
+func CheckQuantum(size int64) bool { return market.CheckQuantum(size) }
+
 // Node is a running node. Its methods are safe for concurrent use.
 type Node struct {
 	cfg     Config
@@ -139,6 +145,9 @@ func (n *Node) openMoney(ctx context.Context) error {
 	if c.Reserve > 0 && c.ReserveGrowth > 0 {
 		return ErrReserve
 	}
+	if !market.CheckQuantum(c.Quantum) {
+		return ErrQuantum
+	}
 	st, err := c.Ledger.Status(ctx)
 	if err != nil {
 		return fmt.Errorf("ask ledger for its state: %w", err)
@@ -166,7 +175,7 @@ func (n *Node) openMoney(ctx context.Context) error {
 		Balance: func() amount.Amount { return amount.Amount(n.balance.Load()) },
 		Left:    func(infohash [20]byte) amount.Amount { return n.purse.TorrentLeft(hex.EncodeToString(infohash[:])) },
 		Bid:     bid, Buy: !c.EarnOnly, Sell: true, TorrentBudget: c.TorrentBudget, Funds: n.book.Funds,
-		Reserve: c.reserve(), TrackerBids: !c.NoTrackerBids, Receipts: n.booked}
+		Reserve: c.reserve(), Quantum: c.Quantum, TrackerBids: !c.NoTrackerBids, Receipts: n.booked}
 	if err := n.purse.Resume(ctx); err != nil {
 		n.cfg.Log.Warn("finish earlier payments", "err", err)
 	}

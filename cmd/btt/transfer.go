@@ -48,6 +48,7 @@ type transfer struct {
 	priceCap  string
 	budget    string
 	credit    string
+	quantum   string
 	earnOnly  bool
 	choke     time.Duration
 	trackers  []string
@@ -87,7 +88,8 @@ func (t *transfer) register(f *pflag.FlagSet) {
 	f.StringVar(&t.spendRate, "spend-rate", "", "how much of the balance bids may go up to, from 0.0 (no bids) to 1.0 (the default)")
 	f.StringVar(&t.priceCap, "price-cap", "", "highest price ever bid, such as \"50 BTT/GiB\"")
 	f.StringVar(&t.budget, "budget", "", "most spent on one torrent, such as \"5 BTT\"")
-	f.StringVar(&t.credit, "credit", "", "most bytes a payer with a history may owe (default one piece)")
+	f.StringVar(&t.quantum, "quantum", "", "part of a piece that is paid for itself in torrents of version 2: 16KiB, 32KiB, … or piece (default 256KiB)")
+	f.StringVar(&t.credit, "credit", "", "most bytes a payer with a history may owe (default one piece; of paid parts 16, and no more than a piece)")
 	f.BoolVar(&t.earnOnly, "earn-only", false, "with --speed: earn, but never bid")
 	f.DurationVar(&t.choke, "choke-interval", choker.Period, "time between two choke rounds")
 	f.StringVar(&t.encrypt, "encryption", mse.Allowed.String(), "encrypted connections to peers (MSE): off, allowed or required")
@@ -201,6 +203,13 @@ func (t *transfer) bids(c *btt.SpeedConfig) (err error) {
 		if c.TorrentBudget, err = amount.Parse(t.budget); err != nil {
 			return usage("--budget: %v", err)
 		}
+	}
+	if t.quantum == "piece" {
+		c.Quantum = -1
+	} else if c.Quantum, err = rate("--quantum", t.quantum); err != nil {
+		return err
+	} else if !btt.CheckQuantum(c.Quantum) {
+		return usage("--quantum: %.20q is neither piece nor a size of 16KiB, 32KiB, 64KiB and so on", t.quantum)
 	}
 	if c.Credit, err = rate("--credit", t.credit); err != nil {
 		return err

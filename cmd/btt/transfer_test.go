@@ -125,6 +125,11 @@ func TestBidFlags(t *testing.T) {
 		{name: "no price", f: transfer{priceCap: "much"}, err: "--price-cap"},
 		{name: "no sum", f: transfer{budget: "much"}, err: "--budget"},
 		{name: "no size", f: transfer{credit: "much"}, err: "--credit"},
+		{name: "parts of pieces", f: transfer{quantum: "64KiB"}, want: btt.SpeedConfig{Quantum: 64 << 10}},
+		{name: "whole pieces", f: transfer{quantum: "piece"}, want: btt.SpeedConfig{Quantum: -1}},
+		{name: "no power of two", f: transfer{quantum: "100KiB"}, err: "--quantum"},
+		{name: "less than a block", f: transfer{quantum: "8KiB"}, err: "--quantum"},
+		{name: "no quantum", f: transfer{quantum: "much"}, err: "--quantum"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var got btt.SpeedConfig

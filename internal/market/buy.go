@@ -3,6 +3,7 @@ package market
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/speed"
@@ -32,6 +33,7 @@ func (t *Torrent) onResponse(p *Trade, r speed.BidResponse) {
 	}
 	p.buying, p.broke, p.boughtAt, p.provider = true, false, r.Price, terms.Account.Address()
 	p.boughtUnseen = true
+	p.unit = t.boughtUnit(p)
 	t.bought(p, r.Price)
 	if r.Price > 0 {
 		p.link.Buy(terms, r.Price, t.swarm.Left())
@@ -39,10 +41,10 @@ func (t *Torrent) onResponse(p *Trade, r speed.BidResponse) {
 	}
 }
 
-// Credit books a block that is to be paid once its piece is verified. The
-// store says whether the block counts: the picker may have closed the piece
-// already, when the disk was faster than the swarm.
-func (t *Torrent) Credit(p *Trade, piece uint32, n int64) {
+// Credit books a block that is to be paid once it is verified. The store says
+// whether the block counts: the picker may have closed the piece already, when
+// the disk was faster than the swarm.
+func (t *Torrent) Credit(p *Trade, piece, begin uint32, n int64) {
 	if t == nil {
 		return
 	}
@@ -52,18 +54,26 @@ func (t *Torrent) Credit(p *Trade, piece uint32, n int64) {
 	if !p.Paying() {
 		paid, free = 0, n
 	}
-	if t.swarm.Verified(piece) { // a block of the last batch, or of another peer's
+	from, to, sure := t.swarm.Sure(piece, begin)
+	if sure { // with it its unit; or it is a block of the last batch, or of another peer's
 		p.book(paid, free)
+		if p.unit > 0 {
+			p.book(p.take(piece, from, to))
+		}
+		return // the caller pays for all of its batch
+	}
+	if p.unit > 0 {
+		p.credits = append(p.credits, credit{piece, begin, paid, free})
 		return
 	}
 	for i := range p.credits {
-		if p.credits[i].piece == piece {
+		if p.credits[i].piece == piece && p.credits[i].begin == anywhere {
 			p.credits[i].bytes += paid
 			p.credits[i].free += free
 			return
 		}
 	}
-	p.credits = append(p.credits, credit{piece, paid, free})
+	p.credits = append(p.credits, credit{piece, anywhere, paid, free})
 }
 
 // Credited says whether a peer is still to be paid for blocks of a piece.
@@ -94,7 +104,10 @@ func (p *Trade) Unpaid(dst []uint32) []uint32 {
 
 // Uncredit forgets what the peer sent of a piece that failed its hash: nobody
 // is paid for it (R12.6).
-func (p *Trade) Uncredit(piece uint32) { p.take(piece) }
+func (p *Trade) Uncredit(piece uint32) { p.take(piece, 0, anywhere) }
+
+// UncreditUnit is Uncredit for the part of a piece from one offset to another.
+func (p *Trade) UncreditUnit(piece, from, to uint32) { p.take(piece, from, to) }
 
 // book books verified bytes: those at a price are due.
 func (p *Trade) book(paid, free int64) {
@@ -102,25 +115,30 @@ func (p *Trade) book(paid, free int64) {
 	p.flow.free.Bytes += free
 }
 
-// take removes the credit of a piece and returns its bytes.
-func (p *Trade) take(piece uint32) (paid, free int64) {
-	for i, c := range p.credits {
-		if c.piece == piece {
-			p.credits[i] = p.credits[len(p.credits)-1]
-			p.credits = p.credits[:len(p.credits)-1]
-			return c.bytes, c.free
+// take removes the credit of a part of a piece and returns its bytes. What was
+// booked of the piece without a place belongs to the whole of it.
+func (p *Trade) take(piece, from, to uint32) (paid, free int64) {
+	p.credits = slices.DeleteFunc(p.credits, func(c credit) bool {
+		mine := c.piece == piece && (to == anywhere || c.begin >= from && c.begin < to)
+		if mine {
+			paid += c.bytes
+			free += c.free
 		}
-	}
-	return 0, 0
+		return mine
+	})
+	return paid, free
 }
 
 // Verified pays everyone who sold us a part of a piece whose hash was right.
-func (t *Torrent) Verified(piece uint32) {
+func (t *Torrent) Verified(piece uint32) { t.VerifiedUnit(piece, 0, anywhere) }
+
+// VerifiedUnit is Verified for the part of a piece from one offset to another.
+func (t *Torrent) VerifiedUnit(piece, from, to uint32) {
 	if t == nil {
 		return
 	}
 	for _, p := range t.sources {
-		p.book(p.take(piece))
+		p.book(p.take(piece, from, to))
 		t.wants(p)
 		p.Pay()
 	}

@@ -41,6 +41,10 @@ type Node struct {
 	Funds func(account ledger.Address, least amount.Amount) (sum amount.Amount, known bool)
 	// Reserve is the reserve price of torrents that have none of their own.
 	Reserve Reserve
+	// Quantum is the least part of a piece in bytes that is verified and paid
+	// for itself, where hashes of version 2 tell it apart: a power of two from
+	// 16 KiB, see [CheckQuantum]; 0 = DefaultQuantum, below 0 = whole pieces.
+	Quantum int64
 	// TrackerBids tells trackers our bids and uses those they tell (R6).
 	TrackerBids bool
 	// Receipts books who was paid, and who paid; nil = nothing is kept.

@@ -2,6 +2,7 @@ package market
 
 import (
 	"encoding/binary"
+	"math"
 	"time"
 
 	"github.com/bttnet/btt/amount"
@@ -82,6 +83,7 @@ func (t *Torrent) Sell(p *Trade, price amount.Price, unchoked bool) {
 	terms, err := t.node.Book.Terms()
 	if err == nil {
 		var frame []byte
+		terms.Quantum = uint32(min(t.sellUnit(p), math.MaxUint32))
 		if frame, err = p.session.Respond(price, terms.Append(nil)); err == nil {
 			p.peer.Pause()
 			t.fence(p, price) // before the response: its answer may come at once

@@ -34,10 +34,14 @@ type Swarm interface {
 	Phase() Phase
 	// Left is the number of wanted bytes that are not verified.
 	Left() int64
-	// Has says whether a piece is verified and on disk, Verified whether its
-	// hash was right.
+	// Has says whether a piece is verified and on disk.
 	Has(piece uint32) bool
-	Verified(piece uint32) bool
+	// Sure says whether what we have at an offset of a piece is verified, and
+	// the offsets of what was verified with it.
+	Sure(piece, begin uint32) (from, to uint32, ok bool)
+	// Units says whether pieces can be verified in parts: the torrent has
+	// hashes of version 2, and all its piece layers are here (BEP 52).
+	Units() bool
 	// FreeSlot asks for a choke round for slots that fell free, or new bidders.
 	FreeSlot()
 	// Announce asks the trackers anew, later; false = there are none.
@@ -227,9 +231,6 @@ func (t *Torrent) onIdentity(p *Trade, m speed.Identity) {
 	})
 }
 
-// quantum is what a provider risks at most: one piece (R12.5, A22).
-func (t *Torrent) quantum() int64 { return min(t.layout.PieceLength, t.layout.TotalLength) }
-
 // Leave ends the market with a peer whose connection ended. One that was
 // replaced by another connection with the same peer, because both had called
 // each other, is no buyer that left.
@@ -275,6 +276,9 @@ func (t *Torrent) tell(p *Trade, byUser bool) {
 	var bid amount.Price
 	if p.peer.Wanted() && t.swarm.Phase() == Downloading {
 		bid = t.Bid()
+	}
+	if bid > 0 {
+		p.send(p.session.SetUnits(false, uint32(t.unit())))
 	}
 	p.send(p.session.SetBid(bid, byUser, t.swarm.Now()))
 	t.tellReserve(p)

@@ -2,6 +2,7 @@ package market
 
 import (
 	"crypto/rand"
+	"math"
 	"time"
 
 	"github.com/bttnet/btt/amount"
@@ -32,6 +33,10 @@ type Trade struct {
 
 	sold    bool // it has a slot that was sold, if at price 0
 	selling bool // what it is served costs money
+	// sellsBy is the part of a piece in bytes by which the peer pays, decided at
+	// its first slot: what it owes by pieces could not be paid in a smaller
+	// window; 0 = not decided.
+	sellsBy int64
 	// offered is when a price was told that the peer has not accepted yet.
 	offered time.Time
 	// idle is since when a buyer that accepted asks for nothing, paused until
@@ -49,6 +54,7 @@ type Trade struct {
 	provider ledger.Address // whom we pay, from the bid response
 	paid     amount.Amount
 	credits  []credit
+	unit     int64 // bytes that what we buy is verified and paid by; 0 = pieces
 	due      int64 // verified bytes not yet paid
 	// since is since when only a payment is still to come, tired that it was
 	// waited for long enough.
@@ -56,12 +62,15 @@ type Trade struct {
 	tired bool
 }
 
-// credit is what a peer sent us of a piece that is not verified yet: bytes at
-// a price, and free ones.
+// credit is what a peer sent us of a piece that is not verified yet, from an
+// offset on or anywhere: bytes at a price, and free ones.
 type credit struct {
-	piece       uint32
-	bytes, free int64
+	piece, begin uint32
+	bytes, free  int64
 }
+
+// anywhere is no offset in a piece, and beyond all of them.
+const anywhere = math.MaxUint32
 
 // NewTrade makes the book about a peer that was not met yet.
 func NewTrade(p Peer) *Trade {
@@ -88,6 +97,15 @@ func (p *Trade) Broke() bool { return p.broke }
 // Paying says whether what the peer sends now costs money; its pieces come
 // from it alone then (A23).
 func (p *Trade) Paying() bool { return p.buying && p.boughtAt > 0 }
+
+// Unit is the part of a piece in bytes by which what we buy of the peer is
+// verified and paid; 0 = pieces.
+func (p *Trade) Unit() int64 {
+	if !p.Paying() {
+		return 0
+	}
+	return p.unit
+}
 
 // Busy says whether money is still to move with the peer.
 func (p *Trade) Busy() bool { return p.selling || p.Paying() || !p.tired && p.unsettled() }

@@ -25,8 +25,8 @@ type LinkConfig struct {
 	Account  ledger.PublicKey
 	Infohash [20]byte // the lane's tag
 	// Quantum is the unit in bytes that the requester can verify and pay,
-	// so the least window: the piece length of the torrent. 0 means
-	// Config.Quantum.
+	// so the least window: the piece length of the torrent, until
+	// [Link.SetQuantum]. 0 means Config.Quantum.
 	Quantum int64
 	Send    func(payload []byte) // sends a channel message to the peer; must not block
 	Notify  func(LinkEvent)      // may be nil; must not block
@@ -53,7 +53,10 @@ type Link struct {
 	allowance atomic.Int64
 	arrived   atomic.Int64 // payments that came and were not looked at yet
 
+	quantum atomic.Int64 // bytes; the window's unit
+
 	mu     sync.Mutex // guards what follows; a leaf
+	most   int64      // greatest window in bytes where the user set none; 0 = one quantum
 	quotes []channel.Quote
 	order  order
 	sale   sale
@@ -94,6 +97,7 @@ func (b *Book) Link(cfg LinkConfig) *Link {
 	if l.cfg.Quantum <= 0 {
 		l.cfg.Quantum = b.cfg.Quantum
 	}
+	l.quantum.Store(l.cfg.Quantum)
 	b.mu.Lock()
 	b.links[l] = struct{}{}
 	b.mu.Unlock()
@@ -294,18 +298,36 @@ func (l *Link) allow() bool {
 	return l.allowance.Swap(next) < next
 }
 
-// quantum is the unit of the link in bytes.
-func (l *Link) quantum() int64 { return l.cfg.Quantum }
+// SetQuantum changes the unit in bytes that the requester verifies and pays, and
+// so the least window. The window of a payer with a history may grow up to most
+// bytes, if the user set no limit of its own (Config.Credit): most should not be
+// more than a piece (R12.5). Call it before the first Sell.
+func (l *Link) SetQuantum(quantum, most int64) {
+	if quantum <= 0 {
+		return
+	}
+	l.mu.Lock()
+	l.quantum.Store(quantum)
+	l.most = most
+	l.allow()
+	l.mu.Unlock()
+}
 
-// window is the credit in bytes: one quantum, growing by one for each 16 paid
-// quanta up to the user's limit (A24).
+// window is the credit in bytes: one quantum, growing with the paid history up to
+// a limit (A24). Up to the user's limit it grows by one quantum for each 16 that
+// were paid; up to that of SetQuantum for each 64, so that it is never more than
+// what a broken connection is forgiven. The caller holds mu.
 func (l *Link) window() int64 {
-	q := l.cfg.Quantum
-	if l.book.cfg.Credit <= q {
+	q := l.quantum.Load()
+	limit, share := l.book.cfg.Credit, int64(creditShare)
+	if limit == 0 {
+		limit, share = l.most, forgiveShare
+	}
+	if limit <= q {
 		return q
 	}
-	grown := q * min(l.book.cfg.Credit/q, 1+(l.sale.history+l.sale.paid)/(16*q))
-	return min(l.book.cfg.Credit, max(q, grown))
+	grown := q * min(limit/q, 1+(l.sale.history+l.sale.paid)/(share*q))
+	return min(limit, max(q, grown))
 }
 
 // credit notes that the stream is paid up to position.

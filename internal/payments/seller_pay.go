@@ -150,7 +150,7 @@ func (s *seller) attached(c *sold, l *Link, e channel.Event) {
 // over with that; the window is never less than a quantum, which no requester
 // could fill and pay.
 func (s *seller) indebt(l *Link, tag channel.Tag) {
-	debt := s.debtor.forgive(tag, l.cfg.Quantum)
+	debt := s.debtor.forgive(tag, l.quantum.Load())
 	if debt <= 0 {
 		return
 	}

@@ -13,6 +13,9 @@ import (
 const (
 	// forgiveShare: of so many bytes paid one is forgiven, besides one quantum.
 	forgiveShare = 64
+	// creditShare: of so many bytes paid one more is served ahead of payment,
+	// where the user allows it.
+	creditShare = 16
 	// cleanQuanta is how many quanta an account pays until its failures are
 	// forgotten.
 	cleanQuanta = 16
@@ -105,7 +108,7 @@ func (b *Book) strike(account ledger.PublicKey) {
 func (b *Book) clean(s *standing, l *Link) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s.strikes > 0 && s.history-s.since < cleanQuanta*l.quantum() {
+	if s.strikes > 0 && s.history-s.since < cleanQuanta*l.quantum.Load() {
 		return false
 	}
 	s.strikes = 0

@@ -20,7 +20,8 @@ import (
 // before the provider sees it, so the exposure it counts is exact from the
 // provider's side: it can be below the true one, never above.
 type tap struct {
-	addr netip.AddrPort
+	addr  netip.AddrPort
+	limit int64 // of the exposure; a piece unless set before the first connection
 
 	mu         sync.Mutex
 	problems   []string
@@ -47,7 +48,7 @@ func newTap(t *testing.T, to netip.AddrPort) *tap {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &tap{addr: l.Addr().(*net.TCPAddr).AddrPort(), choked: true, requests: map[[3]uint32]int{}}
+	x := &tap{addr: l.Addr().(*net.TCPAddr).AddrPort(), limit: piece, choked: true, requests: map[[3]uint32]int{}}
 	var wg sync.WaitGroup
 	wg.Go(func() { // ends with the listener
 		for {
@@ -232,7 +233,7 @@ func (x *tap) block(m *wire.Message) {
 	}
 	x.served += int64(len(m.Payload))
 	x.most = max(x.most, x.served-x.paid)
-	if e := x.served - x.paid; e > piece {
+	if e := x.served - x.paid; e > x.limit {
 		x.problem("exposure %d at byte %d", e, x.served)
 	}
 }

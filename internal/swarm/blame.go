@@ -144,5 +144,6 @@ type hashMember struct {
 	v2       bool      // hash requests may be sent
 	hashless time.Time // it refused hashes then
 	leafLeft int64     // bytes of pieces that may be hashed for it
+	leafSent int64     // bytes sent to it, and
 	leafAt   time.Time // when that was counted
 }

@@ -290,6 +290,7 @@ func (s *Swarm) tick() {
 	s.fetchMetadata()
 	s.askLayers()
 	s.tickCases()
+	s.tickUnits()
 	s.unstick()
 	s.tickWeb()
 	s.tickPEX()

@@ -55,7 +55,9 @@ func (s *Swarm) handle(c *peer.Conn) {
 			s.onHash(m, e)
 		}
 	}
-	m.trade.Pay()
+	if m.trade.Unit() == 0 || !c.Pending() { // the rest of a unit goes into one payment
+		m.trade.Pay()
+	}
 	if feed {
 		s.feed(m)
 	}
@@ -189,7 +191,7 @@ func (s *Swarm) onBlock(m *member, e *peer.Event) {
 	s.picker.Received(e.Piece, block, m.conn.ID)
 	m.snubbed = false
 	if e.Result == disk.Stored || e.Result == disk.Verified {
-		s.market.Credit(m.trade, e.Piece, int64(e.Length))
+		s.market.Credit(m.trade, e.Piece, e.Begin, int64(e.Length))
 	}
 	s.ids = s.picker.OthersWaiting(s.ids[:0], e.Piece, block)
 	for _, id := range s.ids {
@@ -203,6 +205,8 @@ func (s *Swarm) onBlock(m *member, e *peer.Event) {
 		s.onVerified(e.Piece)
 	case disk.Failed:
 		s.onBadPiece(e.Piece)
+	case disk.BadUnit:
+		s.onBadUnit(e.Piece, e.Begin)
 	}
 }
 
@@ -250,6 +254,7 @@ func (s *Swarm) feed(m *member) {
 		s.mix(m, &who, n)
 	}
 	if len(s.leases) > 0 {
+		s.wantUnits(m)
 		m.conn.Grant(s.leases, m.chokes)
 		return
 	}

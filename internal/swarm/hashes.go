@@ -18,7 +18,8 @@ const (
 	// maxTreeBytes bounds the memory of trees kept to answer further requests.
 	maxTreeBytes = 64 << 20
 	// leafBurst is how many bytes of pieces are read and hashed for a peer that
-	// asks for hashes of blocks, leafRate how many more a second.
+	// asks for hashes below pieces, leafRate how many more a second. For what was
+	// sent to it as much is added: a buyer may ask once for what it buys.
 	leafBurst = 256 << 20
 	leafRate  = 8 << 20
 )
@@ -48,7 +49,8 @@ func (s *Swarm) serveHashes(m *member, r wire.HashRange) {
 			waiting++
 		}
 	}
-	if !s.canHash(m, &r) || waiting >= maxHashWaiting || len(s.hashes.jobs) >= maxHashJobs {
+	full := len(s.hashes.jobs) >= maxHashJobs && !m.trade.Sold() // who pays is never kept from it by others
+	if !s.canHash(m, &r) || waiting >= maxHashWaiting || full {
 		m.conn.Send(wire.AppendHashRange(nil, wire.HashReject, &r))
 		return
 	}
@@ -75,8 +77,9 @@ func (s *Swarm) canHash(m *member, r *wire.HashRange) bool {
 	if m.leafAt.IsZero() {
 		m.leafLeft = leafBurst
 	}
-	m.leafLeft = min(leafBurst, m.leafLeft+int64(s.now.Sub(m.leafAt)*leafRate/time.Second))
-	m.leafAt = s.now
+	sent := m.conn.Sent.Load()
+	m.leafLeft = min(leafBurst, m.leafLeft+int64(s.now.Sub(m.leafAt)*leafRate/time.Second)+sent-m.leafSent)
+	m.leafAt, m.leafSent = s.now, sent
 	if m.leafLeft < s.info.PieceLength {
 		return false
 	}

@@ -305,11 +305,11 @@ func (s *Swarm) onHash(m *member, e *peer.Event) {
 	case wire.HashRequest:
 		s.serveHashes(m, r)
 	case wire.Hashes:
-		if !s.gotLayer(m, &r, hashes, uncles) {
+		if !s.gotLayer(m, &r, hashes, uncles) && !s.gotUnits(m, &r, hashes) {
 			s.gotBlockHashes(m, &r, hashes)
 		}
 	case wire.HashReject:
-		if !s.layerRejected(m, &r) {
+		if !s.layerRejected(m, &r) && !s.unitsRejected(m, &r) {
 			s.blockHashesRejected(m, &r)
 		}
 	}

@@ -84,7 +84,7 @@ func (s *Swarm) unmix(who *picker.Peer) bool {
 	s.ids = s.picker.Mixed(s.ids[:0], *who)
 	who.Whole = len(s.ids) == 0
 	for _, piece := range s.ids {
-		if !s.market.Credited(piece) {
+		if !s.keeps(piece) {
 			s.restart(piece)
 			who.Whole = true
 			return true
@@ -97,12 +97,16 @@ func (s *Swarm) unmix(who *picker.Peer) bool {
 	return false
 }
 
+// keeps says whether a piece that was begun is not to be dropped: somebody is
+// still to be paid for blocks of it, or was paid for units of it.
+func (s *Swarm) keeps(piece uint32) bool { return s.market.Credited(piece) || s.store.AnySure(piece) }
+
 // contest takes a piece away from free peers that would take long to bring it:
 // else whoever is paid to be fast idles while they have the last pieces.
 func (s *Swarm) contest(who *picker.Peer) bool {
 	s.ids = s.picker.Contested(s.ids[:0], *who)
 	for _, piece := range s.ids {
-		if s.market.Credited(piece) || !s.slow(piece) {
+		if s.keeps(piece) || !s.slow(piece) {
 			continue
 		}
 		s.eachOwed(piece, func(m *member, block uint32) bool {

@@ -176,7 +176,7 @@ func TestProver(t *testing.T) {
 		}
 		_ = s.do(func() {
 			for _, m := range s.peers {
-				s.market.Credit(m.trade, 5, 0)
+				s.market.Credit(m.trade, 5, 0, 0)
 			}
 		})
 		if n := ask(5, 0, mine); n != 0 {

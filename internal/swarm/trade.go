@@ -50,11 +50,15 @@ func (f forMarket) Phase() market.Phase {
 	return market.Idle
 }
 
-func (f forMarket) Left() int64                { return max(0, f.s.picker.Left()-f.s.unwritten) }
-func (f forMarket) Has(piece uint32) bool      { return f.s.pieces.Has(piece) }
-func (f forMarket) Verified(piece uint32) bool { return f.s.store.Verified(piece) }
-func (f forMarket) FreeSlot()                  { f.s.cfg.FreeSlot() }
-func (f forMarket) Post(run func())            { f.s.post(run) }
+func (f forMarket) Left() int64           { return max(0, f.s.picker.Left()-f.s.unwritten) }
+func (f forMarket) Has(piece uint32) bool { return f.s.pieces.Has(piece) }
+func (f forMarket) Units() bool           { return f.s.hasUnits() }
+func (f forMarket) FreeSlot()             { f.s.cfg.FreeSlot() }
+func (f forMarket) Post(run func())       { f.s.post(run) }
+
+func (f forMarket) Sure(piece, begin uint32) (from, to uint32, ok bool) {
+	return f.s.store.Sure(piece, begin)
+}
 
 func (f forMarket) ReadChunk(buf []byte, piece, begin uint32) error {
 	return f.s.store.Read(buf, piece, begin)

@@ -1,0 +1,62 @@
+package market
+
+import (
+	"cmp"
+	"math/bits"
+
+	"github.com/bttnet/btt/speed"
+)
+
+// DefaultQuantum is the part of a piece in bytes that is verified and paid for
+// itself where hashes of version 2 tell it apart (R12.5, A22), in pieces that are
+// longer.
+const DefaultQuantum = 256 << 10
+
+// growth is how many quanta the window of a payer with a history may reach, but
+// never more than a piece.
+const growth = 16
+
+// CheckQuantum says whether a size in bytes may be [Node.Quantum].
+func CheckQuantum(size int64) bool {
+	return size <= 0 || size >= speed.MinUnit && size <= speed.MaxUnit && bits.OnesCount64(uint64(size)) == 1
+}
+
+// quantum is what a provider risks at most where pieces are verified whole: one
+// piece (R12.5, A22).
+func (t *Torrent) quantum() int64 { return min(t.layout.PieceLength, t.layout.TotalLength) }
+
+// unit is the least part of a piece in bytes that we pay, and are paid, for
+// itself; 0 = whole pieces only.
+func (t *Torrent) unit() int64 {
+	size := cmp.Or(t.node.Quantum, DefaultQuantum)
+	if size < 0 || size >= t.quantum() || !t.swarm.Units() {
+		return 0
+	}
+	return size
+}
+
+// sellUnit decides at a peer's first slot by what part of a piece it is to pay,
+// tells it, and sets the window so.
+func (t *Torrent) sellUnit(p *Trade) (window int64) {
+	if p.sellsBy > 0 {
+		return p.sellsBy
+	}
+	ours, theirs := t.unit(), int64(p.session.Snapshot().PaysUnits)
+	if unit := max(ours, theirs); ours > 0 && theirs > 0 && unit < t.quantum() {
+		p.sellsBy = unit
+		p.send(p.session.SetUnits(true, uint32(unit)))
+		p.link.SetQuantum(unit, min(t.quantum(), growth*unit))
+	} else {
+		p.sellsBy = t.quantum()
+	}
+	return p.sellsBy
+}
+
+// boughtUnit is the part of a piece by which a seller said that it is paid.
+func (t *Torrent) boughtUnit(p *Trade) int64 {
+	unit := int64(p.session.Snapshot().SellsUnits)
+	if ours := t.unit(); ours == 0 || unit < ours || unit >= t.quantum() {
+		return 0 // not what we said that we can do: its window is its own affair
+	}
+	return unit
+}
