@@ -36,8 +36,7 @@ type Swarm interface {
 	Left() int64
 	// Has says whether a piece is verified and on disk.
 	Has(piece uint32) bool
-	// Sure says whether what we have at an offset of a piece is verified, and
-	// the offsets of what was verified with it.
+	// Sure says whether an offset of a piece is verified, and what with it.
 	Sure(piece, begin uint32) (from, to uint32, ok bool)
 	// Units says whether pieces can be verified in parts: the torrent has
 	// hashes of version 2, and all its piece layers are here (BEP 52).

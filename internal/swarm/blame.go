@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -146,4 +147,198 @@ type hashMember struct {
 	leafLeft int64     // bytes of pieces that may be hashed for it
 	leafSent int64     // bytes sent to it, and
 	leafAt   time.Time // when that was counted
+}
+
+const (
+	// maxUnitsAsked is the number of pieces whose units one peer is asked for at
+	// a time; the rest waits for its answers.
+	maxUnitsAsked = 8
+	// unitsRetry is how long a seller that is paid by units may take to send
+	// their hashes: without them it cannot be paid, and nobody else is to blame.
+	unitsRetry = 20 * time.Second
+)
+
+var (
+	errNoUnits = errors.New("peer does not send the hashes of the units that it sells by")
+	errBadUnit = fmt.Errorf("unit of a piece: %w", errBadData)
+)
+
+// unitAsk is a piece whose units' hashes are to come from the peer that sells it
+// (BEP 52: a layer between blocks and pieces).
+type unitAsk struct {
+	r    wire.HashRange
+	root [32]byte // of the piece
+	unit int64    // bytes
+	from uint32
+	at   time.Time // when it was asked for; zero = not yet
+}
+
+// hasUnits says whether pieces can be verified in parts: all piece layers are
+// here.
+func (s *Swarm) hasUnits() bool {
+	return s.info != nil && s.info.HasV2() && s.layers == nil && s.store != nil && s.torrent != nil
+}
+
+// wantUnits has the hashes sent of what was just leased from a peer that is paid
+// by units.
+func (s *Swarm) wantUnits(m *member) {
+	unit := m.trade.Unit()
+	if unit == 0 || !m.v2 {
+		return
+	}
+	for _, l := range s.leases {
+		if _, asked := s.units[l.Piece]; asked || s.store.HasUnits(l.Piece) {
+			continue
+		}
+		r, root, ok := s.unitRange(l.Piece, unit)
+		if !ok {
+			continue // no longer than a unit, so paid as a whole
+		}
+		if s.units == nil {
+			s.units = make(map[uint32]*unitAsk)
+		}
+		s.units[l.Piece] = &unitAsk{r: r, root: root, unit: unit, from: m.conn.ID}
+	}
+	s.askUnits(m)
+}
+
+// unitRange is what to ask for a piece's units, and the hash of the piece.
+func (s *Swarm) unitRange(piece uint32, unit int64) (r wire.HashRange, root [32]byte, ok bool) {
+	i, root, ok := s.rootOf(piece)
+	if !ok {
+		return r, root, false
+	}
+	f := &s.info.Files[i]
+	length := s.info.PieceLength // of the tree under root
+	if f.Length <= length {
+		for length = wire.BlockSize; length < f.Length; {
+			length *= 2
+		}
+	}
+	if length <= unit {
+		return r, root, false
+	}
+	r = wire.HashRange{Root: *f.PiecesRoot, Base: uint32(metainfo.PieceLevel(unit)), Length: uint32(length / unit)}
+	if f.Length > s.info.PieceLength {
+		r.Index = (piece - uint32(s.starts[i]/s.info.PieceLength)) * r.Length
+	}
+	r.Proofs = uint32(r.Height() - 1) // up to the piece's hash, which is known
+	return r, root, r.Sane()
+}
+
+// askUnits sends a peer the requests for hashes that wait, as many as it may have
+// open.
+func (s *Swarm) askUnits(m *member) {
+	open := 0
+	for _, a := range s.units {
+		if a.from == m.conn.ID && !a.at.IsZero() {
+			open++
+		}
+	}
+	for _, a := range s.units {
+		if open >= maxUnitsAsked {
+			return
+		}
+		if a.from == m.conn.ID && a.at.IsZero() {
+			a.at = s.now
+			open++
+			m.conn.AskHashes(&a.r)
+		}
+	}
+}
+
+// takeUnits finds the piece whose units a peer was asked for by a range.
+func (s *Swarm) takeUnits(m *member, r *wire.HashRange) (piece uint32, a *unitAsk) {
+	for piece, a := range s.units {
+		if a.from == m.conn.ID && a.r == *r && !a.at.IsZero() {
+			delete(s.units, piece)
+			return piece, a
+		}
+	}
+	return 0, nil
+}
+
+// gotUnits takes the hashes of a piece's units; false = they were not asked for.
+// Units whose blocks are here already are paid.
+func (s *Swarm) gotUnits(m *member, r *wire.HashRange, hashes []byte) bool {
+	piece, a := s.takeUnits(m, r)
+	if a == nil {
+		return false
+	}
+	proof := metainfo.Proof{Hashes: hashes}
+	if proof.Verify(a.root) != nil {
+		s.ban(s.authorOf(m), errBadHashes)
+		return true
+	}
+	if err := s.store.SetUnits(piece, int(a.unit/wire.BlockSize), hashes); err != nil {
+		s.cfg.Log.Debug("piece is paid as a whole", "piece", piece, "err", err)
+	}
+	for at := int64(0); at < s.info.PieceLength; at += a.unit {
+		if from, to, ok := s.store.Sure(piece, uint32(at)); ok {
+			s.market.VerifiedUnit(piece, from, to)
+		}
+	}
+	s.askUnits(m)
+	return true
+}
+
+// unitsRejected drops a seller that refuses the hashes that it sells by; false =
+// it was not asked for them.
+func (s *Swarm) unitsRejected(m *member, r *wire.HashRange) bool {
+	if _, a := s.takeUnits(m, r); a == nil {
+		return false
+	}
+	trader{s, m}.Shun(errNoUnits)
+	return true
+}
+
+// tickUnits forgets what nobody is asked for any more, and drops sellers that do
+// not answer.
+func (s *Swarm) tickUnits() {
+	for piece, a := range s.units {
+		m := s.peers[a.from]
+		switch {
+		case m == nil || s.store.Verified(piece):
+			delete(s.units, piece)
+		case !a.at.IsZero() && s.now.Sub(a.at) > unitsRetry:
+			delete(s.units, piece)
+			trader{s, m}.Shun(errNoUnits)
+		}
+	}
+}
+
+// onBadUnit handles a unit of a piece that failed its hash: its blocks are fetched
+// again, and whoever sent all of it is banned. Of several it is not known whose
+// was bad, so each gets pieces of its own, and is banned when that happens again
+// and again.
+func (s *Swarm) onBadUnit(piece, begin uint32) {
+	ids := s.store.UnitAuthors(piece, begin)
+	from, to, _ := s.store.Sure(piece, begin)
+	s.picker.Unreceive(piece, from/wire.BlockSize, (to-from)/wire.BlockSize)
+	alone := true
+	for _, id := range ids {
+		alone = alone && id == ids[0]
+	}
+	seen := map[uint32]bool{}
+	for _, id := range ids {
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		m := s.peers[id]
+		if m == nil {
+			if who, ok := s.gone[id]; ok && alone {
+				s.ban(who, errBadUnit)
+			}
+			continue
+		}
+		m.trade.UncreditUnit(piece, from, to)
+		m.bad++
+		m.parole = true
+		if alone || m.bad >= maxBadPieces {
+			s.ban(s.authorOf(m), errBadUnit)
+		}
+	}
+	s.cfg.Log.Warn("unit failed its hash", "piece", piece, "offset", from, "peers", len(seen))
+	s.feedAll()
 }
