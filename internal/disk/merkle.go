@@ -350,12 +350,15 @@ func (s *Store) whole(p *partial, u *units, unit int) bool {
 // the piece, what is in memory still may not be hashed yet, and is hashed here.
 func (s *Store) unitRoot(p *partial, u *units, unit int) [leafSize]byte {
 	from, to := unit*u.blocks, min((unit+1)*u.blocks, s.leaves(p.piece))
-	leaves := append([]byte(nil), p.leaves[from*leafSize:to*leafSize]...)
-	for b := from; s.together && b < to; b++ {
+	leaves := make([]byte, (to-from)*leafSize)
+	for b := from; b < to; b++ {
+		leaf := leaves[(b-from)*leafSize:][:leafSize]
 		begin := int64(b) * BlockSize
-		if chunk := p.chunks[begin/s.chunk]; chunk != nil {
-			leaf := sha256.Sum256(chunk[begin%s.chunk:][:min(BlockSize, s.ofFile(p.piece, uint32(begin)))])
-			copy(leaves[(b-from)*leafSize:], leaf[:])
+		if chunk := p.chunks[begin/s.chunk]; s.together && chunk != nil {
+			sum := sha256.Sum256(chunk[begin%s.chunk:][:min(BlockSize, s.ofFile(p.piece, uint32(begin)))])
+			copy(leaf, sum[:])
+		} else {
+			copy(leaf, p.leaves[b*leafSize:])
 		}
 	}
 	return metainfo.PieceRoot(leaves, math.MaxInt64, int64(u.blocks)*BlockSize)
