@@ -174,6 +174,7 @@ func TestRicherFirst(t *testing.T) {
 	runs, _ := strconv.Atoi(os.Getenv(runsEnv))
 	for i := range settings {
 		t.Run(settings[i].name, func(t *testing.T) {
+			needBTT(t)
 			var ratios, rich, poor []float64
 			single := map[string][]float64{}
 			for range max(runs, 1) {
@@ -214,7 +215,7 @@ type pair struct {
 const partSlack = 0.12
 
 func runPair(t *testing.T, set *setting) (r pair) {
-	first := needBTT(t)
+	first := newBench(t)
 	ctx := first.within(6 * transferMax)
 	content := Content{"single file.bin": set.bytes}
 	plain := first.mixed(ctx, set, first.shareTracked(content, overHTTP), nil, nil)
