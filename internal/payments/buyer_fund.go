@@ -48,7 +48,7 @@ func (b *buyer) need() (total amount.Amount, link *Link) {
 		if o.order.price <= 0 || l.closed.Load() {
 			continue
 		}
-		left := max(l.left.Load(), l.verified.Load()-o.pos)
+		left := max(0, l.left.Load()) + max(0, l.verified.Load()-o.pos)
 		if left <= 0 {
 			continue
 		}
