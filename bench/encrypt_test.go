@@ -10,13 +10,14 @@ import (
 	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/internal/choker"
 	"github.com/bttnet/btt/internal/mse"
+	"github.com/bttnet/btt/metainfo"
 )
 
 // BenchmarkEncrypted is BenchmarkTransfer/plain with every byte encrypted by
 // RC4 on its way.
 func BenchmarkEncrypted(b *testing.B) {
 	dir := scratch(b)
-	torrent := content(b, dir, size(b))
+	torrent := content(b, dir, size(b), metainfo.V1)
 	open := func() *btt.Node {
 		n, err := btt.Open(context.Background(), btt.Config{Listen: "127.0.0.1:0", NoResume: true,
 			Choker: choker.Default(8), Encryption: mse.Required})

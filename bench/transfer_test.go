@@ -52,7 +52,7 @@ func BenchmarkTransfer(b *testing.B) {
 
 func transfer(b *testing.B, seller, buyer *btt.SpeedConfig) {
 	dir := scratch(b)
-	torrent := content(b, dir, size(b))
+	torrent := content(b, dir, size(b), metainfo.V1)
 	seed := node(b, seller)
 	s, err := seed.Add(btt.Add{Torrent: torrent, Dir: dir})
 	if err != nil {
@@ -103,7 +103,7 @@ func paidLedger(b *testing.B) (ledger.Client, string) {
 	return srv.Client(), phrase
 }
 
-func content(b *testing.B, dir string, size int64) *metainfo.Torrent {
+func content(b *testing.B, dir string, size int64, v metainfo.Version) *metainfo.Torrent {
 	path := filepath.Join(dir, "data")
 	f, err := os.Create(path)
 	if err != nil {
@@ -113,7 +113,7 @@ func content(b *testing.B, dir string, size int64) *metainfo.Torrent {
 		b.Fatal(err)
 	}
 	f.Close()
-	torrent, err := create.Torrent(context.Background(), path, create.Options{PieceLength: 1 << 20})
+	torrent, err := create.Torrent(context.Background(), path, create.Options{PieceLength: 1 << 20, Version: v})
 	if err != nil {
 		b.Fatal(err)
 	}
