@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"path"
 	"strconv"
 	"strings"
@@ -123,4 +124,17 @@ func countedFiles(in *metainfo.Info) []countedFile {
 		}
 	}
 	return list
+}
+
+// fraction reads a number from 0 to 1 in parts per million.
+func fraction(s string) (uint32, error) {
+	whole, rest, _ := strings.Cut(s, ".")
+	if whole == "" || len(rest) > 6 {
+		return 0, fmt.Errorf("%.20q is not a number from 0 to 1 with six decimal places at most", s)
+	}
+	n, err := strconv.ParseUint(whole+rest+strings.Repeat("0", 6-len(rest)), 10, 32)
+	if err != nil || n > 1_000_000 {
+		return 0, fmt.Errorf("%.20q is not a number from 0 to 1", s)
+	}
+	return uint32(n), nil
 }
