@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/bttnet/btt"
+	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/metainfo"
 )
 
@@ -124,6 +125,37 @@ func countedFiles(in *metainfo.Info) []countedFile {
 		}
 	}
 	return list
+}
+
+// bids sets how the node bids and what it lends (R9.3, R9.5).
+func (t *transfer) bids(c *btt.SpeedConfig) (err error) {
+	if t.spendRate != "" {
+		ppm, err := fraction(t.spendRate)
+		if err != nil {
+			return usage("--spend-rate: %v", err)
+		}
+		c.SpendRate = ppm
+		c.EarnOnly = c.EarnOnly || ppm == 0
+	}
+	if c.PriceCap, err = price("--price-cap", t.priceCap); err != nil {
+		return err
+	}
+	if t.budget != "" {
+		if c.TorrentBudget, err = amount.Parse(t.budget); err != nil {
+			return usage("--budget: %v", err)
+		}
+	}
+	if t.quantum == "piece" {
+		c.Quantum = -1
+	} else if c.Quantum, err = rate("--quantum", t.quantum); err != nil {
+		return err
+	} else if !btt.CheckQuantum(c.Quantum) {
+		return usage("--quantum: %.20q is neither piece nor a size of 16KiB, 32KiB, 64KiB and so on", t.quantum)
+	}
+	if c.Credit, err = rate("--credit", t.credit); err != nil {
+		return err
+	}
+	return nil
 }
 
 // fraction reads a number from 0 to 1 in parts per million.
