@@ -51,6 +51,7 @@ type Node struct {
 	booked  *receipts.Book
 	// receiptsSaved belongs to the balance keeper, then to Close.
 	receiptsSaved time.Time
+	pricesSaved   []market.Sighting // likewise
 
 	balance atomic.Int64
 	refresh chan struct{}
@@ -176,6 +177,7 @@ func (n *Node) openMoney(ctx context.Context) error {
 		Left:    func(infohash [20]byte) amount.Amount { return n.purse.TorrentLeft(hex.EncodeToString(infohash[:])) },
 		Bid:     bid, Buy: !c.EarnOnly, Sell: true, TorrentBudget: c.TorrentBudget, Funds: n.book.Funds,
 		Reserve: c.reserve(), Quantum: c.Quantum, TrackerBids: !c.NoTrackerBids, Receipts: n.booked}
+	n.readPrices()
 	if err := n.purse.Resume(ctx); err != nil {
 		n.cfg.Log.Warn("finish earlier payments", "err", err)
 	}

@@ -94,4 +94,7 @@ func (n *Node) saveReceipts(every time.Duration) {
 	if err := n.booked.Save(); err != nil {
 		n.cfg.Log.Error("keep receipts", "err", err)
 	}
+	if err := n.savePrices(); err != nil {
+		n.cfg.Log.Error("keep prices seen", "err", err)
+	}
 }

@@ -10,9 +10,9 @@ import (
 
 // Limits of what is remembered of prices.
 const (
-	// maxObserved is the number of prices remembered; a newer one takes the
+	// MaxSightings is the number of prices remembered; a newer one takes the
 	// place of the oldest.
-	maxObserved = 64
+	MaxSightings = 64
 	// observedFor is how long a price counts. Without it a reserve price that
 	// follows a market which fell would keep every buyer away, see no new
 	// price, and stay.
@@ -27,14 +27,14 @@ const (
 // use.
 type observed struct {
 	mu   sync.Mutex // leaf lock
-	ring [maxObserved]sighting
+	ring [MaxSightings]Sighting
 	next int
 }
 
-// sighting is a price and when it was paid first.
-type sighting struct {
-	price amount.Price
-	at    time.Time
+// Sighting is a price and when it was paid first.
+type Sighting struct {
+	Price amount.Price
+	At    time.Time
 }
 
 func (o *observed) note(price amount.Price, at time.Time) {
@@ -43,19 +43,19 @@ func (o *observed) note(price amount.Price, at time.Time) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.ring[o.next] = sighting{price, at}
-	o.next = (o.next + 1) % maxObserved
+	o.ring[o.next] = Sighting{price, at}
+	o.next = (o.next + 1) % MaxSightings
 }
 
 // growth is the growth that follows from the prices of late; false = there are
 // none.
 func (o *observed) growth(now time.Time) (reserve.Growth, bool) {
-	var buf [maxObserved]amount.Price
+	var buf [MaxSightings]amount.Price
 	prices := buf[:0]
 	o.mu.Lock()
 	for _, s := range o.ring {
-		if s.price > 0 && now.Sub(s.at) < observedFor {
-			prices = append(prices, s.price)
+		if s.Price > 0 && now.Sub(s.At) < observedFor {
+			prices = append(prices, s.Price)
 		}
 	}
 	o.mu.Unlock()
@@ -65,6 +65,31 @@ func (o *observed) growth(now time.Time) (reserve.Growth, bool) {
 // Observed is how a reserve price grows that follows the prices at which this
 // node bought and sold of late; false = there are none.
 func (k *Node) Observed(now time.Time) (reserve.Growth, bool) { return k.observed.growth(now) }
+
+// Sightings returns the prices remembered, the oldest first, at most MaxSightings:
+// what SetSightings takes after a restart.
+func (k *Node) Sightings() []Sighting {
+	o := &k.observed
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var list []Sighting
+	for i := range o.ring {
+		if s := o.ring[(o.next+i)%MaxSightings]; s.Price > 0 {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// SetSightings remembers prices that an earlier run saw. What is no price, too old or
+// of times to come is left out, and of too many the first.
+func (k *Node) SetSightings(list []Sighting, now time.Time) {
+	for _, s := range list[max(0, len(list)-MaxSightings):] {
+		if s.Price.Valid() && !s.At.After(now) && now.Sub(s.At) < observedFor {
+			k.observed.note(s.Price, s.At)
+		}
+	}
+}
 
 // follow sets how the torrent's reserve price grows by the prices of late, or as
 // configured where there are none. What the user chose stays.

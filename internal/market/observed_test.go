@@ -61,7 +61,7 @@ func TestFollow(t *testing.T) {
 	pays(&Trade{soldAt: 1}, payments.EventEarned) // at our own reserve price
 	expect("each deal once", reserve.Growth{Slope: 700, Cap: 7000})
 
-	for range maxObserved {
+	for range MaxSightings {
 		k.observed.note(300, c.now)
 	}
 	k.observed.note(0, c.now)
