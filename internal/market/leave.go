@@ -20,6 +20,9 @@ func (t *Torrent) Settled() (done bool, short error) {
 	done = true
 	var list []error
 	for _, p := range t.trades {
+		if p.link == nil {
+			continue // it did not say who it is: nothing was bought
+		}
 		n, payable := p.link.Unpaid()
 		n += p.due
 		if n == 0 {

@@ -143,7 +143,7 @@ func (t *Torrent) quote() reserve.Quote {
 // tellReserve announces the reserve price and the challenge (R7.7, R7.9); the
 // session keeps the pace (A15).
 func (t *Torrent) tellReserve(p *Trade) {
-	if t.reserving == nil || t.swarm.Phase() != Seeding || !t.node.Sell {
+	if t.reserving == nil || t.swarm.Phase() != Seeding || !t.node.Sell || !p.named {
 		return
 	}
 	if _, told := p.session.Asked(); !told {

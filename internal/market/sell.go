@@ -3,6 +3,7 @@ package market
 import (
 	"encoding/binary"
 	"math"
+	"net/netip"
 	"time"
 
 	"github.com/bttnet/btt/amount"
@@ -14,24 +15,22 @@ import (
 
 // Complete completes a choker candidate with the market's side.
 func (t *Torrent) Complete(p *Trade, c *choker.Candidate) {
-	if t == nil || !t.node.Sell || p.session == nil {
+	if t == nil || !t.node.Sell || p.session == nil || !p.named {
 		return
 	}
-	snap := p.session.Snapshot()
-	if snap.TheirBid == 0 && t.swarm.Now().Sub(p.peer.Joined()) < bidGrace {
+	snap, now := p.session.Snapshot(), t.swarm.Now()
+	if snap.TheirBid == 0 && now.Sub(p.peer.Joined()) < bidGrace {
 		c.Interested, t.held = false, true
 	}
-	c.Speed, c.Bid, c.Reserve = !p.barred && !t.swarm.Now().Before(p.paused), t.backed(p, snap.TheirBid), t.boundReserve(snap.OurReserve)
+	// Who did not pay, here or on another connection, gets no more data for a time,
+	// free or not (R12.1).
+	eligible, _ := t.node.Standing(p.account, p.peer.Addr().Addr(), now)
+	c.Interested = c.Interested && eligible
+	c.Speed, c.Bid, c.Reserve = eligible && !now.Before(p.paused), t.backed(p, snap.TheirBid), t.boundReserve(snap.OurReserve)
 	if !p.account.IsZero() { // one paid slot per buyer (R5.6)
 		c.Owner = binary.BigEndian.Uint64(p.account[:])
 	}
 	c.Own, c.Paid, c.Price = t.Bid(), p.sold, p.soldAt
-	if p.barred {
-		eligible, _ := t.node.Standing(p.account, p.peer.Addr().Addr(), t.swarm.Now())
-		p.barred, c.Speed = !eligible, c.Speed || eligible && !t.swarm.Now().Before(p.paused)
-		// Who did not pay gets no more data for a time, free or not (R12.1).
-		c.Interested = c.Interested && eligible
-	}
 }
 
 // Backed is a peer's bid as far as there is money behind it; 0 of a peer that
@@ -192,13 +191,20 @@ func (t *Torrent) unpaid(p *Trade) {
 	}
 	addr := p.peer.Addr()
 	banned := t.node.Fail(p.account, addr.Addr(), t.swarm.Now())
-	p.barred = true
 	p.peer.Choke()
 	t.cfg.Log.Info("payment overdue", "addr", addr, "account", p.account, "banned", banned)
 	if banned {
 		p.peer.Kick(ErrUnpaid)
 	}
 	t.swarm.FreeSlot()
+}
+
+// dueBan ends a connection of an account that was banned since, for what it did on
+// another one (R12.3).
+func (t *Torrent) dueBan(p *Trade) {
+	if _, banned := t.node.Standing(p.account, netip.Addr{}, t.swarm.Now()); banned {
+		p.peer.Kick(ErrUnpaid)
+	}
 }
 
 // leftUnpaid counts a buyer that took data and left without a word of a channel

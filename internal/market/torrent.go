@@ -209,9 +209,7 @@ func (t *Torrent) identify(p *Trade) {
 // before it says anything else (R12.3).
 func (t *Torrent) onIdentity(p *Trade, m speed.Identity) {
 	p.account = m.Key.Address()
-	eligible, banned := t.node.Standing(p.account, p.peer.Addr().Addr(), t.swarm.Now())
-	p.barred = !eligible
-	if banned {
+	if _, banned := t.node.Standing(p.account, p.peer.Addr().Addr(), t.swarm.Now()); banned {
 		p.peer.Kick(ErrUnpaid)
 		return
 	}
@@ -316,6 +314,7 @@ func (t *Torrent) Tick() {
 		}
 		t.Tell(p)
 		t.prove(p)
+		t.dueBan(p)
 		t.dueAccept(p)
 		t.dueRequests(p)
 		t.wants(p)
@@ -342,6 +341,9 @@ func (t *Torrent) Receive(p *Trade, payload []byte) {
 		p.peer.Kick(fmt.Errorf("btt_speed: %w", err))
 		return
 	}
+	if _, ok := msg.(speed.Identity); !ok && p.link == nil {
+		return // it was refused at its identity, and spoke on
+	}
 	switch msg := msg.(type) {
 	case speed.Identity:
 		t.onIdentity(p, msg)
@@ -367,9 +369,7 @@ func (t *Torrent) onBid(p *Trade, b speed.Bid) {
 		p.bid = true
 		t.checkTold(p, b.Price)
 	}
-	eligible, banned := t.node.Standing(b.Account, p.peer.Addr().Addr(), t.swarm.Now())
-	p.barred = !eligible
-	if banned {
+	if _, banned := t.node.Standing(b.Account, p.peer.Addr().Addr(), t.swarm.Now()); banned {
 		p.peer.Kick(ErrUnpaid)
 		return
 	}

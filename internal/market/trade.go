@@ -24,8 +24,7 @@ type Trade struct {
 	flow    flow
 	link    *payments.Link
 	account ledger.Address // theirs, proved on this connection
-	barred  bool
-	bid     bool // it bid once
+	bid     bool           // it bid once
 	// answered is the last challenge that we answered, fetched the pieces of
 	// which the peer sent a part.
 	answered speed.Reserve
