@@ -45,18 +45,19 @@ func (h *SHA1) Reset() {
 // Write adds to each message, 1 to Width of them, the same ones each time, and as many bytes
 // to each. All but the last call must add a multiple of 64 bytes; else it panics.
 func (h *SHA1) Write(data [][]byte) {
-	if !fast {
-		h.writeStd(data)
-		return
-	}
 	if h.rest > 0 {
 		panic("lanes: write after a broken block")
 	}
 	n := len(data[0])
+	h.rest = n % blockSize
+	if !fast {
+		h.writeStd(data)
+		return
+	}
 	at := pointers(data, n)
 	sha1Blocks(&h.state, &at, n/blockSize)
 	h.length += uint64(n)
-	if h.rest = n % blockSize; h.rest > 0 {
+	if h.rest > 0 {
 		for i, d := range data {
 			copy(h.tail[i][:], d[n-h.rest:])
 		}
