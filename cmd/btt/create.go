@@ -3,7 +3,10 @@ package main
 import (
 	"encoding/hex"
 	"fmt"
+	"path/filepath"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -37,12 +40,16 @@ func newCreate(g *global) *cobra.Command {
 			if out == "" {
 				out = args[0] + ".torrent"
 			}
+			r := g.reporter(cmd.OutOrStdout())
+			defer r.Close()
+			if r.Mode() == terminal.Bars { // elsewhere the result stands alone
+				o.Progress = hashing(r, args[0])
+			}
 			t, err := create.File(cmd.Context(), args[0], out, o)
 			if err != nil {
 				return err
 			}
-			r := g.reporter(cmd.OutOrStdout())
-			defer r.Close()
+			r.Finish(t.Info.TotalLength)
 			magnet := t.Magnet().String()
 			fields := terminal.Fields{"path": out, "magnet": magnet, "format": o.Version.String(),
 				"infohash": hex.EncodeToString(t.InfoHash[:]), "bytes": t.Info.ContentLength(), "pieces": t.Info.NumPieces()}
@@ -64,4 +71,20 @@ func newCreate(g *global) *cobra.Command {
 	f.BoolVar(&o.Private, "private", false, "peers only from the trackers (BEP 27)")
 	f.StringVar(&o.Comment, "comment", "", "comment to put into the torrent")
 	return cmd
+}
+
+// hashing shows how far a torrent to be is hashed.
+func hashing(r *terminal.Reporter, path string) func(done, total int64) {
+	name := printable(filepath.Base(path))
+	var mu sync.Mutex // it is told by several goroutines
+	last := time.Now()
+	return func(done, total int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(last) < progressEvery {
+			return
+		}
+		last = time.Now()
+		r.Progress(name, done, total, "hashing", nil)
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/bttnet/btt/internal/disk"
@@ -35,6 +36,9 @@ type Options struct {
 	Source      string           // makes the info hash a private tracker's own
 	Private     bool
 	Comment     string
+	// Progress, unless nil, is told how many of how many bytes are hashed, padding
+	// included; from several goroutines.
+	Progress func(done, total int64)
 }
 
 // File makes a torrent of path and writes it to out, whole or not at all.
@@ -101,10 +105,12 @@ func Torrent(ctx context.Context, path string, o Options) (*metainfo.Torrent, er
 		return nil, fmt.Errorf("make torrent of %s: %w", path, err)
 	}
 	files := make([]disk.File, len(layout.Files))
+	var total int64
 	for i, f := range layout.Files {
+		total += f.Length
 		files[i] = disk.File{Path: strings.Join(f.Path, "/"), Length: f.Length, Pad: f.Pad}
 	}
-	hashes, err := disk.HashFiles(ctx, dir, files, layout.PieceLength, workers, o.Version != metainfo.V2, o.Version != metainfo.V1)
+	hashes, err := disk.HashFiles(ctx, dir, files, layout.PieceLength, workers, o.Version != metainfo.V2, o.Version != metainfo.V1, o.each(layout.PieceLength, total))
 	if err != nil {
 		return nil, fmt.Errorf("make torrent of %s: %w", path, err)
 	}
@@ -113,6 +119,15 @@ func Torrent(ctx context.Context, path string, o Options) (*metainfo.Torrent, er
 		return nil, fmt.Errorf("make torrent of %s: %w", path, err)
 	}
 	return t, nil
+}
+
+// each returns what is to be called for every piece that is hashed.
+func (o *Options) each(pieceLength, total int64) func() {
+	if o.Progress == nil {
+		return nil
+	}
+	var pieces atomic.Int64
+	return func() { o.Progress(min(pieces.Add(1)*pieceLength, total), total) }
 }
 
 // list fills in the files below path and returns the folder their paths are

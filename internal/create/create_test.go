@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/bttnet/btt/metainfo"
@@ -45,6 +46,27 @@ func TestFolder(t *testing.T) {
 		want := sha1.Sum(content[i*16384 : min(len(content), (i+1)*16384)])
 		if h, _ := got.Info.PieceHash(i); h != want {
 			t.Errorf("piece %d has hash %x, want %x", i, h, want)
+		}
+	}
+}
+
+// TestProgress: what is hashed is told up to the last byte.
+func TestProgress(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(p, make([]byte, 100_000), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for v, want := range map[metainfo.Version]int64{metainfo.V1: 100_000, metainfo.V2: 7 * 16 << 10, metainfo.Hybrid: 100_000} {
+		var most, calls atomic.Int64
+		_, err := Torrent(t.Context(), p, Options{PieceLength: 16 << 10, Version: v, Progress: func(done, total int64) {
+			if calls.Add(1); total != want || done <= 0 {
+				t.Errorf("%d of %d", done, total)
+			}
+			for old := most.Load(); done > old && !most.CompareAndSwap(old, done); old = most.Load() {
+			}
+		}})
+		if err != nil || most.Load() != want || calls.Load() != 7 {
+			t.Errorf("%v: %d bytes in %d calls, %v", v, most.Load(), calls.Load(), err)
 		}
 	}
 }

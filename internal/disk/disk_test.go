@@ -110,7 +110,7 @@ func checkReads(r *rapid.T, tor *torrent, s *Store) {
 
 // checkVerify spoils one byte on disk and expects exactly its piece to be bad.
 func checkVerify(r *rapid.T, tor *torrent, s *Store) {
-	hashed, err := HashFiles(context.Background(), tor.dir, tor.files, tor.length, 2, true, false)
+	hashed, err := HashFiles(context.Background(), tor.dir, tor.files, tor.length, 2, true, false, nil)
 	hashes := hashed.Pieces
 	if err != nil || tor.hashes != nil && !bytes.Equal(hashes, tor.hashes) {
 		r.Fatalf("HashFiles differs (%v)", err)

@@ -43,7 +43,7 @@ func sideBySide(t *testing.T, length int64, hybrid bool) {
 		}
 		at += f.Length
 	}
-	whole, err := HashFiles(t.Context(), tor.dir, tor.files, length, 2, true, hybrid)
+	whole, err := HashFiles(t.Context(), tor.dir, tor.files, length, 2, true, hybrid, nil)
 	if err != nil || !bytes.Equal(whole.Pieces, tor.hashes) {
 		t.Fatalf("hashes of all: %v", err)
 	}

@@ -168,7 +168,7 @@ func TestHashFilesV2(t *testing.T) {
 		}
 		at += f.Length
 	}
-	got, err := HashFiles(t.Context(), tor.dir, tor.files, tor.length, 2, true, true)
+	got, err := HashFiles(t.Context(), tor.dir, tor.files, tor.length, 2, true, true, nil)
 	if err != nil || !bytes.Equal(got.Pieces, tor.hashes) {
 		t.Fatalf("version 1 differs: %v", err)
 	}

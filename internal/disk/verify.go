@@ -98,8 +98,9 @@ type Hashes struct {
 
 // HashFiles returns the piece hashes of files below dir, of the versions asked
 // for, to make a torrent; for version 2 each file must start with a piece. It
-// reads like Verify; every file must exist in full length.
-func HashFiles(ctx context.Context, dir string, files []File, pieceLength int64, workers int, v1, v2 bool) (Hashes, error) {
+// reads like Verify; every file must exist in full length. each, unless nil, is
+// called after every piece, from several goroutines.
+func HashFiles(ctx context.Context, dir string, files []File, pieceLength int64, workers int, v1, v2 bool, each func()) (Hashes, error) {
 	l, err := newLayout(dir, files, pieceLength)
 	if err != nil {
 		return Hashes{}, err
@@ -133,6 +134,9 @@ func HashFiles(ctx context.Context, dir string, files []File, pieceLength int64,
 		if i, data := l.dataOf(piece); v2 && data > 0 {
 			n := (int64(piece)*pieceLength - l.starts[i]) / pieceLength
 			copy(out.Layers[i][n*leafSize:], h.root[:])
+		}
+		if each != nil {
+			each()
 		}
 		return nil
 	})
