@@ -23,7 +23,7 @@ var exitCodes = []struct {
 	{exitNoFunds, "not enough BTT"},
 	{exitLimit, "a spending limit refused it"},
 	{exitRefused, "the peer refused the payment (reserved)"},
-	{exitInUse, "another program, such as a running node, uses the wallet"},
+	{exitInUse, "another program, such as a running node, uses the wallet, or downloads the same into the same folder"},
 	{exitInterrupted, "interrupted (Ctrl-C) before it was done"},
 }
 

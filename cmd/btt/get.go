@@ -113,6 +113,9 @@ func get(ctx context.Context, g *global, t *transfer, d *download, r *terminal.R
 		}
 	}()
 	for i, a := range list {
+		if err := x.claim(&a); err != nil {
+			return err
+		}
 		sw, err := x.add(t, a)
 		if errors.Is(err, btt.ErrExists) {
 			err = fmt.Errorf("%.80s: another one given is the same torrent: %w", sources[i], err)

@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 
 	"github.com/bttnet/btt"
+	"github.com/bttnet/btt/internal/durable"
 	"github.com/bttnet/btt/internal/terminal"
+	"github.com/bttnet/btt/metainfo"
 )
 
 // running is the node of one command.
@@ -18,6 +20,7 @@ type running struct {
 	events chan btt.Event
 	peers  []netip.AddrPort // of --peer
 	home   string
+	claims *durable.Claims // nil = none are made
 }
 
 // open starts the node that the flags describe. The caller closes it with
@@ -35,6 +38,24 @@ func (t *transfer) open(ctx context.Context, g *global) (*running, error) {
 	cfg.Notify = forward(x.events)
 	x.node, err = btt.Open(ctx, cfg)
 	return x, err
+}
+
+// loadFilter reads --ip-filter until ctx ends: it may be a pipe into which
+// nobody writes.
+func loadFilter(ctx context.Context, path string) (*btt.IPFilter, error) {
+	var list *btt.IPFilter
+	read := make(chan error, 1)
+	go func() { // ends with the file, of a silent pipe with the process
+		var err error
+		list, err = btt.LoadIPFilter(path)
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		return list, err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("read filter %s: %w", path, ctx.Err())
+	}
 }
 
 // forward returns a Notify that never blocks the node: what does not fit is
@@ -55,10 +76,51 @@ func (x *running) close(r *terminal.Reporter) {
 	if err := x.node.Close(ctx); err != nil {
 		r.Warn("warning", plain(err), terminal.Fields{"error": plain(err)})
 	}
+	if x.claims != nil {
+		_ = x.claims.Close() // the process's end does it too
+	}
+}
+
+// errGetting says that another process does the same.
+var errGetting = errors.New("another btt downloads it into the same folder")
+
+// claim sees to it that no other process with this home downloads the torrent
+// into the same folder: neither would know what the other writes.
+func (x *running) claim(a *btt.Add) (err error) {
+	if x.home == "" {
+		return nil
+	}
+	if x.claims == nil {
+		if x.claims, err = durable.OpenClaims(x.home); err != nil {
+			return err
+		}
+	}
+	hash := metainfo.InfoHash(a.InfoHash)
+	if a.Torrent != nil {
+		hash = a.Torrent.InfoHash
+	}
+	dir, err := filepath.Abs(a.Dir)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", a.Dir, err)
+	}
+	names := []string{dir}
+	if target, err := filepath.EvalSymlinks(dir); err == nil && target != dir {
+		names = append(names, target)
+	}
+	for _, name := range names {
+		err := x.claims.Take(hash.String() + name)
+		if errors.Is(err, durable.ErrLocked) {
+			err = errGetting
+		}
+		if err != nil {
+			return fmt.Errorf("download %s into %s: %w", hash, a.Dir, err)
+		}
+	}
+	return nil
 }
 
 // checkFolder says early whether files can be put into a folder that may not
-// exist yet; it makes nothing.
+// exist yet; it leaves nothing behind.
 func checkFolder(dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -77,8 +139,22 @@ func checkFolder(dir string) error {
 		if err := writable(at); err != nil {
 			return fmt.Errorf("use folder %s: %s cannot be written: %w (allow writing, or choose another one with -o)", dir, at, err)
 		}
-		return nil
+		return takesFiles(dir, at)
 	}
+}
+
+// takesFiles tries whether something can be made in the folder at, where dir is
+// or is to be: the system's own file systems permit it and do not do it. What it
+// makes is gone again.
+func takesFiles(dir, at string) error {
+	probe, err := os.MkdirTemp(at, ".btt-*")
+	switch {
+	case err == nil:
+		return os.Remove(probe)
+	case at == dir && !errors.Is(err, os.ErrNotExist):
+		return nil // such as a full disk: perhaps all files are there
+	}
+	return fmt.Errorf("use folder %s: nothing can be made in %s: %v (choose another one with -o)", dir, at, bare(err)) // no %w: "not found" would mislead
 }
 
 // bare takes the path out of an error that is told beside it.

@@ -60,7 +60,7 @@ func exitCode(err error) int {
 		return exitInterrupted
 	case errors.Is(err, wallet.ErrPassword), errors.Is(err, purse.ErrPasswordNeeded), errors.Is(err, purse.ErrLocked):
 		return exitLocked
-	case errors.Is(err, purse.ErrInUse):
+	case errors.Is(err, purse.ErrInUse), errors.Is(err, errGetting):
 		return exitInUse
 	case errors.Is(err, errPartly), errors.Is(err, errPartlyShared), errors.Is(err, errIncomplete):
 		return exitPartly
@@ -84,6 +84,8 @@ func hintFor(err error) string {
 		return "give the wallet's password on a terminal, with --password-file or in the environment variable BTT_WALLET_PASSWORD"
 	case errors.Is(err, purse.ErrInUse):
 		return "stop the node that uses it (Ctrl-C in its window), or use another wallet with --home; looking works meanwhile: btt wallet balance"
+	case errors.Is(err, errGetting):
+		return "let it end, or stop it with Ctrl-C in its window: then this command goes on from there"
 	case errors.Is(err, errPartly):
 		return "see what is open: btt channel list"
 	case exitCode(err) == exitLimit:

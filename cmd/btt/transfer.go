@@ -144,7 +144,7 @@ func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 		return cfg, err
 	}
 	if t.filter != "" {
-		if cfg.IPFilter, err = btt.LoadIPFilter(t.filter); err != nil {
+		if cfg.IPFilter, err = loadFilter(ctx, t.filter); err != nil {
 			return cfg, err
 		}
 	}

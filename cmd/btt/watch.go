@@ -21,11 +21,12 @@ type watch struct {
 	complete  map[*btt.Torrent]bool
 	failed    map[*btt.Torrent]bool
 	warned    map[string]string // by tracker
+	lacks     map[*btt.Torrent]*lack
 }
 
 func newWatch(r *terminal.Reporter, seedAfter bool) *watch {
 	return &watch{r: r, began: time.Now(), seedAfter: seedAfter, complete: map[*btt.Torrent]bool{}, failed: map[*btt.Torrent]bool{},
-		warned: map[string]string{}}
+		warned: map[string]string{}, lacks: map[*btt.Torrent]*lack{}}
 }
 
 func (w *watch) run(ctx context.Context, events <-chan btt.Event) error {
@@ -88,8 +89,68 @@ func (w *watch) look(t *btt.Torrent) error {
 		reportComplete(w.r, &st, time.Since(w.began))
 	default:
 		warn(w.r, &st, w.warned)
+		w.wait(t, &st, time.Now())
 	}
 	return nil
+}
+
+// lackAfter is how long a download gets nothing before it is told what it waits for.
+const lackAfter = 15 * time.Second
+
+// lack is what a download waits for.
+type lack struct {
+	text  string
+	since time.Time
+	told  string
+}
+
+// wait tells what a download waits for that gets nothing, each cause once in a row.
+func (w *watch) wait(t *btt.Torrent, st *btt.Status, now time.Time) {
+	l := w.lacks[t]
+	if l == nil {
+		l = &lack{}
+		w.lacks[t] = l
+	}
+	text := lacking(st)
+	if text != l.text || l.since.IsZero() {
+		l.text, l.since = text, now
+	}
+	switch {
+	case now.Sub(l.since) < lackAfter || l.told == text:
+	case text == "": // it goes on: told again when it stops again
+		l.told = ""
+	default:
+		l.told = text
+		w.r.Warn("waiting", title(st)+": "+text, of(st, terminal.Fields{"state": st.State.String(), "reason": text}))
+	}
+}
+
+// lacking says what a download waits for, as far as that is seen from here; "" if it
+// gets something, or cannot get anything yet.
+func lacking(st *btt.Status) string {
+	fetching := st.State == btt.FetchingMetadata
+	switch {
+	case !fetching && st.State != btt.Downloading, st.Down > 0:
+		return ""
+	case fetching && st.Name == "" && len(st.Peers) == 0:
+		return "waits for a peer, none that has this torrent was found; it goes on looking (is the link right? --peer and --tracker name more to ask)"
+	case fetching && st.Name == "":
+		return "waits for its metadata, no connected peer has sent it; it goes on asking"
+	case len(st.Peers) == 0 && len(st.WebSeeds) == 0:
+		return "waits for a peer, none is connected; it goes on looking (--peer and --tracker name more to ask)"
+	case fetching:
+		return "waits for hashes of its pieces, no connected peer has sent them; it goes on asking"
+	case len(st.WebSeeds) > 0:
+		return ""
+	case st.Availability < 1:
+		return "gets nothing now, those connected do not have all of it; it goes on looking"
+	}
+	for i := range st.Peers {
+		if !st.Peers[i].Choked {
+			return ""
+		}
+	}
+	return "waits for its turn, no connected peer gives it an upload slot now"
 }
 
 // show draws how far the downloads are.

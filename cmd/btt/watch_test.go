@@ -1,0 +1,58 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bttnet/btt"
+	"github.com/bttnet/btt/internal/swarm"
+	"github.com/bttnet/btt/internal/terminal"
+)
+
+func TestLacking(t *testing.T) {
+	choked, free := []swarm.PeerStatus{{Choked: true}}, []swarm.PeerStatus{{Choked: true}, {}}
+	web := []swarm.WebSeedStatus{{}}
+	for _, tt := range []struct {
+		name string
+		st   swarm.Status
+		want string // a part; "" = nothing is lacking
+	}{
+		{"a link without peers", swarm.Status{State: btt.FetchingMetadata}, "none that has this torrent"},
+		{"a link with peers", swarm.Status{State: btt.FetchingMetadata, Peers: free}, "waits for its metadata"},
+		{"layers", swarm.Status{State: btt.FetchingMetadata, Name: "film", Peers: free}, "waits for hashes"},
+		{"no peers", swarm.Status{State: btt.Downloading, Name: "film"}, "none is connected"},
+		{"a web seed", swarm.Status{State: btt.Downloading, Name: "film", WebSeeds: web}, ""},
+		{"something comes", swarm.Status{State: btt.Downloading, Name: "film", Down: 1}, ""},
+		{"parts", swarm.Status{State: btt.Downloading, Name: "film", Peers: free, Availability: 0.9}, "do not have all"},
+		{"choked", swarm.Status{State: btt.Downloading, Name: "film", Peers: choked, Availability: 1}, "upload slot"},
+		{"unchoked", swarm.Status{State: btt.Downloading, Name: "film", Peers: free, Availability: 1}, ""},
+		{"checking", swarm.Status{State: btt.Checking, Name: "film"}, ""},
+		{"queued", swarm.Status{State: btt.Queued}, ""},
+		{"complete", swarm.Status{State: btt.Seeding, Name: "film"}, ""},
+	} {
+		got := lacking(&btt.Status{Status: tt.st})
+		if tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %q", tt.name, got)
+		}
+	}
+}
+
+// TestWait: a cause is told when it has lasted, once, and again when it comes back.
+func TestWait(t *testing.T) {
+	var out strings.Builder
+	w := newWatch(terminal.New(terminal.JSON, &out), false)
+	lone := &btt.Status{Status: swarm.Status{State: btt.Downloading, Name: "film"}}
+	busy := &btt.Status{Status: swarm.Status{State: btt.Downloading, Name: "film", Down: 1}}
+	now := time.Unix(1_000_000, 0)
+	for _, step := range []struct {
+		st   *btt.Status
+		secs int
+		told int
+	}{{lone, 0, 0}, {lone, 14, 0}, {lone, 15, 1}, {lone, 60, 1}, {busy, 61, 1}, {lone, 62, 1}, {lone, 90, 1}, {busy, 91, 1}, {busy, 107, 1}, {lone, 108, 1}, {lone, 123, 2}} {
+		w.wait(nil, step.st, now.Add(time.Duration(step.secs)*time.Second))
+		if got := strings.Count(out.String(), `"event":"waiting"`); got != step.told {
+			t.Errorf("after %d s: told %d times, want %d", step.secs, got, step.told)
+		}
+	}
+}
