@@ -25,18 +25,25 @@ import (
 	"github.com/bttnet/btt/tracker"
 )
 
-// serveVariable makes TestServeSocket a tracker with one worker, for
+// serveVariable makes the test program a tracker with one worker, for
 // BenchmarkSocketAnnounce.
 const serveVariable = "BTT_TRACKERD_SERVE"
 
-// TestServeSocket serves until its input ends if it runs as a tracker of its own.
-func TestServeSocket(t *testing.T) {
+func TestMain(m *testing.M) {
 	if os.Getenv(serveVariable) == "" {
-		t.Skip("runs as the tracker of BenchmarkSocketAnnounce")
+		os.Exit(m.Run())
 	}
+	if err := serveSocket(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// serveSocket serves until its input ends.
+func serveSocket() error {
 	s, err := New(Config{Listen: "127.0.0.1:0", Workers: 1, NoHTTP: true})
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { // ends with the parent
@@ -44,9 +51,7 @@ func TestServeSocket(t *testing.T) {
 		cancel()
 	}()
 	fmt.Printf("port %d\n", s.Addr().Port())
-	if err := s.Serve(ctx); err != nil {
-		t.Fatal(err)
-	}
+	return s.Serve(ctx)
 }
 
 // loaded is a tracker in a process of its own and the load it gets.
@@ -112,7 +117,7 @@ func BenchmarkSocketAnnounce(b *testing.B) {
 
 // startLoaded starts a tracker, and announces every peer once.
 func startLoaded(b *testing.B, name, data string, seeders int) *loaded {
-	args := []string{os.Args[0], "-test.run=^TestServeSocket$"}
+	args := []string{os.Args[0]}
 	if taskset, err := exec.LookPath("taskset"); err == nil {
 		args = append([]string{taskset, "-c", "0"}, args...)
 	}
