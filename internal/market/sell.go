@@ -79,6 +79,11 @@ func (t *Torrent) Sell(p *Trade, price amount.Price, unchoked bool) {
 	if unchoked && p.sold && p.soldAt == price {
 		return
 	}
+	// It may have failed since the choker looked.
+	if eligible, _ := t.node.Standing(p.account, p.peer.Addr().Addr(), t.swarm.Now()); !eligible {
+		p.peer.Choke()
+		return
+	}
 	terms, err := t.node.Book.Terms()
 	if err == nil {
 		var frame []byte

@@ -238,7 +238,8 @@ func (c *raw) sold(price amount.Price) {
 	c.speed(speed.Accept{Price: price})
 }
 
-// hostileSeed is a seed that asks 200 BTT/GiB and waits 100 ms for payments.
+// hostileSeed is a seed that asks 200 BTT/GiB and waits half a second for payments,
+// within which an honest peer opens its channel on a busy machine too.
 // Its penalties run on a clock of their own.
 type hostileSeed struct {
 	*trader
@@ -252,7 +253,7 @@ func newHostileSeed(t *testing.T, l *ledgertest.Memory, change func(*traderConfi
 	t.Helper()
 	h := &hostileSeed{}
 	start := time.Now()
-	cfg := traderConfig{reserve: perGiB(200), payments: payments.Config{PaymentTimeout: 100 * time.Millisecond}}
+	cfg := traderConfig{reserve: perGiB(200), payments: payments.Config{PaymentTimeout: 500 * time.Millisecond}}
 	cfg.session.ChokeEvery = 20 * time.Millisecond
 	if change != nil {
 		change(&cfg)
