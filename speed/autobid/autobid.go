@@ -42,8 +42,8 @@ type Config struct {
 	// SpendRate is the paper's aggressiveness in parts per million, 0 to PPM.
 	// Greater values count as PPM.
 	SpendRate uint32
-	// KeepBack is the share of the balance left out of account, in parts per
-	// million, 0 to PPM.
+	// KeepBack is the share of the balance, and of a torrent's budget, left out
+	// of account, in parts per million, 0 to PPM.
 	KeepBack uint32
 	// Cap is the highest price ever bid, in µBTT per GiB; 0 means
 	// amount.MaxPrice.
@@ -77,7 +77,8 @@ type Torrent struct {
 //	bid = rate × share × (1 - keep-back) × balance / (bytes left / 1024)
 //
 // in BTT per KiB, restated in µBTT per GiB (R8.2, A6). The spendable sum is at
-// most t.Budget. Bytes left count as at least one piece and 1 % of the size.
+// most (1 - keep-back) × t.Budget: a budget that binds is the wallet of this
+// torrent, and equal budgets are the same trap as equal wallets. Bytes left count as at least one piece and 1 % of the size.
 // balance is the free balance plus what is unspent in own channels (A7).
 // The arithmetic is exact in 128 bits.
 func Price(c Config, balance amount.Amount, t Torrent) amount.Price {
@@ -87,7 +88,9 @@ func Price(c Config, balance amount.Amount, t Torrent) amount.Price {
 	factor := uint64(min(c.SpendRate, PPM)) * uint64(min(t.Share, PPM)) * uint64(PPM-min(c.KeepBack, PPM))
 	hi, lo := bits.Mul64(uint64(balance), factor)
 	spend, _ := bits.Div64(hi, lo, PPM*PPM*PPM) // < balance, so it fits
-	spend = min(spend, uint64(t.Budget))
+	hi, lo = bits.Mul64(uint64(t.Budget), uint64(PPM-min(c.KeepBack, PPM)))
+	budget, _ := bits.Div64(hi, lo, PPM)
+	spend = min(spend, budget)
 
 	limit := c.Cap
 	if limit <= 0 || limit > amount.MaxPrice {

@@ -32,6 +32,7 @@ func TestPrice(t *testing.T) {
 		{"keep everything back", Config{SpendRate: PPM, KeepBack: 2 * PPM}, amount.BTT, full, 0},
 		{"share of two torrents", plain, 4 * amount.BTT, with(func(t *Torrent) { t.Share = PPM / 4 }), 1_000_000},
 		{"budget binds", plain, 4 * amount.BTT, with(func(t *Torrent) { t.Budget = amount.BTT }), 1_000_000},
+		{"keep-back of a budget", Default(), 400 * amount.BTT, with(func(t *Torrent) { t.Budget = 100 * amount.BTT }), 97_000_000},
 		{"no budget left", plain, 4 * amount.BTT, with(func(t *Torrent) { t.Budget = 0 }), 0},
 		{"cap", Config{SpendRate: PPM, Cap: 7}, 4 * amount.BTT, full, 7},
 		{"nothing left", plain, 4 * amount.BTT, with(func(t *Torrent) { t.Left = 0 }), 0},
@@ -68,7 +69,9 @@ func TestPriceBuysRest(t *testing.T) {
 			x.Mul(x, big.NewInt(int64(f)))
 		}
 		x.Div(x, big.NewInt(PPM*PPM*PPM))
-		if b := big.NewInt(int64(tor.Budget)); x.Cmp(b) > 0 {
+		b := big.NewInt(int64(tor.Budget))
+		b.Mul(b, big.NewInt(int64(PPM-c.KeepBack))).Div(b, big.NewInt(PPM))
+		if x.Cmp(b) > 0 {
 			x = b
 		}
 		spend := amount.Amount(x.Int64())
