@@ -344,11 +344,7 @@ func (s *Swarm) tickPeer(m *member) {
 		m.sentAt = s.now
 		m.conn.Send(wire.AppendKeepAlive(nil))
 	}
-	if m.conn.Outstanding() > 0 && s.now.Sub(m.conn.LastBlock()) > snubAfter && !m.snubbed {
-		m.snubbed = true
-		m.conn.DropRequests()
-		s.returnAll(m)
-	}
+	s.tickSnub(m)
 	s.feed(m)
 }
 

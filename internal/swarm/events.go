@@ -28,7 +28,8 @@ func (s *Swarm) handle(c *peer.Conn) {
 			feed = true
 		case peer.Hungry, peer.Unchoked:
 			if m.choked && e.Kind == peer.Unchoked {
-				m.choked, m.opened = false, s.now
+				m.choked, m.opened, m.free = false, s.now, s.now
+				m.snubbed = m.snubbed && !m.trade.Paying()
 			}
 			feed = true
 		case peer.Choked:
@@ -236,6 +237,9 @@ func (s *Swarm) feed(m *member) {
 	}
 	n := m.conn.Want()
 	if m.snubbed {
+		if m.trade.Paying() && s.served() {
+			return
+		}
 		n = min(n, 1-m.conn.Outstanding())
 	}
 	if n <= 0 {

@@ -157,3 +157,34 @@ func (s *Swarm) restart(piece uint32) {
 	s.store.Forget(piece)
 	s.picker.Reset(piece)
 }
+
+// tickSnub gives what a peer was asked for and does not send to others. What one
+// that we pay owes is its alone: as long as another serves us, it is asked again
+// only after it gave us a slot anew.
+func (s *Swarm) tickSnub(m *member) {
+	if m.conn.Outstanding() == 0 {
+		m.free = s.now
+		return
+	}
+	owes := m.conn.LastBlock()
+	if m.trade.Paying() && m.free.After(owes) {
+		owes = m.free // what it was not asked for was not late
+	}
+	if s.now.Sub(owes) > snubAfter && (!m.snubbed || m.trade.Paying() && s.served()) {
+		m.snubbed = true
+		m.conn.DropRequests()
+		s.returnAll(m)
+	}
+}
+
+// served says whether a peer serves us of which no answer is overdue. While one
+// does, nothing is asked of a peer that sells and does not send: its pieces are its
+// own, so nobody else could bring them.
+func (s *Swarm) served() bool {
+	for _, m := range s.peers {
+		if !m.choked && !m.snubbed && !m.trade.Broke() {
+			return true
+		}
+	}
+	return false
+}

@@ -56,6 +56,7 @@ type member struct {
 	counted  bool      // its bits are in the picker's availability
 	choked   bool      // it chokes us
 	opened   time.Time // when it last unchoked us
+	free     time.Time // when it last owed us nothing
 	chokes   uint32
 	interest bool // it is interested in us
 	wanted   bool // we told it that we are interested
