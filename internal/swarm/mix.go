@@ -177,12 +177,12 @@ func (s *Swarm) tickSnub(m *member) {
 	}
 }
 
-// served says whether a peer serves us of which no answer is overdue. While one
+// served says whether a peer serves what we want and no answer of it is overdue. While one
 // does, nothing is asked of a peer that sells and does not send: its pieces are its
 // own, so nobody else could bring them.
 func (s *Swarm) served() bool {
 	for _, m := range s.peers {
-		if !m.choked && !m.snubbed && !m.trade.Broke() {
+		if m.wanted && !m.choked && !m.snubbed && !m.trade.Broke() {
 			return true
 		}
 	}
