@@ -1,6 +1,6 @@
 // Package choker decides who is unchoked: one pure function per 15 s round
 // over a snapshot of all peers of a session, and one that fills free slots
-// between rounds.
+// between rounds. Both reuse the memory of a Scratch.
 //
 // It is called by internal/session (one choker for all torrents) and by the
 // simulator. It is passive: no goroutine, no clock, no state; equal inputs

@@ -128,7 +128,7 @@ func TestRound(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got, prices := "", []amount.Price{}
-			for i, d := range Round(nil, tt.config, now, 42, tt.cands) {
+			for i, d := range new(Scratch).Round(nil, tt.config, now, 42, tt.cands) {
 				if d.ID != tt.cands[i].ID {
 					t.Fatalf("decision %d is for peer %d", i, d.ID)
 				}
@@ -167,13 +167,13 @@ func TestReprice(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := Default(1)
 			cfg.Optimistic = 0
-			d := Round(nil, cfg, now, 1, []Candidate{tt.holder, waiting(2, seeding, bid(tt.rival))})[0]
+			d := new(Scratch).Round(nil, cfg, now, 1, []Candidate{tt.holder, waiting(2, seeding, bid(tt.rival))})[0]
 			if !d.Paid || d.Price != tt.price || d.Reprice != tt.reprice {
 				t.Errorf("got %+v, want price %d, reprice %v", d, tt.price, tt.reprice)
 			}
 		})
 	}
-	d := Round(nil, Default(4), now, 1, []Candidate{waiting(1, seeding, paying(100))})[0]
+	d := new(Scratch).Round(nil, Default(4), now, 1, []Candidate{waiting(1, seeding, paying(100))})[0]
 	if !d.Unchoke || d.Paid || !d.Reprice {
 		t.Errorf("a holder that withdrew its bid: %+v", d)
 	}
@@ -211,7 +211,7 @@ func TestFill(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := Default(tt.slots)
 			cfg.Optimistic = 1
-			list := Fill(nil, cfg, now, tt.cands)
+			list := new(Scratch).Fill(nil, cfg, now, tt.cands)
 			if len(list) != len(tt.want) {
 				t.Errorf("got %+v, want %v", list, tt.want)
 			}
@@ -233,22 +233,22 @@ func TestIdleSlotIsLent(t *testing.T) {
 		{ID: 2, Interested: true, Seeding: true, Unchoked: true, Optimistic: true, UnchokedAt: now},
 		{ID: 3, Interested: true, Seeding: true, WaitingSince: now},
 	}
-	if got := Fill(nil, cfg, now, cands); len(got) > 0 {
+	if got := new(Scratch).Fill(nil, cfg, now, cands); len(got) > 0 {
 		t.Fatalf("no slot is free, but %+v", got)
 	}
 	cands[0].Idle = true
-	got := Fill(nil, cfg, now, cands)
+	got := new(Scratch).Fill(nil, cfg, now, cands)
 	if len(got) != 1 || got[0].ID != 3 || got[0].Paid || !got[0].Optimistic {
 		t.Fatalf("lent: %+v", got)
 	}
-	all := Round(nil, cfg, now, 1, cands)
+	all := new(Scratch).Round(nil, cfg, now, 1, cands)
 	if !all[0].Unchoke || !all[0].Paid || !all[1].Unchoke || !all[2].Unchoke {
 		t.Fatalf("while it is idle: %+v", all)
 	}
 	cands[0].Idle = false
 	cands[2].Unchoked, cands[2].Optimistic, cands[2].UnchokedAt = true, true, now
 	served := 0
-	for _, d := range Round(nil, cfg, now, 1, cands) {
+	for _, d := range new(Scratch).Round(nil, cfg, now, 1, cands) {
 		if d.Unchoke {
 			served++
 		}

@@ -80,9 +80,9 @@ func (f *fluid) run(rng *rand.Rand) []float64 {
 			cfg = f.share.Apply(cfg)
 		}
 		if round {
-			ds = Round(nil, cfg, at, rng.Uint64(), cands)
+			ds = new(Scratch).Round(nil, cfg, at, rng.Uint64(), cands)
 		} else if changed {
-			ds = Fill(nil, cfg, at, cands)
+			ds = new(Scratch).Fill(nil, cfg, at, cands)
 		}
 		if round {
 			for i := range cands {

@@ -14,8 +14,8 @@ import (
 // Eligible bidders come first and pay the reserve price of their torrent, for
 // a free slot has no losing bid (R10.21); then free peers by barter rank; free
 // optimistic slots go to the longest wait.
-func Fill(dst []Decision, cfg Config, now time.Time, cands []Candidate) []Decision {
-	r := newRound(nil, cfg, now, 0, cands)
+func (s *Scratch) Fill(dst []Decision, cfg Config, now time.Time, cands []Candidate) []Decision {
+	r := s.start(nil, cfg, now, 0, cands)
 	freeOptimistic, sold, soldLeeching, optimistic := r.reserved, 0, 0, 0
 	for i := range cands {
 		c := &cands[i]

@@ -61,7 +61,7 @@ func drawConfig(t *rapid.T) Config {
 func TestRoundProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cfg, cands, entropy := drawConfig(t), drawCands(t), rapid.Uint64().Draw(t, "entropy")
-		got := Round(nil, cfg, now, entropy, cands)
+		got := new(Scratch).Round(nil, cfg, now, entropy, cands)
 		if len(got) != len(cands) {
 			t.Fatalf("%d decisions for %d candidates", len(got), len(cands))
 		}
@@ -121,10 +121,10 @@ func TestRoundOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cfg, cands, entropy := drawConfig(t), drawCands(t), rapid.Uint64().Draw(t, "entropy")
 		want := map[uint64]Decision{}
-		for _, d := range Round(nil, cfg, now, entropy, cands) {
+		for _, d := range new(Scratch).Round(nil, cfg, now, entropy, cands) {
 			want[d.ID] = d
 		}
-		for _, d := range Round(nil, cfg, now, entropy, rapid.Permutation(cands).Draw(t, "order")) {
+		for _, d := range new(Scratch).Round(nil, cfg, now, entropy, rapid.Permutation(cands).Draw(t, "order")) {
 			if d != want[d.ID] {
 				t.Fatalf("got %+v, want %+v", d, want[d.ID])
 			}
@@ -144,11 +144,11 @@ func TestNoBidderNoDifference(t *testing.T) {
 			legacy[i].Speed, legacy[i].Bid, legacy[i].Reserve, legacy[i].Own = false, 0, 0, 0
 			legacy[i].Paid, legacy[i].Price = false, 0
 		}
-		got, want := Round(nil, cfg, now, entropy, cands), Round(nil, cfg, now, entropy, legacy)
+		got, want := new(Scratch).Round(nil, cfg, now, entropy, cands), new(Scratch).Round(nil, cfg, now, entropy, legacy)
 		if !slices.Equal(got, want) {
 			t.Fatalf("got %+v, want %+v", got, want)
 		}
-		if !slices.Equal(Fill(nil, cfg, now, cands), Fill(nil, cfg, now, legacy)) {
+		if !slices.Equal(new(Scratch).Fill(nil, cfg, now, cands), new(Scratch).Fill(nil, cfg, now, legacy)) {
 			t.Fatal("Fill differs")
 		}
 	})
@@ -165,7 +165,7 @@ func TestBarterIsKept(t *testing.T) {
 			cands[i].Received = int64(i+1) << 20
 		}
 		cfg := Default(rapid.IntRange(1, 20).Draw(t, "slots"))
-		got := Round(nil, cfg, now, 1, cands)
+		got := new(Scratch).Round(nil, cfg, now, 1, cands)
 		kept := cfg.Slots - cfg.Optimistic - cfg.PaidMaxLeeching
 		for i := len(got) - 1; i >= max(0, len(got)-kept); i-- {
 			if !got[i].Unchoke {
@@ -186,7 +186,7 @@ func TestHoldersStable(t *testing.T) {
 				cands[i].Owner = 0
 			}
 		}
-		first := Round(nil, cfg, now, rapid.Uint64().Draw(t, "first"), cands)
+		first := new(Scratch).Round(nil, cfg, now, rapid.Uint64().Draw(t, "first"), cands)
 		for i, d := range first {
 			c := &cands[i]
 			if d.Unchoke && !c.Unchoked {
@@ -197,7 +197,7 @@ func TestHoldersStable(t *testing.T) {
 			}
 			c.Unchoked, c.Optimistic, c.Paid, c.Price = d.Unchoke, d.Optimistic, d.Paid, d.Price
 		}
-		second := Round(nil, cfg, now.Add(Period), rapid.Uint64().Draw(t, "second"), cands)
+		second := new(Scratch).Round(nil, cfg, now.Add(Period), rapid.Uint64().Draw(t, "second"), cands)
 		for i, d := range second {
 			if first[i].Paid && (!d.Paid || d.Price != first[i].Price || d.Reprice) {
 				t.Fatalf("peer %d had %+v, now %+v", d.ID, first[i], d)
@@ -223,7 +223,7 @@ func TestFillProperties(t *testing.T) {
 				soldLeeching++
 			}
 		}
-		for _, d := range Fill(nil, cfg, now, cands) {
+		for _, d := range new(Scratch).Fill(nil, cfg, now, cands) {
 			c := byID[d.ID]
 			if c.Unchoked || !d.Unchoke || !c.Interested || d.Paid && (!c.buyer() || d.Price != c.Reserve || d.Price > c.Bid) {
 				t.Fatalf("%+v for %+v", d, c)
@@ -248,7 +248,7 @@ func play(cfg Config, cands []Candidate, n int) []int {
 	at := now
 	for i := range n {
 		at = at.Add(Period)
-		for j, d := range Round(nil, cfg, at, uint64(i), cands) {
+		for j, d := range new(Scratch).Round(nil, cfg, at, uint64(i), cands) {
 			c := &cands[j]
 			if d.Unchoke && !c.Unchoked {
 				c.UnchokedAt = at
@@ -295,6 +295,33 @@ func TestRoundRobinIsFair(t *testing.T) {
 	}
 }
 
+// TestScratch: a steady round allocates nothing, and what a Scratch
+// held before changes no decision.
+func TestScratch(t *testing.T) {
+	var scratch Scratch
+	var dst []Decision
+	for _, n := range []int{200, 50} {
+		cands := make([]Candidate, n)
+		for i := range cands {
+			cands[i] = Candidate{
+				ID: uint64(i), Owner: uint64(i / 4), Interested: true, Seeding: i%2 == 0, Speed: i%3 == 0, Bid: amount.Price(i * 7919 % 1000),
+				Reserve: 50, Received: int64(i * 31 % 100), WaitingSince: now.Add(-time.Duration(i*17%600) * time.Second),
+			}
+		}
+		round := func() { dst = scratch.Round(dst[:0], Default(20), now, 1, cands) }
+		round()
+		if want := new(Scratch).Round(nil, Default(20), now, 1, cands); !slices.Equal(dst, want) {
+			t.Errorf("%d candidates: a used scratch decides otherwise", n)
+		}
+		if got, want := scratch.Fill(nil, Default(20), now, cands), new(Scratch).Fill(nil, Default(20), now, cands); !slices.Equal(got, want) {
+			t.Errorf("%d candidates: a used scratch fills otherwise", n)
+		}
+		if a := testing.AllocsPerRun(20, round); a > 0 {
+			t.Errorf("%d candidates: a steady round allocates %v times", n, a)
+		}
+	}
+}
+
 func BenchmarkRound(b *testing.B) {
 	for _, n := range []int{50, 1000} {
 		cands := make([]Candidate, n)
@@ -307,8 +334,9 @@ func BenchmarkRound(b *testing.B) {
 		b.Run(map[int]string{50: "50", 1000: "1000"}[n], func(b *testing.B) {
 			b.ReportAllocs()
 			var dst []Decision
+			var scratch Scratch
 			for b.Loop() {
-				dst = Round(dst[:0], Default(20), now, 1, cands)
+				dst = scratch.Round(dst[:0], Default(20), now, 1, cands)
 			}
 		})
 	}

@@ -16,10 +16,21 @@ const (
 	holderBit = 1 << 62
 )
 
+// Scratch is memory that rounds reuse; decisions do not depend on what it held.
+// The zero value is ready. It belongs to one goroutine at a time.
+type Scratch struct {
+	order   []int32
+	bidders []auction.Bidder
+	awards  []auction.Award
+	auction auction.Scratch
+	owners  map[uint64]int
+	work    round
+}
+
 // Round appends one decision per candidate to dst, in their order: the choke
 // states of the next round. entropy is a fresh random word that settles ties.
-func Round(dst []Decision, cfg Config, now time.Time, entropy uint64, cands []Candidate) []Decision {
-	r := newRound(dst, cfg, now, entropy, cands)
+func (s *Scratch) Round(dst []Decision, cfg Config, now time.Time, entropy uint64, cands []Candidate) []Decision {
+	r := s.start(dst, cfg, now, entropy, cands)
 	r.sell()
 	r.barter(r.regular - r.taken)
 	r.optimistic(r.reserved)
@@ -42,15 +53,17 @@ type round struct {
 	cands   []Candidate
 	dst     []Decision // caller's slice with our decisions at the end
 	out     []Decision // the part of dst that is ours, parallel to cands
-	order   []int32    // scratch
+	order   []int32    // scratch's, as long as cands
+	scratch *Scratch
 
 	regular  int // slots that are not optimistic
 	reserved int // optimistic slots
 	taken    int // regular slots given so far
 }
 
-func newRound(dst []Decision, cfg Config, now time.Time, entropy uint64, cands []Candidate) *round {
-	r := &round{cfg: cfg, now: now, entropy: entropy, cands: cands}
+func (s *Scratch) start(dst []Decision, cfg Config, now time.Time, entropy uint64, cands []Candidate) *round {
+	s.work = round{cfg: cfg, now: now, entropy: entropy, cands: cands, scratch: s}
+	r := &s.work
 	slots := cfg.Slots
 	if slots < 0 {
 		slots = len(cands)
@@ -65,7 +78,8 @@ func newRound(dst []Decision, cfg Config, now time.Time, entropy uint64, cands [
 		dst = append(dst, Decision{ID: cands[i].ID})
 	}
 	r.dst, r.out = dst, dst[base:]
-	r.order = make([]int32, 0, len(cands))
+	s.order = slices.Grow(s.order[:0], len(cands))
+	r.order = s.order
 	return r
 }
 
@@ -80,7 +94,8 @@ func (r *round) tie(c *Candidate) uint64 {
 // sell runs the auction over the regular slots (R10.8).
 func (r *round) sell() {
 	free := r.cfg.Strategy != nil && r.cfg.Strategy.FreePeers()
-	bidders := make([]auction.Bidder, 0, len(r.cands))
+	s := r.scratch
+	bidders := slices.Grow(s.bidders[:0], len(r.cands))
 	from := r.order[:0] // bidders' positions among the candidates
 	spokesmen := r.spokesmen()
 	for i := range r.cands {
@@ -105,11 +120,11 @@ func (r *round) sell() {
 		bidders = append(bidders, b)
 		from = append(from, int32(i))
 	}
-	var scratch auction.Scratch
-	awards := auction.Run(nil, &scratch, auction.Rules{
+	s.bidders = bidders
+	s.awards = auction.Run(s.awards[:0], &s.auction, auction.Rules{
 		Slots: r.forSale(), MaxCapped: r.cfg.PaidMaxLeeching, Strategy: r.cfg.Strategy,
 	}, bidders)
-	for _, a := range awards {
+	for _, a := range s.awards {
 		i := from[a.Index]
 		d, c := &r.out[i], &r.cands[i]
 		d.Unchoke, d.Paid = true, a.Paid
@@ -125,13 +140,17 @@ func (r *round) sell() {
 // owners.
 func (r *round) spokesmen() map[uint64]int {
 	var best map[uint64]int
+	clear(r.scratch.owners)
 	for i := range r.cands {
 		c := &r.cands[i]
 		if c.Owner == 0 || !c.buyer() {
 			continue
 		}
 		if best == nil {
-			best = make(map[uint64]int)
+			if r.scratch.owners == nil {
+				r.scratch.owners = make(map[uint64]int)
+			}
+			best = r.scratch.owners
 		}
 		if j, ok := best[c.Owner]; !ok || r.before(i, j) {
 			best[c.Owner] = i

@@ -43,6 +43,7 @@ type choke struct {
 	candidates []choker.Candidate
 	decisions  []choker.Decision
 	share      choker.Share
+	scratch    choker.Scratch
 }
 
 // choke ranks the peers of all torrents and carries the decisions out.
@@ -60,9 +61,9 @@ func (s *Session) choke(c *choke, now time.Time, round bool) {
 	if round {
 		var b [8]byte
 		_, _ = rand.Read(b[:]) // never fails (crypto/rand ends the process)
-		c.decisions = choker.Round(c.decisions[:0], cfg, now, binary.LittleEndian.Uint64(b[:]), c.candidates)
+		c.decisions = c.scratch.Round(c.decisions[:0], cfg, now, binary.LittleEndian.Uint64(b[:]), c.candidates)
 	} else {
-		c.decisions = choker.Fill(c.decisions[:0], cfg, now, c.candidates)
+		c.decisions = c.scratch.Fill(c.decisions[:0], cfg, now, c.candidates)
 	}
 	weights := c.weigh(round)
 	for _, sw := range swarms {
