@@ -38,7 +38,8 @@ func TestIdleBuyer(t *testing.T) {
 	if eligible, _ := h.market.Standing(idler.Address(), x.local(), time.Now()); !eligible {
 		t.Error("the idle buyer is penalised")
 	}
-	x.silent(quiet, "slot for a buyer that did not use it", func(m *wire.Message) bool { return m.ID == wire.Unchoke })
+	sold := len(x.prices) // a slot that is lent free of charge may go to anybody
+	x.silent(quiet, "slot sold to a buyer that did not use it", func(*wire.Message) bool { return len(x.prices) > sold })
 	y.nc.Close()
 	h.settled(t, 0)
 }
