@@ -110,6 +110,9 @@ type Config struct {
 	Hashes []byte
 	// Pool serves this Store.
 	Pool *Pool
+	// Prompt writes small pieces at once instead of gathering them: what a killed
+	// process had verified, and paid for, is then on disk but for what is under way.
+	Prompt bool
 	// Preallocate reserves a file's space when it is made (Linux); otherwise
 	// files are sparse.
 	Preallocate bool
@@ -172,6 +175,7 @@ type Store struct {
 
 	mu       sync.Mutex
 	cond     sync.Cond // a pending write ended, a block call ended
+	prompt   bool      // small pieces are not gathered
 	active   map[uint32]*partial
 	spare    []*partial
 	stale    map[uint32]int // writes under way of attempts that were forgotten, by piece
@@ -202,7 +206,7 @@ func Open(c Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		layout: l, pool: c.Pool, notify: c.Notify, journal: c.Journal, hashes: c.Hashes, open: c.open,
+		layout: l, pool: c.Pool, prompt: c.Prompt, notify: c.Notify, journal: c.Journal, hashes: c.Hashes, open: c.open,
 		active: make(map[uint32]*partial),
 		done:   make([]uint64, (l.pieces+63)/64),
 		dirty:  make([]uint64, (len(c.Files)+63)/64),

@@ -71,7 +71,7 @@ func (p *Pool) ripen(s *Store) {
 // gathers says whether a Store's jobs wait for more, and sees to their end.
 func (p *Pool) gathers(s *Store) bool {
 	q := &s.queue
-	if s.chunk >= gatherBytes || q.queued >= gatherBytes || q.ripe || q.closing || p.waiting.Load() > 0 || p.gatherDelay <= 0 {
+	if s.prompt || s.chunk >= gatherBytes || q.queued >= gatherBytes || q.ripe || q.closing || p.waiting.Load() > 0 || p.gatherDelay <= 0 {
 		return false
 	}
 	if !q.waiting {
