@@ -83,6 +83,10 @@ type Candidate struct {
 	// Idle: the peer holds a slot and has asked for nothing for a while. It keeps
 	// the slot, but somebody who waits is served in its place.
 	Idle bool
+	// Resting: the peer lost a sold slot for asking for nothing, a moment ago. No
+	// slot goes to it, free ones and lent ones included: one that it has it loses.
+	// A barter partner that gave us something last round keeps its turn.
+	Resting bool
 	// Snubbed: the peer owes us data and does not send; it comes last in the
 	// barter rank.
 	Snubbed bool
@@ -106,8 +110,11 @@ type Candidate struct {
 
 // buyer reports whether the peer may buy a slot (R7.18, A16).
 func (c *Candidate) buyer() bool {
-	return c.Interested && c.Speed && c.Bid > 0 && c.Bid >= c.Reserve
+	return c.wants() && c.Speed && c.Bid > 0 && c.Bid >= c.Reserve
 }
+
+// wants reports whether the peer may have a slot.
+func (c *Candidate) wants() bool { return c.Interested && !(c.Resting && gave(c) == 0) }
 
 // Buys reports whether the peer bids enough to buy a slot.
 func (c *Candidate) Buys() bool { return c.buyer() }

@@ -109,6 +109,13 @@ func TestRound(t *testing.T) {
 		{"optimistic: a bid below the reserve decides nothing", slots(1, 1), []Candidate{
 			waiting(1, waits(10), bid(7), reserve(8)), waiting(2, waits(200)),
 		}, "-o", nil},
+		{"a bid of who wants nothing any more wins nothing and sets no price", slots(2, 0), []Candidate{
+			waiting(1, seeding, bid(9)), waiting(2, seeding, bid(8), paying(5), func(c *Candidate) { c.Interested = false }),
+			waiting(3, seeding, bid(7)), waiting(4, seeding, bid(6), func(c *Candidate) { c.Interested = false }), waiting(5, seeding, bid(2)),
+		}, "$-$--", []amount.Price{2, 0, 2, 0, 0}},
+		{"nor one that was withdrawn", slots(1, 0), []Candidate{
+			waiting(1, seeding, bid(9), reserve(1)), waiting(2, seeding, bid(0), paying(5)),
+		}, "$-", []amount.Price{1, 0}},
 		{"one buyer under several connections buys one slot and sets no price against itself", slots(3, 0), []Candidate{
 			waiting(1, seeding, bid(7), owner(5)), waiting(2, seeding, bid(9), owner(5)), waiting(3, seeding, bid(5)), waiting(4, seeding, bid(2)),
 		}, "-$$$", []amount.Price{0, 0, 0, 0}},
@@ -255,6 +262,41 @@ func TestIdleSlotIsLent(t *testing.T) {
 	}
 	if served != 2 {
 		t.Errorf("%d of 2 slots are given after the holder asked again", served)
+	}
+}
+
+// TestRestingPeer: who lost its slot for asking for nothing gets no slot while it
+// rests, though nobody else wants one: no free one, none that is lent, not even the
+// one that a snapshot still shows as its own; and its bid sets no price.
+func TestRestingPeer(t *testing.T) {
+	resting := func(c *Candidate) { c.Resting = true }
+	idle := func(c *Candidate) { c.Idle = true }
+	barters := []Candidate{waiting(1, resting, got(1))}
+	if d := new(Scratch).Round(nil, Default(1), now, 42, barters)[0]; !d.Unchoke {
+		t.Error("a barter partner has no turn")
+	}
+	for name, cands := range map[string][]Candidate{
+		"alone":                      {waiting(1, seeding, resting, served(9))},
+		"alone, with a bid":          {waiting(1, seeding, bid(9), resting, served(9))},
+		"beside a lent slot":         {waiting(1, seeding, resting), waiting(2, seeding, bid(5), paying(0), idle)},
+		"its own slot is idle still": {waiting(1, seeding, bid(9), paying(0), idle, resting), waiting(2, seeding, bid(5))},
+		"its loan runs on":           {waiting(1, seeding, optimistic(1), idle, resting)},
+	} {
+		cfg := Default(1)
+		cfg.Optimistic = 0
+		for i, d := range new(Scratch).Round(nil, cfg, now, 42, cands) {
+			if d.Unchoke && i == 0 || !d.Unchoke && i == 1 {
+				t.Errorf("%s: round gives %+v", name, d)
+			}
+			if d.Price > 0 {
+				t.Errorf("%s: price %d", name, d.Price)
+			}
+		}
+		for _, d := range new(Scratch).Fill(nil, cfg, now, cands) {
+			if d.ID == 1 {
+				t.Errorf("%s: fill gives %+v", name, d)
+			}
+		}
 	}
 }
 

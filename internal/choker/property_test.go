@@ -39,6 +39,7 @@ func drawCands(t *rapid.T) []Candidate {
 			case 2:
 				c.Unchoked, c.Paid, c.Price = true, true, amount.Price(price.Draw(t, "running"))
 			}
+			c.Resting = rapid.IntRange(0, 5).Draw(t, "resting") == 0
 			c.Idle = c.Unchoked && rapid.IntRange(0, 3).Draw(t, "idle") == 0
 		}
 	}
@@ -73,7 +74,7 @@ func TestRoundProperties(t *testing.T) {
 				if d.Paid || d.Optimistic || d.Price != 0 || d.Reprice {
 					t.Fatalf("choked, but %+v", d)
 				}
-				if c.Interested && !(cfg.PaidOnly && c.Seeding) {
+				if c.wants() && !(cfg.PaidOnly && c.Seeding) {
 					waiting++
 				}
 				continue
@@ -97,7 +98,7 @@ func TestRoundProperties(t *testing.T) {
 			if d.Paid && !c.Seeding {
 				soldLeeching++
 			}
-			if !c.Interested || d.Paid && d.Optimistic || d.Paid && !c.buyer() {
+			if !c.wants() || d.Paid && d.Optimistic || d.Paid && !c.buyer() {
 				t.Fatalf("%+v for %+v", d, c)
 			}
 			if d.Price > c.Bid && d.Paid || d.Paid && d.Price < c.Reserve || !d.Paid && d.Price != 0 {
@@ -225,7 +226,7 @@ func TestFillProperties(t *testing.T) {
 		}
 		for _, d := range new(Scratch).Fill(nil, cfg, now, cands) {
 			c := byID[d.ID]
-			if c.Unchoked || !d.Unchoke || !c.Interested || d.Paid && (!c.buyer() || d.Price != c.Reserve || d.Price > c.Bid) {
+			if c.Unchoked || !d.Unchoke || !c.wants() || d.Paid && (!c.buyer() || d.Price != c.Reserve || d.Price > c.Bid) {
 				t.Fatalf("%+v for %+v", d, c)
 			}
 			unchoked++

@@ -101,7 +101,7 @@ func (r *round) sell() {
 	for i := range r.cands {
 		c := &r.cands[i]
 		buys := c.buyer() && r.speaks(spokesmen, i)
-		if !buys && !(free && c.Interested && !c.Seeding && !c.snubbed()) {
+		if !buys && !(free && c.wants() && !c.Seeding && !c.snubbed()) {
 			continue
 		}
 		b := auction.Bidder{
@@ -223,7 +223,7 @@ func (r *round) give(n int, compare func(a, b int32) int, mark func(*Decision)) 
 	order := r.order[:0]
 	for i := range r.cands {
 		c := &r.cands[i]
-		if c.Interested && !r.out[i].Unchoke && !(r.cfg.PaidOnly && c.Seeding) {
+		if c.wants() && !r.out[i].Unchoke && !(r.cfg.PaidOnly && c.Seeding) {
 			order = append(order, int32(i))
 		}
 	}

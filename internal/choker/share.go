@@ -66,7 +66,7 @@ func (s *Share) Book(keep Keep, cands []Candidate) {
 		if !c.buyer() {
 			sentFree += max(c.Sent, 0)
 		}
-		if c.Interested {
+		if c.wants() {
 			heads++
 			if !c.buyer() {
 				free++
@@ -98,7 +98,7 @@ func (s *Share) divide(cands []Candidate, heads int64) {
 	s.even = make(map[uint64]even, heads)
 	for i := range cands {
 		c := &cands[i]
-		if !c.Seeding || !c.Interested {
+		if !c.Seeding || !c.wants() {
 			continue
 		}
 		e, known := before[c.ID]
@@ -126,7 +126,7 @@ func (s *Share) keeps(keep Keep, cands []Candidate, heads int64) int64 {
 		limit := s.even[b.ID].left - s.sent/heads // a round's difference is none
 		for j := range cands {
 			c := &cands[j]
-			if !c.Seeding || !c.Interested || c.buyer() {
+			if !c.Seeding || !c.wants() || c.buyer() {
 				continue
 			}
 			quarters += overtaken
@@ -158,7 +158,7 @@ func (s *Share) Weigh(cands []Candidate, served func(i int) bool) Weights {
 	free, bidders := int64(0), int64(0)
 	for i := range cands {
 		switch c := &cands[i]; {
-		case !c.Seeding || !c.Interested || c.Idle || !served(i):
+		case !c.Seeding || !c.wants() || c.Idle || !served(i):
 		case c.buyer():
 			bidders++
 		default:

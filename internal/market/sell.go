@@ -25,12 +25,23 @@ func (t *Torrent) Complete(p *Trade, c *choker.Candidate) {
 	// Who did not pay, here or on another connection, gets no more data for a time,
 	// free or not (R12.1).
 	eligible, _ := t.node.Standing(p.account, p.peer.Addr().Addr(), now)
-	c.Interested = c.Interested && eligible
+	c.Interested, c.Resting = c.Interested && eligible, now.Before(p.rests)
+	p.taken = false
 	c.Speed, c.Bid, c.Reserve = eligible && !now.Before(p.paused), t.backed(p, snap.TheirBid), t.boundReserve(snap.OurReserve)
 	if !p.account.IsZero() { // one paid slot per buyer (R5.6)
 		c.Owner = binary.BigEndian.Uint64(p.account[:])
 	}
 	c.Own, c.Paid, c.Price = t.Bid(), p.sold, p.soldAt
+}
+
+// Refused says whether the peer gets no slot now, free or not: since the choker looked
+// it failed (R12.1), or a slot was taken back from it.
+func (t *Torrent) Refused(p *Trade) bool {
+	if t == nil || !t.node.Sell || p.session == nil || !p.named {
+		return false
+	}
+	eligible, _ := t.node.Standing(p.account, p.peer.Addr().Addr(), t.swarm.Now())
+	return !eligible || p.taken
 }
 
 // Backed is a peer's bid as far as there is money behind it; 0 of a peer that
@@ -77,11 +88,6 @@ func (t *Torrent) releaseHeld() {
 // are rejected (R10.18). The peer must be [Trade.Trading].
 func (t *Torrent) Sell(p *Trade, price amount.Price, unchoked bool) {
 	if unchoked && p.sold && p.soldAt == price {
-		return
-	}
-	// It may have failed since the choker looked.
-	if eligible, _ := t.node.Standing(p.account, p.peer.Addr().Addr(), t.swarm.Now()); !eligible {
-		p.peer.Choke()
 		return
 	}
 	terms, err := t.node.Book.Terms()
@@ -147,11 +153,15 @@ func (t *Torrent) dueAccept(p *Trade) {
 
 // idleTime is how long a buyer that accepted its price may ask for nothing while
 // it could be served, idlePause how long it does not buy after it lost its slot for
-// that. It is no failure: nothing was taken. outagePause is the same for one that
+// that. It is no failure: nothing was taken. For idleRest it is not served for free
+// either: the slot that was just taken from it is no loan to itself. It is a whole
+// choke round, in which others may take the slot; whoever wants data again says so
+// by a new interest, and rests no longer. outagePause is the pause of one that
 // cannot pay because a ledger is away.
 const (
 	idleTime  = payments.DefaultPaymentTimeout
 	idlePause = time.Minute
+	idleRest  = choker.Period
 
 	outagePause = 5 * time.Second
 )
@@ -165,9 +175,17 @@ func (t *Torrent) dueRequests(p *Trade) {
 	case p.idle.IsZero():
 		p.idle = now
 	case now.Sub(p.idle) > t.node.idleTime():
+		p.rests = now.Add(idleRest)
 		t.pause(p, idlePause, "asks for nothing")
 	}
+	if !p.rests.IsZero() && !now.Before(p.rests) {
+		p.rests = time.Time{}
+		t.swarm.FreeSlot()
+	}
 }
+
+// Roused notes that the peer says anew that it wants data.
+func (p *Trade) Roused() { p.rests = time.Time{} }
 
 // pause takes a peer's slot and keeps it from buying another for a time. Nobody is
 // to blame.
@@ -175,7 +193,7 @@ func (t *Torrent) pause(p *Trade, length time.Duration, why string) {
 	if !p.sold {
 		return
 	}
-	p.paused = t.swarm.Now().Add(length)
+	p.paused, p.taken = t.swarm.Now().Add(length), true
 	p.peer.Choke()
 	t.cfg.Log.Info("paid slot taken back", "addr", p.peer.Addr(), "why", why)
 	t.swarm.FreeSlot()

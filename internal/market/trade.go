@@ -41,6 +41,8 @@ type Trade struct {
 	// idle is since when a buyer that accepted asks for nothing, paused until
 	// when it does not buy after it lost its slot for that.
 	idle, paused time.Time
+	rests        time.Time // until when it gets no free slot either
+	taken        bool      // its slot was taken back, and the choker did not look since
 	soldAt       amount.Price
 	// soldUnseen says that no payment came yet at the price, which is not our
 	// own reserve price; boughtUnseen that we made none yet.

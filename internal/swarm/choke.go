@@ -109,6 +109,8 @@ func (s *Swarm) weigh(w choker.Weights) {
 
 func (s *Swarm) decide(m *member, d choker.Decision) {
 	switch {
+	case d.Unchoke && s.market.Refused(m.trade): // since the choker looked
+		s.choke(m)
 	case d.Unchoke && d.Paid && m.trade.Trading():
 		s.market.Sell(m.trade, d.Price, m.unchoked)
 	case d.Unchoke:

@@ -177,6 +177,7 @@ func (s *Swarm) onInterest(m *member, is bool) {
 	m.interest = is
 	if is {
 		m.waiting = s.now
+		m.trade.Roused()
 	} else if m.trade.Sold() {
 		s.choke(m) // the buyer may want its one slot in another torrent (R5.6)
 	}

@@ -110,6 +110,8 @@ type PeerStatus struct {
 	Encrypted  bool // the connection began with MSE
 	Since      time.Time
 	// Market: what the peer bids us and pays, and what we pay it.
+	// TheirBid is 0 while the peer is not interested: a bid may be withdrawn by a
+	// message only once a minute, by that at once.
 	TheirBid, SoldAt, BoughtAt amount.Price
 	// Backed is TheirBid as far as there is money behind it.
 	Backed amount.Price

@@ -196,11 +196,13 @@ func (s *Swarm) contacts() iter.Seq2[netip.AddrPort, *address] {
 // tradeStatus completes a peer's status with the market's side.
 func (s *Swarm) tradeStatus(p *PeerStatus, m *member) {
 	t := m.trade.Status()
-	p.Backed = s.market.Backed(m.trade)
 	if s.info != nil && !m.seed {
 		p.Lacks = int64(s.info.NumPieces()-m.bits.Count()) * s.info.PieceLength
 	}
-	p.TheirBid, p.SoldAt, p.BoughtAt, p.Account = t.TheirBid, t.SoldAt, t.BoughtAt, t.Account
+	p.SoldAt, p.BoughtAt, p.Account = t.SoldAt, t.BoughtAt, t.Account
+	if m.interest { // a bid of one that wants nothing buys nothing and sets no price
+		p.TheirBid, p.Backed = t.TheirBid, s.market.Backed(m.trade)
+	}
 	p.Paid, p.Earned = t.Paid, t.Earned
 }
 
