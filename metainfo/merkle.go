@@ -53,33 +53,58 @@ func TreeRoot(hashes []byte, level int) [32]byte {
 
 // reduce climbs until one node is left and top is reached.
 func reduce(hashes []byte, level, top int) [32]byte {
-	n := len(hashes) / hashSize
-	if n == 0 {
+	hashes = hashes[:len(hashes)/hashSize*hashSize]
+	if len(hashes) == 0 {
 		return zeroNodes[max(level, top)]
 	}
-	for n > 1 || level < top {
-		var last [hashSize]byte
-		if n%2 == 1 { // the pairs overwrite it
-			last = hashPair(hashes[(n-1)*hashSize:n*hashSize], zeroNodes[level][:])
-		}
-		lanes.Pairs(hashes, hashes[:n/2*2*hashSize])
-		if n%2 == 1 {
-			copy(hashes[n/2*hashSize:], last[:])
-		}
-		n = (n + 1) / 2
+	for len(hashes) > hashSize || level < top {
+		hashes = climb(hashes, level)
 		level++
 	}
 	return [32]byte(hashes)
 }
 
+// climb turns the nodes of a level into those above them, in place.
+func climb(nodes []byte, level int) []byte {
+	n := len(nodes) / hashSize
+	var last [hashSize]byte
+	if n%2 == 1 { // the pairs overwrite it
+		last = hashPair(nodes[(n-1)*hashSize:], zeroNodes[level][:])
+	}
+	lanes.Pairs(nodes, nodes[:n/2*2*hashSize])
+	if n%2 == 1 {
+		copy(nodes[n/2*hashSize:], last[:])
+	}
+	return nodes[:(n+1)/2*hashSize]
+}
+
+// Climb turns the nodes with which a level of a tree begins (32 bytes each; the rest are
+// missing ones) into those of a higher level, which it returns. It overwrites nodes.
+func Climb(nodes []byte, from, to int) []byte {
+	nodes = nodes[:len(nodes)/hashSize*hashSize]
+	for ; from < to && len(nodes) > 0; from++ {
+		nodes = climb(nodes, from)
+	}
+	return nodes
+}
+
+// MissingNode is the node of a level, 0 to 47, over nothing but missing leaves.
+func MissingNode(level int) [32]byte { return zeroNodes[level] }
+
 // PieceRoot is the version 2 hash of a piece from the hashes of its blocks, which it
 // overwrites: the node of the piece layer, or in a file of at most one piece the file's
 // root.
 func PieceRoot(leaves []byte, fileLength, pieceLength int64) [32]byte {
+	return PieceRootFrom(leaves, 0, fileLength, pieceLength)
+}
+
+// PieceRootFrom is PieceRoot from the nodes of a level up to the pieces' that the piece
+// begins with.
+func PieceRootFrom(nodes []byte, level int, fileLength, pieceLength int64) [32]byte {
 	if fileLength <= pieceLength {
-		return TreeRoot(leaves, 0)
+		return TreeRoot(nodes, level)
 	}
-	return reduce(leaves, 0, PieceLevel(pieceLength))
+	return reduce(nodes, level, PieceLevel(pieceLength))
 }
 
 // HashPiece is the version 2 hash of a piece from its data, without padding: what

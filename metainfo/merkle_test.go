@@ -152,3 +152,32 @@ func TestProofErrors(t *testing.T) {
 		}
 	}
 }
+
+// TestClimb: nodes of a level in between lead to the same root as the leaves.
+func TestClimb(t *testing.T) {
+	const piece = 512 << 10
+	for _, n := range []int{1, 2, 3, 15, 16, 17, 31, 32} {
+		leaves := make([]byte, n*32)
+		for i := range leaves {
+			leaves[i] = byte(i * 7)
+		}
+		for _, length := range []int64{int64(n) * BlockSize, 10 * piece} { // the file is the piece, or longer
+			want := PieceRoot(bytes.Clone(leaves), length, piece)
+			for level := range PieceLevel(piece) + 1 {
+				if length <= piece && n <= 1<<level && level > 0 {
+					continue // no node of that level below the root
+				}
+				nodes := Climb(bytes.Clone(leaves), 0, level)
+				if len(nodes) != (n+1<<level-1)>>level*32 {
+					t.Errorf("%d leaves: %d bytes at level %d", n, len(nodes), level)
+				}
+				if got := PieceRootFrom(nodes, level, length, piece); got != want {
+					t.Errorf("%d leaves, file of %d: %x from level %d, want %x", n, length, got, level, want)
+				}
+			}
+		}
+	}
+	if len(Climb(nil, 0, 3)) != 0 || TreeRoot(nil, 3) != MissingNode(3) {
+		t.Error("no nodes became some")
+	}
+}

@@ -26,7 +26,7 @@ type partial struct {
 	sum       [hashSize]byte
 	leaves    []byte   // version 2: the hash of each block that is ready
 	authors   []uint32 // who sent each block that is ready
-	scratch   []byte
+	scratch   []byte   // see treeRoot
 	hashing   bool
 	done      bool  // verified or given up: no more blocks
 	failed    bool  // hash is wrong, or forgotten
@@ -273,6 +273,7 @@ func (s *Store) advance(p *partial) (Result, error) {
 		return Failed, err
 	}
 	s.setDone(p.piece, true)
+	s.keepUnits(p.piece, p.scratch)
 	s.enqueue(p, (p.size-1)/s.chunk)
 	return Verified, nil
 }

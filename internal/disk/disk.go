@@ -22,6 +22,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/bttnet/btt/internal/unitsums"
 )
 
 const (
@@ -119,6 +121,10 @@ type Config struct {
 	// Notify gets Written and Failed events, from writer goroutines. It must
 	// not call Close. Nil drops events.
 	Notify func(Event)
+	// Unit is the part of a piece in bytes whose hashes are kept in the Pool's memory
+	// ([Store.UnitSums]): a power of two blocks. Torrents without version 2 and pieces no
+	// longer than that have none; 0 = none are kept.
+	Unit int64
 	// Journal is told of all writes; nil = nobody is.
 	Journal Journal
 
@@ -188,6 +194,7 @@ type Store struct {
 	layers   map[int][]byte     // of files whose layer came late
 	blamed   map[uint32]attempt // block hashes of pieces that failed
 	units    map[uint32]*units  // of pieces under way that are verified in parts
+	sums     *unitsums.Layer    // nil = not kept
 
 	queue writeQueue // under pool.mu
 }
@@ -213,6 +220,7 @@ func Open(c Config) (*Store, error) {
 		tree:   &tree{dir: c.Dir, preallocate: c.Preallocate},
 	}
 	s.cond.L = &s.mu
+	s.openSums(c.Unit)
 	if s.notify == nil {
 		s.notify = func(Event) {}
 	}
@@ -277,6 +285,9 @@ func (s *Store) Flush() { s.pool.drain(s) }
 func (s *Store) Rest() { s.tree.rest() }
 
 func (s *Store) setDone(piece uint32, ok bool) {
+	if !ok && s.sums != nil {
+		s.sums.Forget(piece)
+	}
 	if s.isDone(piece) == ok {
 		return
 	}

@@ -86,6 +86,9 @@ func (s *Store) shut() error {
 		s.freeChunks(p)
 	}
 	s.active, s.spare = nil, nil
+	if s.sums != nil {
+		s.sums.Close()
+	}
 	s.mu.Unlock()
 	return s.pool.handles.drop(s)
 }

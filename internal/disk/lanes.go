@@ -60,7 +60,7 @@ func (h *laneHasher) run(ctx context.Context, pieces []uint32, side bool, each f
 		for i, p := range pieces {
 			h.sum = h.sums[i]
 			h.leaves = append(h.leaves[:0], h.trees[i]...)
-			if len(h.leaves) > 0 {
+			if h.scratch = h.scratch[:0]; len(h.leaves) > 0 {
 				h.root = s.treeRoot(p, h.leaves, &h.scratch)
 			}
 			if err := each(p, h.hasher, h.failed[i]); err != nil {

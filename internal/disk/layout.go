@@ -19,6 +19,8 @@ type layout struct {
 	chunk       int64 // slab length
 	v1, v2      bool  // which hashes there are
 	together    bool  // both are made at once
+	unitLevel   int   // of the tree, whose nodes are kept
+	keepsUnits  bool
 	pads        []span
 }
 
@@ -139,4 +141,26 @@ func (l *layout) isPadding(piece uint32) bool {
 func (l *layout) ofFile(piece, begin uint32) int64 {
 	_, data := l.dataOf(piece)
 	return max(data-int64(begin), 0)
+}
+
+// layerSize is the length in bytes of a file's piece layer.
+func (l *layout) layerSize(file int) int {
+	return int((l.files[file].Length + l.pieceLength - 1) / l.pieceLength * leafSize)
+}
+
+// dataOf returns the file that a version 2 piece belongs to and the bytes of it
+// in the piece; a piece of padding alone has 0.
+func (l *layout) dataOf(piece uint32) (file int, data int64) {
+	off := int64(piece) * l.pieceLength
+	file = l.fileAt(off)
+	if l.files[file].Pad {
+		return file, 0
+	}
+	return file, min(l.pieceLength, l.starts[file]+l.files[file].Length-off)
+}
+
+// leaves is the number of block hashes of a version 2 piece.
+func (l *layout) leaves(piece uint32) int {
+	_, data := l.dataOf(piece)
+	return int((data + BlockSize - 1) / BlockSize)
 }

@@ -17,22 +17,6 @@ const leafSize = sha256.Size
 // maxBlamed bounds the failed pieces whose block hashes are kept.
 const maxBlamed = 16
 
-// layerSize is the length in bytes of a file's piece layer.
-func (l *layout) layerSize(file int) int {
-	return int((l.files[file].Length + l.pieceLength - 1) / l.pieceLength * leafSize)
-}
-
-// dataOf returns the file that a version 2 piece belongs to and the bytes of it
-// in the piece; a piece of padding alone has 0.
-func (l *layout) dataOf(piece uint32) (file int, data int64) {
-	off := int64(piece) * l.pieceLength
-	file = l.fileAt(off)
-	if l.files[file].Pad {
-		return file, 0
-	}
-	return file, min(l.pieceLength, l.starts[file]+l.files[file].Length-off)
-}
-
 // FileOf returns the file that a version 2 piece belongs to, and the bytes of it
 // in the piece.
 func (s *Store) FileOf(piece uint32) (file int, data int64, err error) {
@@ -41,12 +25,6 @@ func (s *Store) FileOf(piece uint32) (file int, data int64, err error) {
 	}
 	file, data = s.dataOf(piece)
 	return file, data, nil
-}
-
-// leaves is the number of block hashes of a version 2 piece.
-func (l *layout) leaves(piece uint32) int {
-	_, data := l.dataOf(piece)
-	return int((data + BlockSize - 1) / BlockSize)
 }
 
 // pieceRoot returns what a version 2 piece must hash to; false while the file's
@@ -105,11 +83,21 @@ func (s *Store) verdict(piece uint32, sha1 []byte, root *[leafSize]byte) (bool, 
 	return v1, nil
 }
 
-// treeRoot is the root over the block hashes of a piece; scratch is overwritten.
+// treeRoot is the root over the block hashes of a piece; scratch is overwritten. If
+// hashes of units are kept, those of the piece are left in it ([Store.keepUnits]).
 func (l *layout) treeRoot(piece uint32, leaves []byte, scratch *[]byte) [leafSize]byte {
-	*scratch = append((*scratch)[:0], leaves...)
 	i, _ := l.dataOf(piece)
-	return metainfo.PieceRoot(*scratch, l.files[i].Length, l.pieceLength)
+	length := l.files[i].Length
+	nodes, level := append((*scratch)[:0], leaves...), l.unitLevel
+	*scratch = nodes[:0]
+	if !l.keepsUnits || length <= BlockSize<<level {
+		return metainfo.PieceRoot(nodes, length, l.pieceLength)
+	}
+	nodes = metainfo.Climb(nodes, 0, level)
+	n := len(nodes)
+	nodes = append(nodes, nodes...)
+	*scratch = nodes[:n]
+	return metainfo.PieceRootFrom(nodes[n:], level, length, l.pieceLength)
 }
 
 // attempt is what is kept of a piece that failed.
@@ -167,19 +155,33 @@ func (s *Store) partialLeaves(p *partial) (leaves []byte) {
 	return leaves
 }
 
-// ErrUnread says that a piece could not be read from its files.
-var ErrUnread = errors.New("piece cannot be read")
+// ErrUnread says that a piece could not be read from its files, ErrChanged that
+// somebody else changed them.
+var (
+	ErrUnread  = errors.New("piece cannot be read")
+	ErrChanged = errors.New("the data on disk is not that of the torrent any more (re-check the torrent)")
+)
 
 // Leaves reads a piece and returns the hashes of its blocks, 32 bytes each: in
-// version 2 those of the tree. The piece should be one that is Written.
+// version 2 those of the tree, or ErrChanged if the piece is wrong. The piece should be
+// one that is Written.
 func (s *Store) Leaves(piece uint32) ([]byte, error) {
 	if int64(piece) >= int64(s.pieces) {
 		return nil, fmt.Errorf("hash blocks of piece %d: %w", piece, ErrBlock)
 	}
 	if s.v2 {
 		h := newHasher(s)
+		h.state = nil // nobody asked for version 1
 		if err := h.piece(piece); err != nil {
 			return nil, err
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if root, known := s.pieceRoot(piece); known && root != h.root {
+			return nil, fmt.Errorf("hash blocks of piece %d: %w", piece, ErrChanged)
+		}
+		if s.isDone(piece) {
+			s.keepUnits(piece, h.scratch)
 		}
 		return h.leaves, nil
 	}

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/bttnet/btt/internal/unitsums"
 )
 
 const (
@@ -39,6 +41,7 @@ type Pool struct {
 	perUse  int // writers one Store may use
 	slabs   slabs
 	handles handles
+	sums    *unitsums.Cache
 	backlog atomic.Int64 // bytes queued or being written
 	waiting atomic.Int32 // callers waiting for room
 	// gatherDelay is the constant but in tests; 0 = small pieces are written at once.
@@ -64,7 +67,8 @@ func NewPool(c PoolConfig) *Pool {
 		c.OpenFiles = DefaultOpenFiles
 	}
 	c.Writers = min(c.Writers, MaxWriters)
-	p := &Pool{budget: c.Budget, perUse: max(c.Writers-1, 1), gatherDelay: gatherDelay}
+	p := &Pool{budget: c.Budget, perUse: max(c.Writers-1, 1), gatherDelay: gatherDelay,
+		sums: unitsums.New(unitsums.DefaultBytes)}
 	p.slabs.retain = c.Budget
 	p.handles.init(min(c.OpenFiles, MaxOpenFiles))
 	p.work.L = &p.mu

@@ -83,6 +83,9 @@ func (s *Store) judgeOne(piece uint32, h *hasher, err error) (bool, error) {
 			return false, err
 		}
 	}
+	if ok {
+		s.keepUnits(piece, h.scratch)
+	}
 	s.setDone(piece, ok)
 	return ok, nil
 }
@@ -228,7 +231,7 @@ type hasher struct {
 	state   hash.Hash // nil without version 1
 	sum     [hashSize]byte
 	leaves  []byte // version 2: the blocks' hashes
-	scratch []byte
+	scratch []byte // its units' hashes then, see treeRoot
 	root    [leafSize]byte
 }
 
@@ -244,14 +247,14 @@ func newHasher(s *Store) *hasher {
 // call.
 func (h *hasher) piece(piece uint32) error {
 	s := h.store
-	if s.v1 {
+	if h.state != nil {
 		h.state.Reset()
 	}
-	h.leaves = h.leaves[:0]
+	h.leaves, h.scratch = h.leaves[:0], h.scratch[:0]
 	var data int64 // of version 2
 	size := s.pieceSize(piece)
 	if s.v2 {
-		if _, data = s.dataOf(piece); !s.v1 {
+		if _, data = s.dataOf(piece); h.state == nil {
 			size = data
 		}
 	}
@@ -261,7 +264,7 @@ func (h *hasher) piece(piece uint32) error {
 		if err := s.readAt(b, start+at); err != nil {
 			return err
 		}
-		if s.v1 {
+		if h.state != nil {
 			_, _ = h.state.Write(b)
 		}
 		if at < data {
@@ -269,11 +272,58 @@ func (h *hasher) piece(piece uint32) error {
 		}
 		at += int64(len(b))
 	}
-	if s.v1 {
+	if h.state != nil {
 		h.state.Sum(h.sum[:0])
 	}
 	if data > 0 {
 		h.root = s.treeRoot(piece, h.leaves, &h.scratch)
 	}
 	return nil
+}
+
+// openSums begins to keep the hashes of units, where pieces have some.
+func (s *Store) openSums(unit int64) {
+	if !s.v2 || unit < BlockSize || unit&(unit-1) != 0 || unit >= s.pieceLength {
+		return
+	}
+	s.keepsUnits, s.unitLevel = true, metainfo.PieceLevel(unit)
+	s.sums = s.pool.sums.Layer(uint32(s.pieces), int(s.pieceLength/unit), s.unitLevel, metainfo.MissingNode(s.unitLevel))
+}
+
+// keepUnits remembers the hashes of the units of a piece that is right. s.mu is held.
+func (s *Store) keepUnits(piece uint32, sums []byte) {
+	if s.sums != nil && !s.closed {
+		s.sums.Put(piece, sums)
+	}
+}
+
+// UnitSums returns the hashes of a piece's units (Config.Unit) and their level of the
+// tree, as many as a whole piece has; nil if they are not known. They are those of the
+// data as it was verified; whoever passes them on sees whether they lead to the piece's
+// hash.
+func (s *Store) UnitSums(piece uint32) (sums []byte, level int) {
+	if s.sums == nil {
+		return nil, 0
+	}
+	return s.sums.Append(nil, piece), s.unitLevel
+}
+
+// UnitsChanged says whether there is something for SaveUnits.
+func (s *Store) UnitsChanged() bool { return s.sums != nil && s.sums.Changed() }
+
+// SaveUnits returns the hashes of all units that are known, for LoadUnits of a later
+// Store; nil if nothing changed since its last call.
+func (s *Store) SaveUnits() []byte {
+	if s.sums == nil {
+		return nil
+	}
+	return s.sums.Save()
+}
+
+// LoadUnits takes what SaveUnits of an earlier Store returned.
+func (s *Store) LoadUnits(saved []byte) error {
+	if s.sums == nil {
+		return nil
+	}
+	return s.sums.Load(saved)
 }

@@ -20,7 +20,8 @@ var Levels = map[string]int{
 
 	"ledger": 2, "channel": 2, "wallet": 2, "tracker": 2,
 	"ledger/books": 2, "ledger/ledgertest": 2,
-	"speed": 2, "speed/auction": 2, "speed/autobid": 2, "speed/reserve": 2,
+	"internal/unitsums": 2,
+	"speed":             2, "speed/auction": 2, "speed/autobid": 2, "speed/reserve": 2,
 
 	"internal/durable": 3, "internal/blocktree": 3, "internal/heads": 3, "internal/ipfilter": 3,
 	"internal/peer": 3, "internal/picker": 3, "internal/admission": 3, "internal/choker": 3, "internal/queue": 3, "internal/ratelimit": 3,

@@ -25,6 +25,15 @@ func CheckQuantum(size int64) bool {
 // piece (R12.5, A22).
 func (t *Torrent) quantum() int64 { return min(t.layout.PieceLength, t.layout.TotalLength) }
 
+// Unit is the least part of a piece in bytes that a seller is paid for itself in
+// torrents that have longer ones; 0 = it sells none.
+func (n *Node) Unit() int64 {
+	if n == nil || !n.Sell {
+		return 0
+	}
+	return max(cmp.Or(n.Quantum, DefaultQuantum), 0)
+}
+
 // unit is the least part of a piece in bytes that we pay, and are paid, for
 // itself; 0 = whole pieces only.
 func (t *Torrent) unit() int64 {

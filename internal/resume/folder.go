@@ -15,6 +15,10 @@ import (
 
 const (
 	suffix = ".resume"
+	// unitsSuffix is that of hashes of units.
+	unitsSuffix = ".units"
+	// MaxUnitsSize bounds a file of them in bytes.
+	MaxUnitsSize = 64 << 20
 	// loadWorkers and saveWorkers bound the goroutines of LoadAll and Save.
 	loadWorkers = 8
 	saveWorkers = 8
@@ -29,7 +33,7 @@ func Open(dir string) (*Folder, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open resume folder: %w", err)
 	}
-	stale, err := filepath.Glob(filepath.Join(dir, "*"+suffix+".tmp"))
+	stale, err := filepath.Glob(filepath.Join(dir, "*.tmp"))
 	if err != nil {
 		return nil, fmt.Errorf("open resume folder: %w", err)
 	}
@@ -71,13 +75,18 @@ func (f *Folder) replace(s *State) error {
 	if err != nil {
 		return err
 	}
-	path := f.path(s.InfoHash)
+	return f.write(f.path(s.InfoHash), b, true)
+}
+
+// write replaces a file, by another one that is durable before it takes the name, or
+// by one that may be torn after a power cut.
+func (f *Folder) write(path string, b []byte, durable bool) error {
 	tmp, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = tmp.Write(b)
-	if err == nil {
+	if err == nil && durable {
 		err = tmp.Sync()
 	}
 	if e := tmp.Close(); err == nil {
@@ -117,24 +126,34 @@ func (f *Folder) Load(infohash [20]byte) (*State, error) {
 	return s, err
 }
 
-func load(path string) (*State, error) {
+// read returns a whole file of at most limit bytes, ErrNotFound or ErrCorrupt.
+func read(path string, limit int64) ([]byte, error) {
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNotFound
 	}
 	if err != nil {
-		return nil, fmt.Errorf("load resume state: %w", err)
+		return nil, err
 	}
 	defer file.Close()
 	info, err := file.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("load resume state: %w", err)
+		return nil, err
 	}
-	if info.Size() > MaxStateSize {
-		return nil, fmt.Errorf("load resume state %s: %w", path, ErrCorrupt)
+	if info.Size() > limit {
+		return nil, fmt.Errorf("%s: %w", path, ErrCorrupt)
 	}
 	b := make([]byte, info.Size())
-	if _, err := io.ReadFull(file, b); err != nil {
+	_, err = io.ReadFull(file, b)
+	return b, err
+}
+
+func load(path string) (*State, error) {
+	b, err := read(path, MaxStateSize)
+	if errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	if err != nil {
 		return nil, fmt.Errorf("load resume state: %w", err)
 	}
 	s, err := Decode(b)
@@ -142,6 +161,31 @@ func load(path string) (*State, error) {
 		return nil, fmt.Errorf("load resume state %s: %w", path, err)
 	}
 	return s, nil
+}
+
+func (f *Folder) unitsPath(infohash [20]byte) string {
+	return strings.TrimSuffix(f.path(infohash), suffix) + unitsSuffix
+}
+
+// SaveUnits keeps hashes of a torrent's units (package unitsums), at most MaxUnitsSize
+// bytes of them. They are not made durable: whoever uses them checks them.
+func (f *Folder) SaveUnits(infohash [20]byte, saved []byte) error {
+	if len(saved) > MaxUnitsSize {
+		return fmt.Errorf("save hashes of units: %d bytes, at most %d are kept", len(saved), MaxUnitsSize)
+	}
+	if err := f.write(f.unitsPath(infohash), saved, false); err != nil {
+		return fmt.Errorf("save hashes of units: %w", err)
+	}
+	return nil
+}
+
+// LoadUnits returns what SaveUnits kept; ErrNotFound if there is nothing.
+func (f *Folder) LoadUnits(infohash [20]byte) ([]byte, error) {
+	b, err := read(f.unitsPath(infohash), MaxUnitsSize)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		err = fmt.Errorf("load hashes of units: %w", err)
+	}
+	return b, err
 }
 
 // LoadAll calls each with every state, or with the error of a file that cannot
@@ -178,6 +222,9 @@ func (f *Folder) LoadAll(each func(s *State, err error)) error {
 func (f *Folder) Delete(infohash [20]byte) error {
 	if err := os.Remove(f.path(infohash)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("delete resume state: %w", err)
+	}
+	if err := os.Remove(f.unitsPath(infohash)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("delete hashes of units: %w", err)
 	}
 	logs, err := filepath.Glob(strings.TrimSuffix(f.path(infohash), suffix) + ".*" + logSuffix)
 	if err != nil {

@@ -2,9 +2,12 @@ package swarm
 
 import (
 	"errors"
+	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/bttnet/btt/internal/disk"
+	"github.com/bttnet/btt/internal/resume"
 	"github.com/bttnet/btt/metainfo"
 	"github.com/bttnet/btt/wire"
 )
@@ -29,6 +32,7 @@ var errNoHashes = errors.New("no such hashes")
 
 // hashServer answers hash requests, one at a time beside the swarm's goroutine.
 type hashServer struct {
+	kept  sync.Once        // hashes of units that were saved are loaded
 	files map[[32]byte]int // by root; nil until the first request
 	trees map[[32]byte]*metainfo.Tree
 	bytes int // of trees
@@ -94,6 +98,8 @@ type hashPlan struct {
 	level, top   int // of pieces, of the root
 	small        bool
 	layer        bool
+	root         [32]byte // of the piece
+	rooted       bool     // it is known
 }
 
 // hashPlan checks a request against the file's tree. Hashes below the piece
@@ -159,7 +165,13 @@ func (s *Swarm) nextHashes() {
 	}
 	s.hashes.busy = true
 	tree, layer, store := s.hashes.trees[job.r.Root], s.torrent.PieceLayers.Get(&job.r.Root), s.store
+	if q.piece >= 0 {
+		_, q.root, q.rooted = s.rootOf(uint32(q.piece))
+	}
 	go func() { // ends with the answer, or when the swarm is closed
+		if q.piece >= 0 {
+			s.loadUnits(store)
+		}
 		made := tree
 		if q.layer && made == nil {
 			made = metainfo.NewTree(layer, q.level)
@@ -168,7 +180,11 @@ func (s *Swarm) nextHashes() {
 		s.post(func() {
 			s.hashes.busy = false
 			if err != nil {
-				s.cfg.Log.Debug("no hashes for peer", "addr", job.m.addr, "err", err)
+				level := slog.LevelDebug
+				if errors.Is(err, disk.ErrChanged) {
+					level = slog.LevelWarn
+				}
+				s.cfg.Log.Log(s.ctx, level, "no hashes for peer", "addr", job.m.addr, "err", err)
 				msg = wire.AppendHashRange(nil, wire.HashReject, &job.r)
 			}
 			if s.peers[job.m.conn.ID] == job.m {
@@ -196,15 +212,13 @@ func answerHashes(store *disk.Store, r *wire.HashRange, q *hashPlan, layer *meta
 	low := layer // holds what was asked for
 	index := int(r.Index)
 	if q.piece >= 0 {
-		leaves, err := store.Leaves(uint32(q.piece))
-		if err != nil {
+		var err error
+		if low, err = pieceTree(store, int(r.Base), q); err != nil {
 			return nil, err
 		}
-		if !q.small { // the missing leaves of a last piece count
-			leaves = append(leaves, make([]byte, wire.HashLen<<q.level-len(leaves))...)
+		if !q.small {
 			index -= q.first << (q.level - int(r.Base))
 		}
-		low = metainfo.NewTree(leaves, 0)
 	}
 	if low == nil {
 		return nil, errNoHashes
@@ -227,4 +241,56 @@ func answerHashes(store *disk.Store, r *wire.HashRange, q *hashPlan, layer *meta
 		return nil, err
 	}
 	return wire.AppendHashes(nil, r, hashes, siblings), nil
+}
+
+// pieceTree is the tree over a piece from a level or below it: from the hashes that are
+// kept of its units, if they are right, or else from its data.
+func pieceTree(store *disk.Store, level int, q *hashPlan) (*metainfo.Tree, error) {
+	if sums, from := store.UnitSums(uint32(q.piece)); sums != nil && from <= level && q.rooted {
+		if q.small {
+			sums = sums[:min(len(sums), wire.HashLen<<max(q.top-from, 0))]
+		}
+		if t := metainfo.NewTree(sums, from); [32]byte(t.Node(t.Top(), 0)) == q.root {
+			return t, nil
+		}
+	}
+	leaves, err := store.Leaves(uint32(q.piece))
+	if err != nil {
+		return nil, err
+	}
+	if !q.small { // the missing leaves of a last piece count
+		leaves = append(leaves, make([]byte, wire.HashLen<<q.level-len(leaves))...)
+	}
+	return metainfo.NewTree(leaves, 0), nil
+}
+
+// loadUnits takes the hashes of units that were kept by an earlier run, once. It is
+// called beside the swarm's goroutine.
+func (s *Swarm) loadUnits(store *disk.Store) {
+	if s.cfg.Resume == nil || s.cfg.Market.Unit() == 0 {
+		return
+	}
+	s.hashes.kept.Do(func() {
+		saved, err := s.cfg.Resume.LoadUnits(s.cfg.InfoHash)
+		if err == nil {
+			err = store.LoadUnits(saved)
+		}
+		if err != nil && !errors.Is(err, resume.ErrNotFound) {
+			s.cfg.Log.Debug("hashes of units are made anew", "err", err)
+		}
+	})
+}
+
+// saveUnits keeps the hashes of units for the next run. Without them a seller reads
+// and hashes again what it sells, so an error is told and harms nothing.
+func (s *Swarm) saveUnits() {
+	if !s.store.UnitsChanged() {
+		return
+	}
+	s.loadUnits(s.store) // or what was kept and not used were lost
+	if saved := s.store.SaveUnits(); saved != nil {
+		if err := s.cfg.Resume.SaveUnits(s.cfg.InfoHash, saved); err != nil {
+			s.cfg.Log.Warn("hashes of units not kept", "err", err)
+		}
+	}
 }

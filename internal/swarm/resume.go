@@ -143,6 +143,9 @@ func (s *Swarm) persist(st *resume.State) error {
 	if err := s.cfg.Resume.Save(st); err != nil {
 		return err
 	}
+	if st.Clean {
+		s.saveUnits()
+	}
 	return s.log.Drop(st.Log)
 }
 
@@ -183,7 +186,7 @@ func (s *Swarm) shutdown() {
 
 // changed says whether there is something to save at the end.
 func (s *Swarm) changed() bool {
-	return s.kept == nil || s.dirty || s.saving || *s.kept != s.liveTotals()
+	return s.kept == nil || s.dirty || s.saving || *s.kept != s.liveTotals() || s.store.UnitsChanged()
 }
 
 // lastSave writes the state after the last write, so that a restart need not
