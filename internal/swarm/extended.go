@@ -61,6 +61,7 @@ func (s *Swarm) onExtended(m *member, sub uint8, data []byte) {
 func (s *Swarm) met(m *member, h wire.ExtendedHandshake) {
 	first := !m.got
 	m.ext, m.got = h, true
+	m.speedID.Store(uint32(h.Speed))
 	if h.Reqq > 0 {
 		m.conn.SetReqq(h.Reqq)
 	}

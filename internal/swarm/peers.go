@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/bttnet/btt/internal/disk"
@@ -85,7 +86,8 @@ type member struct {
 	hashMember
 	fastMember
 
-	trade *market.Trade
+	trade   *market.Trade
+	speedID atomic.Uint32 // the peer's id of btt_speed messages
 }
 
 // address is what is remembered about where a peer may be.

@@ -267,15 +267,15 @@ func TestPEXDeltas(t *testing.T) {
 func TestPEXFlags(t *testing.T) {
 	conn := peer.New(peer.Config{Outgoing: true})
 	for _, tt := range []struct {
-		m    member
+		m    *member
 		want wire.PEXFlags
 	}{
-		{member{conn: peer.New(peer.Config{})}, 0},
-		{member{conn: conn}, wire.PEXReachable},
-		{member{conn: conn, encrypted: true, seed: true}, wire.PEXReachable | wire.PEXEncrypts | wire.PEXUploadOnly},
-		{member{conn: peer.New(peer.Config{}), ext: wire.ExtendedHandshake{UploadOnly: true}}, wire.PEXUploadOnly},
+		{&member{conn: peer.New(peer.Config{})}, 0},
+		{&member{conn: conn}, wire.PEXReachable},
+		{&member{conn: conn, encrypted: true, seed: true}, wire.PEXReachable | wire.PEXEncrypts | wire.PEXUploadOnly},
+		{&member{conn: peer.New(peer.Config{}), ext: wire.ExtendedHandshake{UploadOnly: true}}, wire.PEXUploadOnly},
 	} {
-		if got := pexFlags(&tt.m); got != tt.want {
+		if got := pexFlags(tt.m); got != tt.want {
 			t.Errorf("flags %x, want %x", got, tt.want)
 		}
 	}

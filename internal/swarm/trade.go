@@ -151,7 +151,10 @@ func (t trader) Listens() netip.AddrPort {
 	return netip.AddrPortFrom(t.m.addr.Addr().Unmap(), port)
 }
 
-func (t trader) Send(frame []byte) { t.m.conn.Send(wire.AppendExtended(nil, t.m.ext.Speed, frame)) }
+// Send is called by the payment side too, while the peer may choose another id.
+func (t trader) Send(frame []byte) {
+	t.m.conn.Send(wire.AppendExtended(nil, uint8(t.m.speedID.Load()), frame))
+}
 
 func (t trader) Fence(open func(sub uint8, payload []byte) bool) { t.m.conn.Fence(open) }
 
