@@ -210,7 +210,8 @@ type units struct {
 // SetUnits has a piece of version 2 verified in units of so many blocks, a power
 // of two; sums are the hashes of all of them, which the caller has checked
 // against the piece's hash. The blocks of a unit count together, when its hash is
-// right ([Store.Sure]); of one that is wrong none does ([BadUnit]).
+// right ([Store.Sure]); of one that is wrong none does ([BadUnit]). Smaller units
+// take the place of larger ones.
 func (s *Store) SetUnits(piece uint32, blocks int, sums []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,7 +219,8 @@ func (s *Store) SetUnits(piece uint32, blocks int, sums []byte) error {
 		!s.unitsRoom() {
 		return fmt.Errorf("set %d units of %d blocks for piece %d: %w", len(sums)/leafSize, blocks, piece, ErrUnits)
 	}
-	if s.isDone(piece) || s.units[piece] != nil {
+	old := s.units[piece]
+	if s.isDone(piece) || old != nil && old.blocks <= blocks {
 		return nil
 	}
 	if s.units == nil {
@@ -229,12 +231,24 @@ func (s *Store) SetUnits(piece uint32, blocks int, sums []byte) error {
 	s.units[piece] = u
 	if p := s.active[piece]; p != nil && !p.done {
 		for unit := 0; unit*blocks < s.leaves(piece); unit++ { // what came before
-			if s.whole(p, u, unit) && s.unitRoot(p, u, unit) == [leafSize]byte(sums[unit*leafSize:]) {
-				u.good[unit/64] |= 1 << (unit % 64)
+			if s.whole(p, u, unit) {
+				s.settleUnit(p, u, unit)
 			}
 		}
 	}
 	return nil
+}
+
+// settleUnit judges a unit whose blocks came before its hash was known. Its blocks are
+// ready: a wrong one is left to the piece's own hash. s.mu is held.
+func (s *Store) settleUnit(p *partial, u *units, unit int) {
+	s.unitBlocks(p, u, unit, func(at int, bit uint64) {
+		p.ready[at] |= bit
+		p.kept[at] &^= bit
+	})
+	if s.unitRoot(p, u, unit) == [leafSize]byte(u.sums[unit*leafSize:]) {
+		u.good[unit/64] |= 1 << (unit % 64)
+	}
 }
 
 // unitsRoom makes room for the units of another piece: those of a piece of which
@@ -256,11 +270,13 @@ func (s *Store) endUnits(piece uint32) {
 	}
 }
 
-// HasUnits says whether a piece under way is verified in units.
-func (s *Store) HasUnits(piece uint32) bool {
+// HasUnits says whether a piece under way is verified in units of at most so many
+// blocks.
+func (s *Store) HasUnits(piece uint32, blocks int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.units[piece] != nil
+	u := s.units[piece]
+	return u != nil && u.blocks <= blocks
 }
 
 // Sure says whether the block at an offset of a piece is verified, with its unit

@@ -35,8 +35,8 @@ func TestUnits(t *testing.T) {
 		if err := s.SetUnits(1, 2, tor.unitSums(1, length, unit)); err != nil {
 			t.Fatal(err)
 		}
-		if !s.HasUnits(1) || s.HasUnits(2) || s.AnySure(0) {
-			t.Errorf("units: %v %v %v", s.HasUnits(1), s.HasUnits(2), s.AnySure(0))
+		if !s.HasUnits(1, 2) || s.HasUnits(1, 1) || s.HasUnits(2, 2) || s.AnySure(0) {
+			t.Errorf("units: %v %v %v %v", s.HasUnits(1, 2), s.HasUnits(1, 1), s.HasUnits(2, 2), s.AnySure(0))
 		}
 		put := func(piece, begin uint32, spoil bool, want Result) {
 			t.Helper()

@@ -263,3 +263,50 @@ func TestUnitSellers(t *testing.T) {
 		})
 	}
 }
+
+// TestUnitsOfTwoSizes: what one seller began in larger units, another sells the rest
+// of in smaller ones, and is paid for each of them: nobody waits for the other.
+func TestUnitsOfTwoSizes(t *testing.T) {
+	l := ledgertest.New()
+	files := map[string]int{"a.bin": 7 << 20}
+	dir, torrent := contentV2(t, files, bigPiece, metainfo.V2)
+	config := traderConfig{reserve: perGiB(200), market: inUnits(8 * unit), payments: payments.Config{Credit: unit}}
+	first := newTrader(t, l, config)
+	one := first.seeds(dir, torrent)
+	var served int64
+	var mu sync.Mutex
+	leaves := mangle(t, first.Addr(), func(m *wire.Message, raw []byte) []byte {
+		mu.Lock()
+		defer mu.Unlock()
+		if m.ID == wire.Piece {
+			if served += int64(len(m.Payload)); served > 9*unit {
+				return nil
+			}
+		}
+		return raw
+	})
+	leech := newTrader(t, l, traderConfig{funds: 1000 * amount.BTT, cap: perGiB(500), market: inUnits(unit)})
+	g, to := leech.gets(torrent, leaves)
+	until(t, "the first seller to go", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(g.Status().Peers) == 0 && len(one.Status().Peers) == 0 && served > 9*unit
+	})
+	if _, paid, _ := leech.seen(payments.EventPaid); paid != 8*unit {
+		t.Errorf("%d bytes paid to the first seller, want %d", paid, 8*unit)
+	}
+	config.market = inUnits(unit)
+	second := newTrader(t, l, config)
+	second.seeds(dir, torrent)
+	g.AddPeers(second.Addr())
+	await(t, g)
+	sameFiles(t, dir, to, files)
+	settleAll(leech, second, first)
+	if n, _, _ := second.seen(payments.EventOverdue); n > 0 {
+		t.Errorf("%d payments were late: the buyer could not verify what it got", n)
+	}
+	if _, all, _ := leech.seen(payments.EventPaid); all > torrent.Info.ContentLength() || all < torrent.Info.ContentLength()-unit {
+		t.Errorf("%d bytes paid for %d", all, torrent.Info.ContentLength())
+	}
+	reconcile(t, l, first, second, leech)
+}

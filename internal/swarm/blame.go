@@ -163,13 +163,16 @@ var (
 	errBadUnit = fmt.Errorf("unit of a piece: %w", errBadData)
 )
 
+// unitKey names a piece and the peer that sells it. Two may sell a piece one after the
+// other, in units of different sizes.
+type unitKey struct{ piece, from uint32 }
+
 // unitAsk is a piece whose units' hashes are to come from the peer that sells it
 // (BEP 52: a layer between blocks and pieces).
 type unitAsk struct {
 	r    wire.HashRange
-	root [32]byte // of the piece
-	unit int64    // bytes
-	from uint32
+	root [32]byte  // of the piece
+	unit int64     // bytes
 	at   time.Time // when it was asked for; zero = not yet
 }
 
@@ -187,7 +190,8 @@ func (s *Swarm) wantUnits(m *member) {
 		return
 	}
 	for _, l := range s.leases {
-		if _, asked := s.units[l.Piece]; asked || s.store.HasUnits(l.Piece) {
+		key := unitKey{l.Piece, m.conn.ID}
+		if s.units[key] != nil || s.store.HasUnits(l.Piece, int(unit/wire.BlockSize)) {
 			continue
 		}
 		r, root, ok := s.unitRange(l.Piece, unit)
@@ -195,9 +199,9 @@ func (s *Swarm) wantUnits(m *member) {
 			continue // no longer than a unit, so paid as a whole
 		}
 		if s.units == nil {
-			s.units = make(map[uint32]*unitAsk)
+			s.units = make(map[unitKey]*unitAsk)
 		}
-		s.units[l.Piece] = &unitAsk{r: r, root: root, unit: unit, from: m.conn.ID}
+		s.units[key] = &unitAsk{r: r, root: root, unit: unit}
 	}
 	s.askUnits(m)
 }
@@ -230,16 +234,16 @@ func (s *Swarm) unitRange(piece uint32, unit int64) (r wire.HashRange, root [32]
 // open.
 func (s *Swarm) askUnits(m *member) {
 	open := 0
-	for _, a := range s.units {
-		if a.from == m.conn.ID && !a.at.IsZero() {
+	for key, a := range s.units {
+		if key.from == m.conn.ID && !a.at.IsZero() {
 			open++
 		}
 	}
-	for _, a := range s.units {
+	for key, a := range s.units {
 		if open >= maxUnitsAsked {
 			return
 		}
-		if a.from == m.conn.ID && a.at.IsZero() {
+		if key.from == m.conn.ID && a.at.IsZero() {
 			a.at = s.now
 			open++
 			m.conn.AskHashes(&a.r)
@@ -249,10 +253,10 @@ func (s *Swarm) askUnits(m *member) {
 
 // takeUnits finds the piece whose units a peer was asked for by a range.
 func (s *Swarm) takeUnits(m *member, r *wire.HashRange) (piece uint32, a *unitAsk) {
-	for piece, a := range s.units {
-		if a.from == m.conn.ID && a.r == *r && !a.at.IsZero() {
-			delete(s.units, piece)
-			return piece, a
+	for key, a := range s.units {
+		if key.from == m.conn.ID && a.r == *r && !a.at.IsZero() {
+			delete(s.units, key)
+			return key.piece, a
 		}
 	}
 	return 0, nil
@@ -273,10 +277,12 @@ func (s *Swarm) gotUnits(m *member, r *wire.HashRange, hashes []byte) bool {
 	if err := s.store.SetUnits(piece, int(a.unit/wire.BlockSize), hashes); err != nil {
 		s.cfg.Log.Debug("piece is paid as a whole", "piece", piece, "err", err)
 	}
-	for at := int64(0); at < s.info.PieceLength; at += a.unit {
-		if from, to, ok := s.store.Sure(piece, uint32(at)); ok {
+	for at := uint32(0); int64(at) < s.info.PieceLength; {
+		from, to, ok := s.store.Sure(piece, at)
+		if ok {
 			s.market.VerifiedUnit(piece, from, to)
 		}
+		at = max(to, at+wire.BlockSize)
 	}
 	s.askUnits(m)
 	return true
@@ -295,13 +301,13 @@ func (s *Swarm) unitsRejected(m *member, r *wire.HashRange) bool {
 // tickUnits forgets what nobody is asked for any more, and drops sellers that do
 // not answer.
 func (s *Swarm) tickUnits() {
-	for piece, a := range s.units {
-		m := s.peers[a.from]
+	for key, a := range s.units {
+		m := s.peers[key.from]
 		switch {
-		case m == nil || s.store.Verified(piece):
-			delete(s.units, piece)
+		case m == nil || s.store.Verified(key.piece):
+			delete(s.units, key)
 		case !a.at.IsZero() && s.now.Sub(a.at) > unitsRetry:
-			delete(s.units, piece)
+			delete(s.units, key)
 			trader{s, m}.Shun(errNoUnits)
 		}
 	}

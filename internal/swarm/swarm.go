@@ -137,7 +137,7 @@ type Swarm struct {
 	hashes   hashServer
 	starts   []int64 // offsets of the files; nil until hashes are asked for
 	cases    map[wire.HashRange]*badCase
-	units    map[uint32]*unitAsk // pieces whose units hashes are to come for
+	units    map[unitKey]*unitAsk // pieces whose units hashes are to come for
 	store    *disk.Store
 	log      *resume.Log // of its writes; nil = none
 	opening  bool        // opened is to come
