@@ -61,6 +61,7 @@ func (b *bank) downloadWithKills(n int) {
 	listen := b.pipe.to
 	get := b.get("get")
 	var kills toll
+	var loss losses
 	for i := range n {
 		moment := b.pipe.bytes.Load() + rand.Int64N(bankSize/int64(n+1))
 		b.waitFor("download", func() bool { return b.pipe.bytes.Load() >= moment || get.hasEnded() })
@@ -75,6 +76,7 @@ func (b *bank) downloadWithKills(n int) {
 			if _, err := get.stop(syscall.SIGKILL); err != nil {
 				b.t.Fatal(err)
 			}
+			loss.kill(b, kills[killedProvider])
 			get = b.get(fmt.Sprintf("get%d", i))
 		case killedProvider:
 			b.kill(b.seed)
@@ -84,18 +86,64 @@ func (b *bank) downloadWithKills(n int) {
 			b.restartLedger()
 		}
 	}
+	b.waitFor("end", get.hasEnded)
 	b.end(get, false)
 	b.account(kills)
 }
 
-// waitFor waits for a condition.
+// penance is how long a requester may wait that was killed again and again with a piece
+// under way: for one minute, two and four (RFC 27), and for all else.
+const penance = 7*time.Minute + patience
+
+// waitFor waits for a condition that penalties may hold up.
 func (w *town) waitFor(what string, ok func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(penance); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("no %s", what)
 		}
 	}
+}
+
+// losses compares, at each kill of the requester, what the provider was paid for with
+// what is in the requester's files: a kill may move neither ahead of the other by more
+// than a piece, nor may one of the provider since.
+type losses struct {
+	ahead     int64 // bytes paid more than there are in files, at the last kill
+	providers int   // kills of the provider until then
+}
+
+// kill judges a kill of the requester that just happened, after as many kills of the
+// provider in all.
+func (x *losses) kill(b *bank, providers int) {
+	b.t.Helper()
+	paid := b.paid()
+	for last := int64(-1); last != paid; paid = b.paid() { // the newest payment is on its way
+		last = paid
+		time.Sleep(20 * time.Millisecond)
+	}
+	ahead := paid - b.onDisk(killPiece)
+	const rounding = 1024 // bytes: a channel's sum is rounded down
+	if most := int64(1+providers-x.providers)*killPiece + rounding; ahead-x.ahead > most || x.ahead-ahead > most {
+		b.t.Errorf("the requester had paid %d bytes more than were in its files, now %d: one kill cost more than a piece", x.ahead, ahead)
+	}
+	x.ahead, x.providers = ahead, providers
+}
+
+// paid is how many bytes the provider's channels were paid for, as its journal tells.
+func (b *bank) paid() int64 {
+	b.t.Helper()
+	price, err := amount.ParsePrice(bankPrice)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var sum amount.Amount
+	for _, e := range b.run("channel", "list", "--all", "--home", "seed", "--ledger", b.url) {
+		if e["event"] == "channel" {
+			sum += b.amount(e["paid"])
+		}
+	}
+	return int64(sum) << 30 / int64(price)
 }
 
 // toll is how often each of the three was killed.

@@ -112,9 +112,6 @@ type Config struct {
 	Hashes []byte
 	// Pool serves this Store.
 	Pool *Pool
-	// Prompt writes small pieces at once instead of gathering them: what a killed
-	// process had verified, and paid for, is then on disk but for what is under way.
-	Prompt bool
 	// Preallocate reserves a file's space when it is made (Linux); otherwise
 	// files are sparse.
 	Preallocate bool
@@ -181,7 +178,6 @@ type Store struct {
 
 	mu       sync.Mutex
 	cond     sync.Cond // a pending write ended, a block call ended
-	prompt   bool      // small pieces are not gathered
 	active   map[uint32]*partial
 	spare    []*partial
 	stale    map[uint32]int // writes under way of attempts that were forgotten, by piece
@@ -213,7 +209,7 @@ func Open(c Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		layout: l, pool: c.Pool, prompt: c.Prompt, notify: c.Notify, journal: c.Journal, hashes: c.Hashes, open: c.open,
+		layout: l, pool: c.Pool, notify: c.Notify, journal: c.Journal, hashes: c.Hashes, open: c.open,
 		active: make(map[uint32]*partial),
 		done:   make([]uint64, (l.pieces+63)/64),
 		dirty:  make([]uint64, (len(c.Files)+63)/64),
@@ -278,6 +274,10 @@ func (s *Store) Written(dst []byte) []byte {
 // Flush waits until everything queued so far is written, for instance before
 // the last Sync. It must not be called by Notify.
 func (s *Store) Flush() { s.pool.drain(s) }
+
+// Press has what small pieces were gathered written now: somebody waits for their
+// Written events.
+func (s *Store) Press() { s.pool.ripen(s) }
 
 // Rest gives back the descriptor of the Store's folder until it is used again,
 // so that there may be more idle torrents than descriptors. No other call may

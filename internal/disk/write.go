@@ -63,7 +63,7 @@ func (p *Pool) push(s *Store, jobs ...job) {
 // ripen ends the gathering of what a Store has queued.
 func (p *Pool) ripen(s *Store) {
 	p.mu.Lock()
-	s.queue.ripe = true
+	s.queue.ripe = len(s.queue.jobs) > 0
 	p.list(s)
 	p.mu.Unlock()
 }
@@ -71,7 +71,7 @@ func (p *Pool) ripen(s *Store) {
 // gathers says whether a Store's jobs wait for more, and sees to their end.
 func (p *Pool) gathers(s *Store) bool {
 	q := &s.queue
-	if s.prompt || s.chunk >= gatherBytes || q.queued >= gatherBytes || q.ripe || q.closing || p.waiting.Load() > 0 || p.gatherDelay <= 0 {
+	if s.chunk >= gatherBytes || q.queued >= gatherBytes || q.ripe || q.closing || p.waiting.Load() > 0 || p.gatherDelay <= 0 {
 		return false
 	}
 	if !q.waiting {

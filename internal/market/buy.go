@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/speed"
@@ -56,9 +57,10 @@ func (t *Torrent) Credit(p *Trade, piece, begin uint32, n int64) {
 	}
 	from, to, sure := t.swarm.Sure(piece, begin)
 	if sure { // with it its unit; or it is a block of the last batch, or of another peer's
-		p.book(paid, free)
+		p.book(piece, paid, free)
 		if p.unit > 0 {
-			p.book(p.take(piece, from, to))
+			paid, free = p.take(piece, from, to)
+			p.book(piece, paid, free)
 		}
 		return // the caller pays for all of its batch
 	}
@@ -109,9 +111,12 @@ func (p *Trade) Uncredit(piece uint32) { p.take(piece, 0, anywhere) }
 // UncreditUnit is Uncredit for the part of a piece from one offset to another.
 func (p *Trade) UncreditUnit(piece, from, to uint32) { p.take(piece, from, to) }
 
-// book books verified bytes: those at a price are due.
-func (p *Trade) book(paid, free int64) {
-	p.due += paid
+// book books verified bytes of a piece: those at a price are due.
+func (p *Trade) book(piece uint32, paid, free int64) {
+	if paid > 0 {
+		p.due += paid
+		p.owed = append(p.owed, owed{piece, paid})
+	}
 	p.flow.free.Bytes += free
 }
 
@@ -138,9 +143,10 @@ func (t *Torrent) VerifiedUnit(piece, from, to uint32) {
 		return
 	}
 	for _, p := range t.sources {
-		p.book(p.take(piece, from, to))
+		paid, free := p.take(piece, from, to)
+		p.book(piece, paid, free)
 		t.wants(p)
-		p.Pay()
+		t.Pay(p)
 	}
 }
 
@@ -152,10 +158,109 @@ func (t *Torrent) wants(p *Trade) {
 	}
 }
 
-// Pay pays what is due, in one payment.
-func (p *Trade) Pay() {
-	if p.due > 0 && p.link != nil {
-		p.link.Verified(p.due)
-		p.due = 0
+// owed is what is verified of a piece and not paid.
+type owed struct {
+	piece uint32
+	bytes int64
+}
+
+// risk is what was paid of pieces that are not written: whoever is killed has lost it,
+// and would pay it again.
+type risk struct {
+	bytes  int64
+	pieces map[uint32]int64
+}
+
+// take adds to it unless that makes it more than most.
+func (r *risk) take(d owed, most int64) bool {
+	if r.bytes+d.bytes > most {
+		return false
+	}
+	if r.pieces == nil {
+		r.pieces = make(map[uint32]int64)
+	}
+	r.bytes += d.bytes
+	r.pieces[d.piece] += d.bytes
+	return true
+}
+
+func (r *risk) written(piece uint32) {
+	r.bytes -= r.pieces[piece]
+	delete(r.pieces, piece)
+}
+
+// Pay pays what is due, in one payment, but never so much that more than one quantum
+// is paid and not written (docs/rfcs/0044): the rest waits for the disk, which is
+// asked to hurry. Of a piece that is paid by parts all are written when it is whole, so
+// there each peer may have been paid for one.
+func (t *Torrent) Pay(p *Trade) {
+	if t == nil || p.due == 0 || p.link == nil {
+		return
+	}
+	r := &t.risk
+	if p.unit > 0 {
+		r = &p.risk
+	}
+	n, sum := 0, int64(0)
+	for n < len(p.owed) && (t.swarm.Has(p.owed[n].piece) || r.take(p.owed[n], t.quantum())) {
+		sum += p.owed[n].bytes
+		n++
+	}
+	t.pay(p, n, sum)
+	if len(p.owed) == 0 {
+		p.held, p.pleaded = time.Time{}, false
+		return
+	}
+	if p.held.IsZero() || n > 0 {
+		p.held = t.swarm.Now()
+	}
+	t.swarm.Press()
+}
+
+// pay pays the oldest n parts that are owed.
+func (t *Torrent) pay(p *Trade, n int, sum int64) {
+	if n > 0 {
+		p.owed = slices.Delete(p.owed, 0, n)
+		p.due -= sum
+		p.link.Verified(sum)
+	}
+}
+
+// Written pays what waited for a piece to be in its files.
+func (t *Torrent) Written(piece uint32) {
+	if t == nil {
+		return
+	}
+	t.risk.written(piece)
+	for _, p := range t.sources {
+		p.risk.written(piece)
+		t.Pay(p)
+	}
+}
+
+// Unwritten pays what waits for a disk that failed: it came and was right (R12.6),
+// and nothing more is bought.
+func (t *Torrent) Unwritten() {
+	if t == nil {
+		return
+	}
+	for _, p := range t.sources {
+		if p.link != nil {
+			t.pay(p, len(p.owed), p.due)
+		}
+	}
+}
+
+// pleadAfter is how long a payment waits for the disk before the provider is told
+// so: the same word as for a ledger that is away, after which a late payment is
+// nobody's failure (docs/rfcs/0027, 0034).
+const pleadAfter = 2 * time.Second
+
+// dueWrite tells a provider whose payment waits for this node's disk.
+func (t *Torrent) dueWrite(p *Trade) {
+	if p.due > 0 && p.link != nil && !p.pleaded && !p.held.IsZero() && t.swarm.Now().Sub(p.held) >= pleadAfter {
+		p.pleaded = true
+		p.link.Delay("the requester's disk does not answer; the payment comes when it does")
+		t.cfg.Log.Warn("payment waits for the disk", "addr", p.peer.Addr(), "bytes", p.due)
 	}
 }

@@ -39,3 +39,27 @@ func (t *Torrent) Settled() (done bool, short error) {
 	}
 	return done, errors.Join(list...)
 }
+
+// Leave ends the market with a peer whose connection ended. One that was
+// replaced by another connection with the same peer, because both had called
+// each other, is no buyer that left.
+func (t *Torrent) Leave(p *Trade, replaced bool) {
+	if t == nil {
+		return
+	}
+	if !replaced {
+		t.leftUnpaid(p)
+	}
+	t.tellFlow(p)
+	delete(t.sources, p.peer.ID())
+	t.close(p)
+}
+
+func (t *Torrent) close(p *Trade) {
+	if p.link != nil {
+		p.link.Owe(p.due)
+		p.link.Close()
+		p.link = nil
+	}
+	delete(t.trades, p.peer.ID())
+}

@@ -43,6 +43,8 @@ type Swarm interface {
 	Units() bool
 	// FreeSlot asks for a choke round for slots that fell free, or new bidders.
 	FreeSlot()
+	// Press has the disk write what it has gathered: a payment waits for it.
+	Press()
 	// Announce asks the trackers anew, later; false = there are none.
 	Announce() bool
 	// ReadChunk reads data that we have; it may be called from any goroutine.
@@ -122,6 +124,7 @@ type Torrent struct {
 	// part.
 	sources map[uint32]*Trade
 	flowed  time.Time // when receipts were last told
+	risk    risk      // of pieces that are paid as a whole
 
 	bidding       bool
 	spent, earned amount.Amount
@@ -228,29 +231,6 @@ func (t *Torrent) onIdentity(p *Trade, m speed.Identity) {
 	})
 }
 
-// Leave ends the market with a peer whose connection ended. One that was
-// replaced by another connection with the same peer, because both had called
-// each other, is no buyer that left.
-func (t *Torrent) Leave(p *Trade, replaced bool) {
-	if t == nil {
-		return
-	}
-	if !replaced {
-		t.leftUnpaid(p)
-	}
-	t.tellFlow(p)
-	delete(t.sources, p.peer.ID())
-	t.close(p)
-}
-
-func (t *Torrent) close(p *Trade) {
-	if p.link != nil {
-		p.link.Close()
-		p.link = nil
-	}
-	delete(t.trades, p.peer.ID())
-}
-
 // Tell tells the peer our bid, if it has what we want (R5.4), and our reserve
 // price.
 func (t *Torrent) Tell(p *Trade) { t.tell(p, false) }
@@ -318,6 +298,7 @@ func (t *Torrent) Tick() {
 		t.dueAccept(p)
 		t.dueRequests(p)
 		t.wants(p)
+		t.dueWrite(p)
 		t.tire(p)
 		for _, f := range p.session.Tick(t.swarm.Now()) {
 			p.send(f)

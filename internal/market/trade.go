@@ -57,6 +57,10 @@ type Trade struct {
 	credits  []credit
 	unit     int64 // bytes that what we buy is verified and paid by; 0 = pieces
 	due      int64 // verified bytes not yet paid
+	owed     []owed
+	risk     risk      // of pieces that are paid by parts
+	held     time.Time // since when payments wait for the disk
+	pleaded  bool      // and the provider was told
 	// since is since when only a payment is still to come, tired that it was
 	// waited for long enough.
 	since time.Time
@@ -117,7 +121,7 @@ func (p *Trade) unsettled() bool {
 		return false
 	}
 	unpaid, _ := p.link.Unpaid()
-	return unpaid > 0 && !p.broke || p.link.Due() > 0
+	return unpaid+p.due > 0 && !p.broke || p.link.Due() > 0
 }
 
 // unsettledMax is how long a connection on which nothing is traded any more is kept

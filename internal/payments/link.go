@@ -174,6 +174,14 @@ func (l *Link) Unpaid() (bytes int64, payable bool) {
 	return max(0, l.verified.Load()-l.reached.Load()), !l.closed.Load() && !l.book.closing.Load()
 }
 
+// Owe adds n verified bytes that are not to be paid on this link any more: the next one
+// of the same account and torrent pays them first. Close is to follow.
+func (l *Link) Owe(n int64) { l.verified.Add(n) }
+
+// Delay tells the provider that what is due comes late for a reason that is neither
+// side's doing: until it comes, its being late is nobody's failure.
+func (l *Link) Delay(reason string) { l.send(outage(reason)) }
+
 // Left tells how many bytes are still wanted from the torrent; it bounds the deposit
 // of the next channel.
 func (l *Link) Left(n int64) { l.left.Store(n) }

@@ -88,7 +88,7 @@ func (s *Swarm) open(t *metainfo.Torrent) (o opened) {
 		journal = o.log
 	}
 	o.store, o.err = disk.Open(disk.Config{Dir: s.cfg.Dir, Files: files, PieceLength: t.Info.PieceLength, Hashes: t.Info.Pieces,
-		Pool: s.cfg.Pool, Prompt: s.cfg.Market != nil, Unit: s.cfg.Market.Unit(), Preallocate: s.cfg.Preallocate, Notify: s.diskEvent, Journal: journal})
+		Pool: s.cfg.Pool, Unit: s.cfg.Market.Unit(), Preallocate: s.cfg.Preallocate, Notify: s.diskEvent, Journal: journal})
 	if o.err != nil {
 		o.err = fmt.Errorf("open files of %q: %w", t.Info.Name, o.err)
 		return o

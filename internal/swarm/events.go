@@ -57,7 +57,7 @@ func (s *Swarm) handle(c *peer.Conn) {
 		}
 	}
 	if m.trade.Unit() == 0 || !c.Pending() { // the rest of a unit goes into one payment
-		m.trade.Pay()
+		s.market.Pay(m.trade)
 	}
 	if feed {
 		s.feed(m)
@@ -335,6 +335,7 @@ func (s *Swarm) onDisk(e disk.Event) {
 	case disk.Written:
 		s.onWritten(e.Piece)
 	case disk.Failed:
+		s.market.Unwritten()
 		s.fail(e.Err)
 	}
 }
@@ -351,6 +352,7 @@ func (s *Swarm) onWritten(piece uint32) {
 	s.picker.SetHave(piece)
 	s.pieces.Set(piece)
 	s.settleBlame(piece)
+	s.market.Written(piece)
 	s.dirty, s.kept = true, nil
 	for _, m := range s.peers {
 		if !m.seed && !m.bits.Has(int(piece)) {

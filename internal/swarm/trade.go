@@ -55,6 +55,7 @@ func (f forMarket) Has(piece uint32) bool { return f.s.pieces.Has(piece) }
 func (f forMarket) Units() bool           { return f.s.hasUnits() }
 func (f forMarket) FreeSlot()             { f.s.cfg.FreeSlot() }
 func (f forMarket) Post(run func())       { f.s.post(run) }
+func (f forMarket) Press()                { f.s.store.Press() }
 
 func (f forMarket) Sure(piece, begin uint32) (from, to uint32, ok bool) {
 	return f.s.store.Sure(piece, begin)
