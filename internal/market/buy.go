@@ -190,8 +190,8 @@ func (r *risk) written(piece uint32) {
 }
 
 // Pay pays what is due, in one payment, but never so much that more than one quantum
-// is paid and not written (docs/rfcs/0044): the rest waits for the disk, which is
-// asked to hurry. Of a piece that is paid by parts all are written when it is whole, so
+// is paid and not written (docs/rfcs/0044): the rest waits for the disk, and nothing
+// that is paid waits to be written with more. Of a piece that is paid by parts all are written when it is whole, so
 // there each peer may have been paid for one.
 func (t *Torrent) Pay(p *Trade) {
 	if t == nil || p.due == 0 || p.link == nil {
@@ -207,6 +207,9 @@ func (t *Torrent) Pay(p *Trade) {
 		n++
 	}
 	t.pay(p, n, sum)
+	if r.bytes > 0 {
+		t.swarm.Press()
+	}
 	if len(p.owed) == 0 {
 		p.held, p.pleaded = time.Time{}, false
 		return
@@ -214,7 +217,6 @@ func (t *Torrent) Pay(p *Trade) {
 	if p.held.IsZero() || n > 0 {
 		p.held = t.swarm.Now()
 	}
-	t.swarm.Press()
 }
 
 // pay pays the oldest n parts that are owed.

@@ -43,7 +43,7 @@ type Swarm interface {
 	Units() bool
 	// FreeSlot asks for a choke round for slots that fell free, or new bidders.
 	FreeSlot()
-	// Press has the disk write what it has gathered: a payment waits for it.
+	// Press has the disk write what it has gathered: some of it is paid.
 	Press()
 	// Announce asks the trackers anew, later; false = there are none.
 	Announce() bool
