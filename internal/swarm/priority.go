@@ -37,7 +37,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // priority is the canonical priority of the connection between two peers
 // (BEP 40): both sides compute the same, and nobody can choose his.
 func priority(a, b netip.AddrPort) uint32 {
-	x, y := a.Addr().Unmap(), b.Addr().Unmap()
+	x, y := a.Addr().Unmap().WithZone(""), b.Addr().Unmap().WithZone("") // a zone is no part of an address's bytes
 	if x == y {
 		low, high := min(a.Port(), b.Port()), max(a.Port(), b.Port())
 		return crc32.Checksum(binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, low), high), castagnoli)

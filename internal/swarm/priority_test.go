@@ -38,6 +38,9 @@ func TestPriority(t *testing.T) {
 		{"[2001:db8::1]:1", "[2001:db9::]:1", "[2001:db9::aaaa]:1", true},
 		{"[2001:db8::1]:1", "[2001:db8:0:8000::]:1", "[2001:db8:0:4000::]:1", false},
 		{"1.2.3.4:1", "[2001:db9::]:1", "[2001:db9::aaaa]:1", true},
+		// A neighbour on the link that calls its own address ours.
+		{"[fe80::1]:1", "[fe80::1%eth0]:5", "[fe80::1]:5", true},
+		{"[fe80::1]:1", "[fe80::2%eth0]:5", "[fe80::2]:5", true},
 	}
 	for _, tt := range same {
 		a, b, c := netip.MustParseAddrPort(tt.a), netip.MustParseAddrPort(tt.b), netip.MustParseAddrPort(tt.c)
