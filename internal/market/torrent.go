@@ -172,6 +172,12 @@ func (t *Torrent) SetLayout(l Layout) {
 	}
 	t.layout = l
 	t.openReserve()
+	for _, p := range t.trades {
+		if p.link != nil { // of before the metadata: nothing was traded, and the quantum was not known
+			p.link.Close()
+			t.openLink(p)
+		}
+	}
 }
 
 // Open starts the market with a peer that speaks the extension and pays on our
@@ -216,9 +222,14 @@ func (t *Torrent) onIdentity(p *Trade, m speed.Identity) {
 		p.peer.Kick(ErrUnpaid)
 		return
 	}
+	t.openLink(p)
+}
+
+// openLink makes the payment side of a connection whose peer proved its account.
+func (t *Torrent) openLink(p *Trade) {
 	id := p.peer.ID()
 	p.link = t.node.Book.Link(payments.LinkConfig{
-		Account:  m.Key,
+		Account:  p.session.Identity(),
 		Infohash: t.cfg.InfoHash,
 		Quantum:  t.quantum(),
 		Send: func(payload []byte) {

@@ -141,3 +141,29 @@ func TestSellerOfAnotherName(t *testing.T) {
 	h.settle()
 	reconcile(t, l, x, h.trader)
 }
+
+// TestMagnetWindow: a buyer that came before the metadata of a magnet link did gets no
+// more ahead of payment than one that came later: a piece (R12.5).
+func TestMagnetWindow(t *testing.T) {
+	l := ledgertest.New()
+	h := newHostileSeed(t, l, nil) // for its torrent
+	x := newTrader(t, l, traderConfig{reserve: perGiB(200), payments: payments.Config{PaymentTimeout: 500 * time.Millisecond}})
+	g, err := x.Add(Add{InfoHash: h.torrent.InfoHash, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := dialRaw(t, x.Addr(), h.torrent, ledgertest.Key("early"), x.market.Net)
+	plain := open(t, Config{})
+	if _, err := plain.Add(Add{Torrent: h.torrent, Dir: h.dir}); err != nil {
+		t.Fatal(err)
+	}
+	g.AddPeers(plain.Addr())
+	await(t, g)
+	c.bids(perGiB(500))
+	c.sold(perGiB(200))
+	c.asks(0, 64)
+	c.untilID(wire.Choke)
+	if c.got != piece {
+		t.Errorf("%d bytes served ahead of payment, want %d", c.got, piece)
+	}
+}
