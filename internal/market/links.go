@@ -5,6 +5,7 @@ import (
 
 	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/internal/payments"
+	"github.com/bttnet/btt/speed"
 )
 
 // linkQueue carries the payment side's events to the swarm's goroutine. It
@@ -94,4 +95,21 @@ func (t *Torrent) onLink(id uint32, e payments.LinkEvent) {
 	if t.cfg.Observe != nil {
 		t.cfg.Observe(p.peer.Addr(), e)
 	}
+}
+
+// openLink makes the payment side of a connection whose peer proved its account.
+func (t *Torrent) openLink(p *Trade) {
+	id := p.peer.ID()
+	p.link = t.node.Book.Link(payments.LinkConfig{
+		Account:  p.session.Identity(),
+		Infohash: t.cfg.InfoHash,
+		Quantum:  t.quantum(),
+		Send: func(payload []byte) {
+			if f, err := speed.Append(nil, speed.Channel{Payload: payload}); err == nil {
+				p.send(f)
+			}
+		},
+		Notify: func(e payments.LinkEvent) { t.links.add(id, e) },
+		Wake:   p.peer.Wake,
+	})
 }

@@ -225,23 +225,6 @@ func (t *Torrent) onIdentity(p *Trade, m speed.Identity) {
 	t.openLink(p)
 }
 
-// openLink makes the payment side of a connection whose peer proved its account.
-func (t *Torrent) openLink(p *Trade) {
-	id := p.peer.ID()
-	p.link = t.node.Book.Link(payments.LinkConfig{
-		Account:  p.session.Identity(),
-		Infohash: t.cfg.InfoHash,
-		Quantum:  t.quantum(),
-		Send: func(payload []byte) {
-			if f, err := speed.Append(nil, speed.Channel{Payload: payload}); err == nil {
-				p.send(f)
-			}
-		},
-		Notify: func(e payments.LinkEvent) { t.links.add(id, e) },
-		Wake:   p.peer.Wake,
-	})
-}
-
 // Tell tells the peer our bid, if it has what we want (R5.4), and our reserve
 // price.
 func (t *Torrent) Tell(p *Trade) { t.tell(p, false) }
