@@ -3,6 +3,7 @@ package market
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/bttnet/btt/internal/payments"
 )
@@ -62,4 +63,20 @@ func (t *Torrent) close(p *Trade) {
 		p.link = nil
 	}
 	delete(t.trades, p.peer.ID())
+}
+
+// Earning says whether what was served may still be paid, by buyers that are
+// connected: for [payments.LastEarningWait] from the time on when nothing more was
+// served, and as long as a payment that came is being booked.
+func (t *Torrent) Earning(since time.Time) bool {
+	if t == nil {
+		return false
+	}
+	wait := t.swarm.Now().Sub(since) < payments.LastEarningWait
+	for _, p := range t.trades {
+		if p.link != nil && (p.link.Booking() || wait && p.link.Due() > 0) {
+			return true
+		}
+	}
+	return false
 }

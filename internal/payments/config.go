@@ -48,6 +48,11 @@ const (
 // is paid, channels that still open for it included.
 const LastPaymentWait = 10 * time.Second
 
+// LastEarningWait is how long a provider that leaves waits for the payment of what it
+// served; a buyer that verified it pays within a round trip, and of what is no whole
+// quantum no payment comes. A payment that came is waited for until it is booked.
+const LastEarningWait = 500 * time.Millisecond
+
 // latencyFactor is how often the measured latency of payments is added to the
 // payment timeout.
 const latencyFactor = 4

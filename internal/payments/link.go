@@ -165,6 +165,9 @@ func (l *Link) Due() int64 {
 	return max(0, l.served.Load()-l.sale.paid)
 }
 
+// Booking says whether a payment came that is not booked yet.
+func (l *Link) Booking() bool { return l.arrived.Load() > 0 }
+
 // Unpaid returns the verified bytes that are not paid yet, and whether they still
 // may be: the link and the Book are open.
 func (l *Link) Unpaid() (bytes int64, payable bool) {

@@ -40,7 +40,7 @@ func (s *Swarm) candidates(dst []choker.Candidate, newRound bool) []choker.Candi
 }
 
 func (s *Swarm) mayUpload() bool {
-	return s.failure == nil && (s.state == Downloading || s.state == Seeding)
+	return s.failure == nil && !s.leaving && (s.state == Downloading || s.state == Seeding)
 }
 
 func (s *Swarm) globalID(m *member) uint64 { return uint64(s.cfg.Index)<<32 | uint64(m.conn.ID) }
@@ -109,7 +109,7 @@ func (s *Swarm) weigh(w choker.Weights) {
 
 func (s *Swarm) decide(m *member, d choker.Decision) {
 	switch {
-	case d.Unchoke && s.market.Refused(m.trade): // since the choker looked
+	case d.Unchoke && (s.leaving || s.market.Refused(m.trade)): // since the choker looked
 		s.choke(m)
 	case d.Unchoke && d.Paid && m.trade.Trading():
 		s.market.Sell(m.trade, d.Price, m.unchoked)

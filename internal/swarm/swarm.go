@@ -156,7 +156,8 @@ type Swarm struct {
 	unbooked map[uint32]time.Time // pieces whose write was told first, and when
 	// unwritten are the bytes of the pieces in booked.
 	unwritten int64
-	leaving   bool              // nothing is asked for any more
+	leaving   bool              // nothing is asked for and nothing sold any more, since:
+	leftAt    time.Time         // then
 	gone      map[uint32]author // who left, by the number of the connection
 	judges    sync.WaitGroup    // readers of pieces that were blamed
 	savers    sync.WaitGroup    // of the state: one at most

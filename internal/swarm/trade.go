@@ -76,8 +76,9 @@ func (f forMarket) Announce() bool {
 // settlePoll is the time between two looks at what is still to be paid.
 const settlePoll = 5 * time.Millisecond
 
-// Settle makes the swarm ready to leave: it asks for nothing more, and waits until
-// what it verified is paid, for [payments.LastPaymentWait] or until ctx ends. The
+// Settle makes the swarm ready to leave: it asks for nothing more and sells nothing
+// more, and waits until what it verified is paid, for [payments.LastPaymentWait] or
+// until ctx ends, and a moment for what it served (see [market.Torrent.Earning]). The
 // error says what could not be paid. Only Close makes sense after it.
 func (s *Swarm) Settle(ctx context.Context) error {
 	defer s.settled.Store(true)
@@ -99,25 +100,33 @@ func (s *Swarm) Settle(ctx context.Context) error {
 	}
 }
 
-// leave stops asking for data and says whether all that was verified is paid, or
-// what is not.
+// leave stops asking for data and selling it, and says whether all that was verified
+// is paid, or what is not, and whether no payment is to come.
 func (s *Swarm) leave() (done bool, short error) {
 	if s.market == nil {
 		return true, nil
 	}
 	if !s.leaving {
-		s.leaving = true
+		s.leaving, s.leftAt = true, s.now
 		for _, m := range s.peers {
 			m.conn.Stop()
+			if m.wanted { // a bid is withdrawn once a minute only, this is heard at once
+				m.wanted = false
+				m.conn.Send(wire.AppendEmpty(nil, wire.NotInterested))
+			}
+			if m.trade.Sold() {
+				s.choke(m)
+			}
 		}
 		s.market.Tick() // tells that there are no bids any more
+		s.cfg.FreeSlot()
 	}
 	still := true // nothing that came waits to be booked
 	for _, m := range s.peers {
 		still = still && (!m.trade.Trading() || m.kicked || m.conn.Still())
 	}
 	done, short = s.market.Settled()
-	return done && still, short
+	return done && still && !s.market.Earning(s.leftAt), short
 }
 
 // trader is a peer as the market sees it.
