@@ -155,7 +155,7 @@ func (s *Swarm) afterHave(m *member) {
 
 // updateInterest sends interested or not interested where it changed.
 func (s *Swarm) updateInterest(m *member) {
-	if s.picker == nil || s.state != Downloading {
+	if s.picker == nil || s.state != Downloading || s.leaving {
 		return
 	}
 	want := s.picker.Interesting(m.bits, m.seed)
@@ -243,12 +243,15 @@ func (s *Swarm) feed(m *member) {
 		}
 		n = min(n, 1-m.conn.Outstanding())
 	}
-	if n <= 0 {
+	if n <= 0 || m.trade.Paying() && s.lags(m) && s.served() {
 		return
 	}
 	who := picker.Peer{ID: m.conn.ID, Bits: m.bits, Seed: m.seed, Whole: m.trade.Paying() || m.parole, Alone: m.trade.Paying(),
 		Fast: true, Slow: s.behind(m), Snubbed: m.snubbed}
 	s.leases = s.goOn(m, who, s.leases[:0])
+	if len(s.leases) == 0 && s.picker.Ordered() {
+		s.wrest(m, who, n, true)
+	}
 	if len(s.leases) == 0 {
 		s.hinted(m, who, n)
 	}
@@ -257,6 +260,9 @@ func (s *Swarm) feed(m *member) {
 	}
 	if len(s.leases) == 0 && who.Whole {
 		s.mix(m, &who, n)
+	}
+	if len(s.leases) == 0 {
+		s.wrest(m, who, n, false)
 	}
 	if len(s.leases) > 0 {
 		s.wantUnits(m)

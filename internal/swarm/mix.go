@@ -43,7 +43,7 @@ func (s *Swarm) mix(m *member, who *picker.Peer, n int) {
 // for them, and with an unpaid part of one piece under way it may not send another
 // whole one.
 func (s *Swarm) goOn(m *member, who picker.Peer, dst []picker.Lease) []picker.Lease {
-	if !m.trade.Paying() {
+	if !m.trade.Paying() || s.lags(m) {
 		return dst
 	}
 	s.ids = m.trade.Unpaid(s.ids[:0])
@@ -150,6 +150,69 @@ func (s *Swarm) eachOwed(piece uint32, f func(m *member, block uint32) bool) boo
 		}
 	}
 	return true
+}
+
+// lagPause is for how long a paid peer that lost a piece gets no other, as long as
+// somebody else serves us.
+const lagPause = time.Minute
+
+// wrest finds work for a peer that has none: the rest of a piece that one that we
+// pay has for itself and brings far slower than this peer would. What came of it
+// stays and is paid to who sent it, once the piece is whole. At most one piece is
+// taken at a time; with first, only the first of all that are held.
+func (s *Swarm) wrest(m *member, who picker.Peer, n int, first bool) {
+	if m.snubbed || s.lags(m) {
+		return
+	}
+	s.ids = s.picker.Held(s.ids[:0], who)
+	for _, piece := range s.ids {
+		if !s.tooSlow(m, piece) {
+			if first {
+				return
+			}
+			continue
+		}
+		for _, o := range s.owing { // what is under way is taken if it comes first
+			s.peers[o.Peer].lostAt = s.now
+			s.peers[o.Peer].conn.Cancel(piece, o.Block)
+			s.picker.ReturnBlock(piece, o.Block, o.Peer)
+		}
+		if who.Whole = m.trade.Paying(); who.Whole {
+			s.leases = s.picker.Finish(s.leases, who, piece)
+		} else {
+			s.leases = s.picker.LeaseOf(s.leases, who, []uint32{piece}, n)
+		}
+		return
+	}
+}
+
+// tooSlow says whether all that owe blocks of a piece are peers that we pay and that
+// bring it far slower than m: at a fraction of its rate, and not within a moment. It
+// leaves in s.owing what they owe.
+func (s *Swarm) tooSlow(m *member, piece uint32) bool {
+	s.owing = s.picker.Owed(s.owing[:0], piece, m.conn.ID)
+	owed := int64(len(s.owing)) * wire.BlockSize
+	return len(s.owing) > 0 && !slices.ContainsFunc(s.owing, func(w picker.Owing) bool {
+		o := s.peers[w.Peer]
+		if o == nil || !o.trade.Paying() || !o.conn.Owes(piece, w.Block) {
+			return true // a web seed, a free peer, or what has just come
+		}
+		if s.now.Sub(o.opened) < rateKnown || s.now.Sub(o.free) < rateKnown {
+			return true // it has just begun
+		}
+		if s.now.Sub(o.conn.LastBlock()) <= contestAfter && owed < o.rateBusy*int64(contestAfter/time.Second) {
+			return true
+		}
+		if m.rateBusy == 0 && m.conn.Received.Load() == 0 {
+			return false // it brought nothing yet: one piece shows what it can
+		}
+		return m.rateBusy <= behindDivisor*o.rateBusy
+	})
+}
+
+// lags says whether a peer lost a piece for being slow, a moment ago.
+func (s *Swarm) lags(m *member) bool {
+	return !m.lostAt.IsZero() && s.now.Sub(m.lostAt) < lagPause
 }
 
 // restart drops what came of a piece on which nobody works.

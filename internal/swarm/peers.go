@@ -58,6 +58,7 @@ type member struct {
 	choked   bool      // it chokes us
 	opened   time.Time // when it last unchoked us
 	free     time.Time // when it last owed us nothing
+	lostAt   time.Time // when it last lost a piece for being slow
 	chokes   uint32
 	interest bool // it is interested in us
 	wanted   bool // we told it that we are interested
