@@ -15,7 +15,8 @@ import (
 // a free slot has no losing bid (R10.21); then free peers by barter rank; free
 // optimistic slots go to the longest wait.
 func (s *Scratch) Fill(dst []Decision, cfg Config, now time.Time, cands []Candidate) []Decision {
-	r := s.start(nil, cfg, now, 0, cands)
+	r := s.start(s.fill[:0], cfg, now, 0, cands)
+	s.fill = r.dst
 	freeOptimistic, sold, soldLeeching, optimistic := r.reserved, 0, 0, 0
 	for i := range cands {
 		c := &cands[i]

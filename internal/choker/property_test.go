@@ -296,10 +296,11 @@ func TestRoundRobinIsFair(t *testing.T) {
 	}
 }
 
-// TestScratch: a steady round allocates nothing, and what a Scratch
-// held before changes no decision.
+// TestScratch: a steady round allocates nothing, with the books of shares, the weights
+// and the filling of free slots; and what a Scratch held before changes no decision.
 func TestScratch(t *testing.T) {
 	var scratch Scratch
+	var share Share
 	var dst []Decision
 	for _, n := range []int{200, 50} {
 		cands := make([]Candidate, n)
@@ -307,10 +308,12 @@ func TestScratch(t *testing.T) {
 			cands[i] = Candidate{
 				ID: uint64(i), Owner: uint64(i / 4), Interested: true, Seeding: i%2 == 0, Speed: i%3 == 0, Bid: amount.Price(i * 7919 % 1000),
 				Reserve: 50, Received: int64(i * 31 % 100), WaitingSince: now.Add(-time.Duration(i*17%600) * time.Second),
+				Sent: 1 << 20, Left: int64(i) << 24,
 			}
 		}
-		round := func() { dst = scratch.Round(dst[:0], Default(20), now, 1, cands) }
+		round := func() { dst = whole(&scratch, &share, dst, cands) }
 		round()
+		dst = scratch.Round(dst[:0], Default(20), now, 1, cands)
 		if want := new(Scratch).Round(nil, Default(20), now, 1, cands); !slices.Equal(dst, want) {
 			t.Errorf("%d candidates: a used scratch decides otherwise", n)
 		}
@@ -320,6 +323,34 @@ func TestScratch(t *testing.T) {
 		if a := testing.AllocsPerRun(20, round); a > 0 {
 			t.Errorf("%d candidates: a steady round allocates %v times", n, a)
 		}
+	}
+}
+
+// whole is what a session does of a round: books, auction, weights, and slots that
+// are filled between two rounds.
+func whole(s *Scratch, share *Share, dst []Decision, cands []Candidate) []Decision {
+	share.Book(Keep{}, cands)
+	cfg := share.Apply(Default(20))
+	dst = s.Round(dst[:0], cfg, now, 1, cands)
+	share.Weigh(cands, func(i int) bool { return dst[i].Unchoke })
+	return s.Fill(dst[:0], cfg, now, cands)
+}
+
+// BenchmarkWhole is a whole round with its books.
+func BenchmarkWhole(b *testing.B) {
+	cands := make([]Candidate, 1000)
+	for i := range cands {
+		cands[i] = Candidate{
+			ID: uint64(i), Owner: uint64(i + 1), Interested: true, Seeding: true, Speed: i%3 == 0, Bid: amount.Price(i * 7919 % 1000), Sent: 1 << 20,
+			Left: int64(i) << 20, Reserve: 50, Received: int64(i * 31 % 100), WaitingSince: now.Add(-time.Duration(i*17%600) * time.Second),
+		}
+	}
+	var dst []Decision
+	var scratch Scratch
+	var share Share
+	b.ReportAllocs()
+	for b.Loop() {
+		dst = whole(&scratch, &share, dst, cands)
 	}
 }
 

@@ -24,6 +24,7 @@ type Scratch struct {
 	awards  []auction.Award
 	auction auction.Scratch
 	owners  map[uint64]int
+	fill    []Decision // of all candidates
 	work    round
 }
 

@@ -29,9 +29,10 @@ const (
 // room for barter.
 type Share struct {
 	even     map[uint64]even
-	part     int64 // of the round, in parts per million
-	owed     int64 // bytes that peers without a bid got too little; below 0, too much
-	sent     int64 // bytes of the last round
+	before   map[uint64]even // of the round before; memory that is used in turn
+	part     int64           // of the round, in parts per million
+	owed     int64           // bytes that peers without a bid got too little; below 0, too much
+	sent     int64           // bytes of the last round
 	withheld int
 }
 
@@ -77,7 +78,8 @@ func (s *Share) Book(keep Keep, cands []Candidate) {
 		}
 	}
 	if free == 0 || free == heads { // nobody to protect, or from nobody
-		s.even, s.part, s.owed, s.withheld = nil, 0, 0, 0
+		clear(s.even)
+		s.part, s.owed, s.withheld = 0, 0, 0
 		return
 	}
 	s.divide(cands, heads)
@@ -94,14 +96,17 @@ func (s *Share) Book(keep Keep, cands []Candidate) {
 
 // divide plays the round as if all had shared evenly what was sent.
 func (s *Share) divide(cands []Candidate, heads int64) {
-	before := s.even
-	s.even = make(map[uint64]even, heads)
+	if s.even == nil {
+		s.even, s.before = make(map[uint64]even, heads), make(map[uint64]even, heads)
+	}
+	s.even, s.before = s.before, s.even
+	clear(s.even)
 	for i := range cands {
 		c := &cands[i]
 		if !c.Seeding || !c.wants() {
 			continue
 		}
-		e, known := before[c.ID]
+		e, known := s.before[c.ID]
 		if !known {
 			s.even[c.ID] = even{c.Left, c.Left}
 			continue
