@@ -13,6 +13,7 @@ import (
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/swarm"
 	"github.com/bttnet/btt/ledger/ledgertest"
+	"github.com/bttnet/btt/wire"
 )
 
 // TestCompetition: three requesters with different bids and a free peer want
@@ -246,5 +247,51 @@ func TestOutage(t *testing.T) {
 	reconcile(t, l, seed, leech)
 	if got := seed.gained(); got != int64(want) {
 		t.Errorf("the provider has %d more, want %d", got, want)
+	}
+}
+
+// TestLimitedSeller: a provider that its user limits to 20 KiB/s, asked first, sells its
+// part of a download beside a fast one, and loses the piece that it has at the end: the
+// requester waits for no whole piece of it. What it brought is paid, to the last unit
+// of the ledger, and nobody holds anything against anybody.
+func TestLimitedSeller(t *testing.T) {
+	t.Parallel()
+	l := ledgertest.New()
+	const big = 4 << 20
+	dir, torrent := content(t, map[string]int{"a.bin": 6 * big}, big)
+	slow := newTrader(t, l, traderConfig{reserve: perGiB(200), session: Config{UploadRate: 20 << 10}})
+	slow.seeds(dir, torrent)
+	fast := newTrader(t, l, traderConfig{reserve: perGiB(200), session: Config{UploadRate: 8 << 20}})
+	fast.seeds(dir, torrent)
+	leech := newTrader(t, l, traderConfig{funds: 1000 * amount.BTT, cap: perGiB(500)})
+	g, _ := leech.gets(torrent, slow.Addr())
+	until(t, "blocks of the slow one", func() bool { p := g.Status().Peers; return len(p) == 1 && p[0].Received > 4*wire.BlockSize })
+	g.AddPeers(fast.Addr())
+	await(t, g)
+	brought := int64(0)
+	for _, p := range g.Status().Peers {
+		if p.Addr == slow.Addr() {
+			brought = p.Received
+		}
+	}
+	if brought == 0 || brought >= big {
+		t.Errorf("%d bytes came from the slow one, a piece has %d", brought, big)
+	}
+	now := time.Now()
+	for _, x := range []*trader{slow, fast} {
+		if eligible, banned := x.market.Standing(leech.purse.Address(), netip.Addr{}, now); !eligible || banned {
+			t.Errorf("the requester is blamed: eligible %v, banned %v", eligible, banned)
+		}
+		if _, banned := leech.market.Standing(x.purse.Address(), netip.Addr{}, now); banned {
+			t.Error("a provider is banned")
+		}
+	}
+	settleAll(leech, slow, fast)
+	reconcile(t, l, leech, slow, fast)
+	if got, want := -leech.gained(), int64(owed(t, perGiB(200), torrent.Info.TotalLength)); got > want || got < want-2 {
+		t.Errorf("the requester paid %d for what costs %d", got, want)
+	}
+	if got := slow.gained(); got == 0 || got > int64(owed(t, perGiB(200), brought)) {
+		t.Errorf("the slow one has %d for %d bytes", got, brought)
 	}
 }
