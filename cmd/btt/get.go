@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,7 @@ type download struct {
 	dir       string
 	seedAfter bool
 	choice    choice
+	plain     []string // of the sources, those that stay out of the market
 }
 
 func newGet(g *global) *cobra.Command {
@@ -43,7 +45,7 @@ Ctrl-C ends at once: then a part may be fetched again. Of several torrents
 			case len(args) > 1 && len(d.choice.files) > 0:
 				return usage("--files chooses of one torrent, not of %d", len(args))
 			}
-			return nil
+			return checkPlain(d.plain, args, "downloaded")
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r := g.reporter(cmd.OutOrStdout())
@@ -56,6 +58,7 @@ Ctrl-C ends at once: then a part may be fetched again. Of several torrents
 	cmd.Flags().StringVarP(&d.dir, "output", "o", ".", "folder to download into")
 	cmd.Flags().StringVar(&t.allocate, "allocate", "sparse", "sparse: files take space as they fill; full: each file's space is reserved at its first byte")
 	cmd.Flags().IntVar(&t.each.downloads, "max-downloads", 0, "how many torrents are downloaded at once (0 = all)")
+	cmd.Flags().StringArrayVar(&d.plain, "plain", nil, "with --speed: a torrent, named as above, that neither bids nor sells (may be repeated)")
 	cmd.Flags().BoolVar(&d.seedAfter, "seed-after", false, "go on sharing when the download is complete, until Ctrl-C")
 	return cmd
 }
@@ -83,7 +86,7 @@ func (d *download) addition(ctx context.Context, r *terminal.Reporter, src strin
 			return btt.Add{}, err
 		}
 	}
-	a.Dir, a.Sequential = d.dir, d.choice.sequential
+	a.Dir, a.Sequential, a.Plain = d.dir, d.choice.sequential, slices.Contains(d.plain, src)
 	return a, nil
 }
 

@@ -67,10 +67,8 @@ torrents you are willing and allowed to share.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r := g.reporter(cmd.OutOrStdout())
 			defer r.Close()
-			for _, p := range plain {
-				if !slices.Contains(args, p) {
-					return usage("--plain %s is none of the PATHs that are shared", p)
-				}
+			if err := checkPlain(plain, args, "shared"); err != nil {
+				return err
 			}
 			var err error
 			if t.join, err = join.config(g, &t); err != nil {
@@ -85,6 +83,16 @@ torrents you are willing and allowed to share.`,
 	cmd.Flags().StringArrayVar(&plain, "plain", nil, "with --speed: a PATH that neither bids nor sells (may be repeated)")
 	cmd.Flags().StringVar(&data, "data", "", "folder in which the files of torrents given as PATH lie (default that of the torrent file)")
 	return cmd
+}
+
+// checkPlain sees that what is to stay out of the market is one of the arguments.
+func checkPlain(plain, args []string, what string) error {
+	for _, p := range plain {
+		if !slices.Contains(args, p) {
+			return usage("--plain %s is none of those that are %s", p, what)
+		}
+	}
+	return nil
 }
 
 func seed(ctx context.Context, g *global, t *transfer, r *terminal.Reporter, paths, plain []string, file, data string) error {
