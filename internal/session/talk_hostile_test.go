@@ -9,12 +9,14 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/internal/payments"
+	"github.com/bttnet/btt/internal/swarm"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/ledger/ledgertest"
 	"github.com/bttnet/btt/metainfo"
@@ -286,6 +288,9 @@ func randomTalk(t *testing.T, seed uint64) {
 	l := ledgertest.New()
 	x := newTrader(t, l, traderConfig{funds: 100 * amount.BTT, cap: perGiB(500), reserve: perGiB(50), market: inUnits(unit),
 		session: Config{ChokeEvery: 20 * time.Millisecond}, payments: payments.Config{PaymentTimeout: 200 * time.Millisecond}})
+	var later atomic.Int64
+	start := time.Now()
+	x.market.Now = func() time.Time { return start.Add(time.Duration(later.Load())) }
 	honest := newTrader(t, l, traderConfig{funds: 10 * amount.BTT, cap: perGiB(900), market: inUnits(unit)}) // it gives for nothing
 	dirs, all, shared := talkTorrents(t)
 	status, err := l.Status(context.Background())
@@ -331,7 +336,12 @@ func randomTalk(t *testing.T, seed uint64) {
 		await(t, g)
 	}
 	back, to := honest.gets(shared, x.Addr())
-	await(t, back)
+	until(t, "an honest buyer to be served", func() bool {
+		if eligible, _ := x.market.Standing(honest.purse.Address(), netip.Addr{}, time.Now()); !eligible {
+			later.Add(int64(speed.PenaltyBase)) // this machine made it late
+		}
+		return back.Status().State == swarm.Seeding
+	})
 	sameFiles(t, dirs[0], to, map[string]int{"a.bin": 0})
 	settleAll(honest, x)
 	if err := l.Audit(); err != nil {
