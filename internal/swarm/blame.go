@@ -153,6 +153,9 @@ const (
 	// maxUnitsAsked is the number of pieces whose units one peer is asked for at
 	// a time; the rest waits for its answers.
 	maxUnitsAsked = 8
+	// maxUnitAsks is the number of answers about units that are awaited or wait to be
+	// asked for, of all peers.
+	maxUnitAsks = 4096
 	// unitsRetry is how long a seller that is paid by units may take to send
 	// their hashes: without them it cannot be paid, and nobody else is to blame.
 	unitsRetry = 20 * time.Second
@@ -191,7 +194,7 @@ func (s *Swarm) wantUnits(m *member) {
 	}
 	for _, l := range s.leases {
 		key := unitKey{l.Piece, m.conn.ID}
-		if s.units[key] != nil || s.store.HasUnits(l.Piece, int(unit/wire.BlockSize)) {
+		if s.units[key] != nil || len(s.units) >= maxUnitAsks || s.store.HasUnits(l.Piece, int(unit/wire.BlockSize)) {
 			continue
 		}
 		r, root, ok := s.unitRange(l.Piece, unit)
