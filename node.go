@@ -52,6 +52,8 @@ type Node struct {
 	// receiptsSaved belongs to the balance keeper, then to Close.
 	receiptsSaved time.Time
 	pricesSaved   []market.Sighting // likewise
+	// penaltiesSaved are the changes that the file has; likewise.
+	penaltiesSaved uint64
 
 	balance atomic.Int64
 	refresh chan struct{}
@@ -178,6 +180,7 @@ func (n *Node) openMoney(ctx context.Context) error {
 		Bid:     bid, Buy: !c.EarnOnly, Sell: true, TorrentBudget: c.TorrentBudget, Funds: n.book.Funds,
 		Reserve: c.reserve(), Quantum: c.Quantum, TrackerBids: !c.NoTrackerBids, Receipts: n.booked}
 	n.readPrices()
+	n.readPenalties()
 	if err := n.purse.Resume(ctx); err != nil {
 		n.cfg.Log.Warn("finish earlier payments", "err", err)
 	}

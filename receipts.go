@@ -83,9 +83,13 @@ func (n *Node) bookEnded(c *payments.Summary) {
 	n.booked.Ended(c.Channel, role, c.Account.Address(), moved)
 }
 
-// saveReceipts writes the receipts unless that was done less than every ago.
+// saveReceipts writes the receipts unless that was done less than every ago, and who
+// did not pay if that changed.
 // It runs on the balance keeper's goroutine, and last in Close.
 func (n *Node) saveReceipts(every time.Duration) {
+	if err := n.savePenalties(); err != nil { // at each look: who is banned may end this process
+		n.cfg.Log.Error("keep penalties", "err", err)
+	}
 	now := time.Now()
 	if now.Sub(n.receiptsSaved) < every {
 		return

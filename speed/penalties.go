@@ -45,6 +45,7 @@ type penalty struct {
 	failures int       // in a row
 	until    time.Time // not eligible before
 	excused  bool      // its one excuse is used
+	pardoned time.Time // when it was let off last
 }
 
 // Verdict says what a failure leads to.
@@ -92,6 +93,34 @@ func (p *Penalties) Excuse(now time.Time, account ledger.Address, addr netip.Add
 	return true
 }
 
+// Pardon lets a peer off that left with something unpaid before it could prove to be a
+// payer, as one does that was killed, and reports whether it may: not one that failed or
+// was let off less than PenaltyForget ago, by its account or by its address. From then
+// on it is [Penalties.Guarded].
+func (p *Penalties) Pardon(now time.Time, account ledger.Address, addr netip.Addr) bool {
+	a, b := p.accounts[account], p.addresses[Block(addr)]
+	if p.Guarded(now, account, addr) || a.failures > 0 && !a.forgotten(now) || b.failures > 0 && !b.forgotten(now) {
+		return false
+	}
+	if p.accounts == nil {
+		p.accounts, p.addresses = map[ledger.Address]penalty{}, map[netip.Addr]penalty{}
+	}
+	if !account.IsZero() {
+		pardon(p.accounts, account, now)
+	}
+	if addr.IsValid() {
+		pardon(p.addresses, Block(addr), now)
+	}
+	return true
+}
+
+// Guarded reports whether a peer is to be served nothing before its channel is open: it
+// left before that less than PenaltyForget ago. A payment does not end it, for it costs
+// nothing to who pays.
+func (p *Penalties) Guarded(now time.Time, account ledger.Address, addr netip.Addr) bool {
+	return now.Before(p.accounts[account].pardoned.Add(PenaltyForget)) || now.Before(p.addresses[Block(addr)].pardoned.Add(PenaltyForget))
+}
+
 // used reports whether a peer has no excuse any more.
 func (p *Penalties) used(now time.Time, account ledger.Address, addr netip.Addr) bool {
 	a, b := p.accounts[account], p.addresses[Block(addr)]
@@ -110,10 +139,25 @@ func (p *Penalties) Banned(now time.Time, account ledger.Address, addr netip.Add
 	return p.accounts[account].bans(now) || p.addresses[Block(addr)].bans(now)
 }
 
-// Paid forgives the peer: a payment in full ends the row of failures.
-func (p *Penalties) Paid(account ledger.Address, addr netip.Addr) {
-	delete(p.accounts, account)
-	delete(p.addresses, Block(addr))
+// Paid forgives the peer: a payment in full ends the row of failures. It reports whether
+// there was one.
+func (p *Penalties) Paid(account ledger.Address, addr netip.Addr) bool {
+	forgiven := forgive(p.accounts, account)
+	return forgive(p.addresses, Block(addr)) || forgiven
+}
+
+func forgive[K comparable](m map[K]penalty, key K) bool {
+	r, known := m[key]
+	left := penalty{pardoned: r.pardoned}
+	switch {
+	case !known || r == left:
+		return false
+	case r.pardoned.IsZero():
+		delete(m, key)
+	default:
+		m[key] = left
+	}
+	return true
 }
 
 // Len returns the number of records kept, for metrics.
@@ -122,7 +166,9 @@ func (p *Penalties) Len() int { return len(p.accounts) + len(p.addresses) }
 func (r penalty) bans(now time.Time) bool { return r.failures >= BanAfter && now.Before(r.until) }
 
 // forgotten reports whether the record has no effect any more.
-func (r penalty) forgotten(now time.Time) bool { return !now.Before(r.until.Add(PenaltyForget)) }
+func (r penalty) forgotten(now time.Time) bool {
+	return !now.Before(r.until.Add(PenaltyForget)) && !now.Before(r.pardoned.Add(PenaltyForget))
+}
 
 // fail adds one failure to a record and keeps the map within MaxPenalties.
 func fail[K comparable](m map[K]penalty, key K, now time.Time) penalty {
@@ -157,6 +203,18 @@ func excuse[K comparable](m map[K]penalty, key K, now time.Time) {
 	if until := now.Add(PenaltyBase); until.After(r.until) {
 		r.until = until
 	}
+	m[key] = r
+}
+
+func pardon[K comparable](m map[K]penalty, key K, now time.Time) {
+	r, known := m[key]
+	if known && r.forgotten(now) {
+		r = penalty{}
+	}
+	if !known && len(m) >= MaxPenalties {
+		evict(m, now)
+	}
+	r.pardoned = now
 	m[key] = r
 }
 

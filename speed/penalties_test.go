@@ -135,3 +135,87 @@ func TestPenaltiesExcuse(t *testing.T) {
 		t.Errorf("%d records", p.Len())
 	}
 }
+
+// TestPenaltiesPardon: a peer is let off once a day, by its account and by its address,
+// and guarded from then on, whatever it pays; not one that failed.
+func TestPenaltiesPardon(t *testing.T) {
+	var p Penalties
+	now := time.Unix(1_000_000, 0)
+	alice, home, away := ledger.Address{1}, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.7")
+	if p.Guarded(now, alice, home) || !p.Pardon(now, alice, home) {
+		t.Fatal("a stranger is judged")
+	}
+	if !p.Eligible(now, alice, home) || p.Banned(now, alice, home) {
+		t.Error("a pardon costs something")
+	}
+	p.Paid(alice, home)
+	for _, who := range []struct {
+		account ledger.Address
+		addr    netip.Addr
+	}{{alice, away}, {ledger.Address{2}, home}, {alice, netip.Addr{}}} {
+		if later := now.Add(PenaltyForget - 1); !p.Guarded(later, who.account, who.addr) || p.Pardon(later, who.account, who.addr) {
+			t.Errorf("%v is not guarded", who)
+		}
+	}
+	if p.Guarded(now, ledger.Address{2}, away) {
+		t.Error("an innocent peer is guarded")
+	}
+	if now = now.Add(PenaltyForget); p.Guarded(now, alice, home) {
+		t.Error("guarded for ever")
+	}
+	p.Fail(now, alice, home)
+	if p.Pardon(now.Add(PenaltyMax), alice, away) || p.Pardon(now.Add(PenaltyMax), ledger.Address{2}, home) {
+		t.Error("who failed is let off")
+	}
+	if !p.Paid(alice, home) || p.Paid(alice, home) || !p.Pardon(now, alice, home) {
+		t.Error("a payment does not clear the failure")
+	}
+	for i := range MaxPenalties + 10 {
+		p.Pardon(now, ledger.Address{byte(i), byte(i >> 8), 9}, netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
+	}
+	if p.Len() > 2*MaxPenalties {
+		t.Errorf("%d records", p.Len())
+	}
+}
+
+// TestPenaltiesRestore: what is remembered goes on in another process: penalties, bans,
+// doubling, excuses and guards; what is over, nobody's, too much or too long does not.
+func TestPenaltiesRestore(t *testing.T) {
+	var p, q Penalties
+	now := time.Unix(1_000_000, 0)
+	alice, bob, carol := ledger.Address{1}, ledger.Address{2}, ledger.Address{3}
+	home, away := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8:1:2::5")
+	for range BanAfter {
+		p.Fail(now, alice, home)
+	}
+	p.Excuse(now, bob, away)
+	p.Pardon(now, carol, netip.Addr{})
+	q.Restore(p.Records(now), now)
+	later := now.Add(3 * time.Minute)
+	if !q.Banned(later, alice, netip.Addr{}) || !q.Banned(later, ledger.Address{}, home) || q.Banned(now.Add(4*time.Minute), alice, home) {
+		t.Error("a ban is not the same")
+	}
+	if v := q.Fail(later, alice, home); v.Failures != BanAfter+1 || v.Until.Sub(later) != 8*time.Minute {
+		t.Errorf("the next failure: %+v", v)
+	}
+	if q.Eligible(now, bob, netip.Addr{}) || q.Eligible(now, ledger.Address{}, away) || q.Excuse(later, bob, netip.Addr{}) || !q.Guarded(later, carol, netip.Addr{}) {
+		t.Error("an excuse or a guard is forgotten")
+	}
+	if n := len(p.Records(now.Add(PenaltyMax + PenaltyForget))); n != 0 {
+		t.Errorf("%d records that are over are kept", n)
+	}
+	odd := []Penalty{{Failures: 9, Until: now.Add(time.Hour)}, {Account: alice, Failures: -3, Until: now.Add(1000 * time.Hour), Pardoned: now.Add(time.Hour)},
+		{Account: bob, Failures: 3, Until: now.Add(-PenaltyForget)}}
+	q.Restore(odd, now)
+	if q.Len() != 1 || !q.Eligible(now.Add(PenaltyMax), alice, home) || q.Guarded(now.Add(PenaltyForget), alice, home) {
+		t.Errorf("odd records count: %+v", q.Records(now))
+	}
+	var many []Penalty
+	for i := range MaxPenalties + 10 {
+		many = append(many, Penalty{Account: ledger.Address{byte(i), byte(i >> 8), 9}, Until: now.Add(time.Duration(i + 1)), Failures: 1})
+	}
+	q.Restore(many, now)
+	if q.Len() != MaxPenalties || q.Eligible(now, many[len(many)-1].Account, netip.Addr{}) {
+		t.Errorf("%d records", q.Len())
+	}
+}

@@ -267,7 +267,7 @@ func (b *bank) penalties() (n int) {
 		if err != nil {
 			b.t.Fatal(err)
 		}
-		n += strings.Count(string(log), "payment overdue") + strings.Count(string(log), "buyer left without paying")
+		n += strings.Count(string(log), "payment overdue") + strings.Count(string(log), "excused=false pardoned=false")
 	}
 	return n
 }
@@ -301,6 +301,73 @@ func TestKillProviderForGood(t *testing.T) {
 	if got := b.balance("leech"); got != bankGrant || returned == 0 {
 		t.Errorf("the leech has %s of %s; %s came back", got, bankGrant, returned)
 	}
+}
+
+// TestKillEarly kills a download when its first data come, before or while its channel
+// opens. It goes on at once after a restart: it is no payer that failed (RFC 44).
+func TestKillEarly(t *testing.T) {
+	b := newBank(t)
+	get := b.get("get")
+	b.until(get, "download", func() bool { return b.pipe.bytes.Load() >= 2<<10 })
+	b.kill(get)
+	b.end(b.get("again"), false)
+	if n := b.penalties(); n > 0 {
+		t.Errorf("%d penalties for a kill", n)
+	}
+	b.account(toll{killedRequester: 1})
+}
+
+// TestKillForGood: provider, ledger or all three are killed while a channel opens, is
+// paid through or closes, and what is killed stays away until everybody has ended. Then
+// the provider gets what it earned, and every deposit is back when its lock is over.
+func TestKillForGood(t *testing.T) {
+	for name, tt := range map[string]struct {
+		moment int64
+		kills  func(b *bank, get *program)
+	}{
+		"provider while a channel opens": {1, func(b *bank, get *program) {
+			b.opening(get)
+			b.signal(b.ledger, syscall.SIGCONT)
+			b.kill(b.seed)
+		}},
+		"provider in the middle of payments": {1 + rand.Int64N(bankSize*3/4), func(b *bank, _ *program) { b.kill(b.seed) }},
+		"ledger while a channel opens": {1, func(b *bank, get *program) {
+			b.opening(get)
+			b.kill(b.ledger)
+		}},
+		"ledger before channels close": {bankSize / 2, func(b *bank, _ *program) { b.kill(b.ledger) }},
+		"all": {1 + rand.Int64N(bankSize*3/4), func(b *bank, get *program) {
+			b.kill(get)
+			b.kill(b.ledger)
+			b.kill(b.seed)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBank(t)
+			get := b.get("get")
+			b.until(get, "download", func() bool { return b.pipe.bytes.Load() >= tt.moment })
+			tt.kills(b, get)
+			for _, p := range []*program{get, b.seed, b.ledger} {
+				if _, err := p.stop(syscall.SIGINT); err != nil { // what ends without its ledger may say that it failed
+					t.Error(err)
+				}
+			}
+			acknowledged := b.earnings()
+			returned, channels, _ := b.returns("seed", "leech")
+			spent, earned := bankGrant-b.balance("leech"), b.balance("seed")
+			if spent != earned || earned < acknowledged {
+				t.Errorf("the leech lacks %s, the seed got %s and acknowledged %s", spent, earned, acknowledged)
+			}
+			t.Logf("%d bytes sent, paid %s, acknowledged %s, %d channels, %s came back after the lock", b.pipe.bytes.Load(), earned, acknowledged, channels, returned)
+		})
+	}
+}
+
+// opening stops the ledger and waits for a piece that no channel can pay.
+func (b *bank) opening(get *program) {
+	b.t.Helper()
+	b.signal(b.ledger, syscall.SIGSTOP)
+	b.until(get, "piece", func() bool { return b.onDisk(killPiece) >= killPiece })
 }
 
 // TestLedgerStopped stops the ledger's process, without ending its connections,

@@ -61,6 +61,7 @@ type Node struct {
 
 	mu        sync.Mutex // leaf lock over what follows
 	penalties speed.Penalties
+	judgments uint64                     // changes of penalties
 	stakes    map[[20]byte]amount.Amount // torrents with a limit of their own
 }
 
@@ -89,6 +90,7 @@ func (k *Node) Fail(account ledger.Address, addr netip.Addr, now time.Time) (ban
 	now = k.clock(now)
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.judgments++
 	return k.penalties.Fail(now, account, judged(addr)).Ban
 }
 
@@ -99,7 +101,47 @@ func (k *Node) Excuse(account ledger.Address, addr netip.Addr, now time.Time) bo
 	now = k.clock(now)
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.judgments++
 	return k.penalties.Excuse(now, account, judged(addr))
+}
+
+// Pardon lets a peer off that left unpaid before its channel was open, if it may; it is
+// guarded from then on.
+func (k *Node) Pardon(account ledger.Address, addr netip.Addr, now time.Time) bool {
+	now = k.clock(now)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.judgments++
+	return k.penalties.Pardon(now, account, judged(addr))
+}
+
+// Guarded says whether a peer is to be served nothing at a price before its channel is
+// open.
+func (k *Node) Guarded(account ledger.Address, addr netip.Addr, now time.Time) bool {
+	now = k.clock(now)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.penalties.Guarded(now, account, judged(addr))
+}
+
+// Penalties returns what is remembered of payers that failed, for a restart, unless
+// nothing changed since the given number of changes; and their number now.
+func (k *Node) Penalties(since uint64, now time.Time) (list []speed.Penalty, changes uint64) {
+	now = k.clock(now)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.judgments == since {
+		return nil, since
+	}
+	return k.penalties.Records(now), k.judgments
+}
+
+// SetPenalties takes what an earlier run remembered, before anybody is judged.
+func (k *Node) SetPenalties(list []speed.Penalty, now time.Time) {
+	now = k.clock(now)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.penalties.Restore(list, now)
 }
 
 // Spoiled bans an account that sent data that failed its hash (R12.4): nothing
@@ -108,6 +150,7 @@ func (k *Node) Spoiled(account ledger.Address, now time.Time) {
 	now = k.clock(now)
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.judgments++
 	for range speed.BanAfter {
 		k.penalties.Fail(now, account, netip.Addr{})
 	}
@@ -131,7 +174,9 @@ func (k *Node) Bans(addr netip.Addr, now time.Time) bool {
 func (k *Node) succeed(account ledger.Address, addr netip.Addr) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.penalties.Paid(account, judged(addr))
+	if k.penalties.Paid(account, judged(addr)) {
+		k.judgments++
+	}
 }
 
 // judged is the address that penalties count by: loopback stands for many

@@ -113,6 +113,7 @@ func (t *Torrent) Sell(p *Trade, price amount.Price, unchoked bool) {
 		p.peer.Unchoke(nil) // nothing is owed, so nothing is counted
 		return
 	}
+	p.link.Guard(t.node.Guarded(p.account, p.peer.Addr().Addr(), t.swarm.Now()))
 	if err := p.link.Sell(price); err != nil {
 		t.cannotSell(p, err)
 		return
@@ -166,17 +167,18 @@ const (
 	outagePause = 5 * time.Second
 )
 
-// dueRequests takes the slot of a buyer that does not use it; the next has it.
+// dueRequests takes the slot of a buyer that does not use it, or that is guarded and shows
+// no channel; the next has it.
 func (t *Torrent) dueRequests(p *Trade) {
 	now := t.swarm.Now()
 	switch {
-	case !p.selling || !p.offered.IsZero() || p.peer.Waiting() || p.link.Owing():
+	case !p.selling || !p.offered.IsZero() || p.peer.Waiting() && !p.link.Guarded() || p.link.Owing():
 		p.idle = time.Time{}
 	case p.idle.IsZero():
 		p.idle = now
 	case now.Sub(p.idle) > t.node.idleTime():
 		p.rests = now.Add(idleRest)
-		t.pause(p, idlePause, "asks for nothing")
+		t.pause(p, idlePause, "asks for nothing, or opens no channel")
 	}
 	if !p.rests.IsZero() && !now.Before(p.rests) {
 		p.rests = time.Time{}
@@ -230,17 +232,20 @@ func (t *Torrent) dueBan(p *Trade) {
 	}
 }
 
-// leftUnpaid counts a buyer that took data and left without a word of a channel
-// as one that did not pay (A25): each new connection would bring it another
-// piece for nothing. One that said that it cannot reach the ledger may be right: once
-// that is no failure, and it only waits. A payment clears either.
+// leftUnpaid judges a buyer that took data and left without a word of a channel (A25):
+// each new connection would bring it another piece for nothing. Once that is no failure,
+// for it may have been killed: it is served nothing then before its channel is open. One
+// that said that it cannot reach the ledger may be right: that is no failure either, and
+// it only waits.
 func (t *Torrent) leftUnpaid(p *Trade) {
 	if !p.selling || p.link.Unclaimed() == 0 {
 		return
 	}
-	excused := p.link.Excused() && t.node.Excuse(p.account, p.peer.Addr().Addr(), t.swarm.Now())
-	if !excused {
-		t.node.Fail(p.account, p.peer.Addr().Addr(), t.swarm.Now())
+	addr, now := p.peer.Addr().Addr(), t.swarm.Now()
+	excused := p.link.Excused() && t.node.Excuse(p.account, addr, now)
+	pardoned := !excused && !p.link.Excused() && t.node.Pardon(p.account, addr, now)
+	if !excused && !pardoned {
+		t.node.Fail(p.account, addr, now)
 	}
-	t.cfg.Log.Info("buyer left without paying", "addr", p.peer.Addr(), "account", p.account, "excused", excused)
+	t.cfg.Log.Info("buyer left without paying", "addr", p.peer.Addr(), "account", p.account, "excused", excused, "pardoned", pardoned)
 }

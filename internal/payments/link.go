@@ -78,6 +78,7 @@ type sale struct {
 	account ledger.PublicKey
 	proven  bool // the connection is account's; see EventProven
 	excused bool // the payer says that it cannot reach the ledger
+	guarded bool // nothing ahead of payment until proven
 
 	changes int64 // number of price changes
 	known   int64 // those that the attached lane knows
@@ -127,6 +128,22 @@ func (l *Link) Unclaimed() int64 {
 		return 0
 	}
 	return max(0, l.served.Load()-l.sale.paid)
+}
+
+// Guard has a stream at a price begin with nothing ahead of payment until the
+// connection proved to be an account's by its channel, and one quantum then. Call it
+// before Sell.
+func (l *Link) Guard(on bool) {
+	l.mu.Lock()
+	l.sale.guarded = on
+	l.mu.Unlock()
+}
+
+// Guarded reports whether nothing is served at a price because no channel is shown.
+func (l *Link) Guarded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sale.guarded && !l.sale.proven && l.sale.tariff.Price() > 0
 }
 
 // Excused reports whether the payer says that it cannot reach the ledger, and did
@@ -304,7 +321,10 @@ func (l *Link) allow() bool {
 	s := &l.sale
 	next := int64(unlimited)
 	if s.tariff.Price() > 0 {
-		next = s.paid + l.window()
+		next = s.paid
+		if !s.guarded || s.proven {
+			next += l.window()
+		}
 	}
 	return l.allowance.Swap(next) < next
 }

@@ -142,7 +142,11 @@ func (s *seller) prove(l *Link) {
 	l.mu.Lock()
 	known := l.sale.proven
 	l.sale.proven, l.sale.account = true, s.key.account
+	rose := l.allow()
 	l.mu.Unlock()
+	if rose && l.cfg.Wake != nil && !l.closed.Load() {
+		l.cfg.Wake()
+	}
 	if !known {
 		s.publish(l, Event{Kind: EventProven})
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/ledger/ledgertest"
@@ -205,23 +206,43 @@ func TestVanish(t *testing.T) {
 }
 
 // TestTakeAndLeave: who takes a block of a piece, so that no timeout runs, and
-// leaves without opening a channel counts as one that did not pay: a new
-// connection brings it no other piece (A25).
+// leaves without opening a channel gets no other piece by a new connection (A25),
+// unless it opens a channel first: it may be honest and have been killed, and buys on at
+// once then. Who opens none loses its slot. A payment does not bring the free piece back.
 func TestTakeAndLeave(t *testing.T) {
-	h := newHostileSeed(t, ledgertest.New(), nil)
-	account := ledgertest.Key("guest")
-	c := dialRaw(t, h.Addr(), h.torrent, account, h.net)
-	c.bids(perGiB(500))
-	c.sold(perGiB(200))
-	c.asks(0, 2)
-	c.until("blocks", func(*wire.Message) bool { return c.got == 2*wire.BlockSize })
-	c.nc.Close()
-	until(t, "the end of the connection", func() bool { return len(h.Torrents()[0].Status().Peers) == 0 })
-	c = dialRaw(t, h.Addr(), h.torrent, account, h.net)
-	c.bids(perGiB(500))
-	c.silent(quiet, "slot for a peer that left without paying", func(m *wire.Message) bool { return m.ID == wire.Unchoke })
+	h := newHostileSeed(t, ledgertest.New(), func(c *traderConfig) { c.market = func(k *market.Node) { k.IdleTime = time.Second } })
+	x := h.newPayer(t, "guest")
+	alone := func() {
+		t.Helper()
+		x.nc.Close()
+		until(t, "the end of the connection", func() bool { return len(h.Torrents()[0].Status().Peers) == 0 })
+	}
+	again := func() {
+		t.Helper()
+		alone()
+		x.raw = dialRaw(t, h.Addr(), h.torrent, x.key, h.net)
+		x.bids(perGiB(500))
+		x.sold(perGiB(200))
+		x.asks(0, 2)
+		x.silent(quiet, "data for a peer that left without paying", func(m *wire.Message) bool { return m.ID == wire.Piece })
+	}
+	x.asks(0, 2)
+	x.takes(2 * wire.BlockSize)
+	again()
+	x.opens()
+	x.takes(2 * wire.BlockSize) // at once
+	x.asks(2, 2)
+	x.takes(piece)
+	x.pays(piece)
+	until(t, "the payment", func() bool { _, bytes, _ := h.seen(payments.EventEarned); return bytes == piece })
+	again()
+	x.untilID(wire.Choke) // it shows no channel
+	if eligible, _ := h.market.Standing(x.key.Address(), netip.Addr{}, time.Now()); !eligible {
+		t.Error("it is taken for one that did not pay")
+	}
+	alone()
 	h.serves(t)
-	h.settled(t, owed(t, perGiB(200), h.torrent.Info.TotalLength))
+	h.settled(t, owed(t, perGiB(200), piece+h.torrent.Info.TotalLength))
 }
 
 // TestLeaveWithLedgerOut: a buyer that says that it cannot reach the ledger and leaves
