@@ -141,6 +141,10 @@ type Config struct {
 	Keep Keep
 	// Withheld is how many regular slots are not for sale now; see Share.
 	Withheld int
+	// Help says that the peer Helped of a torrent this node seeds is served beside
+	// the slots; see Share.
+	Help   bool
+	Helped uint64
 	// Strategy orders bidders; nil means auction.Paper.
 	Strategy auction.Strategy
 	// PaidMaxLeeching is the most slots sold in torrents this node still

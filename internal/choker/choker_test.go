@@ -316,7 +316,7 @@ func TestShareOptions(t *testing.T) {
 	}{{Keep{}, 400_000, true}, {Keep{Fixed: true, Part: 800_000}, 700_000, true}, {Keep{Fixed: true}, 0, false}} {
 		var s Share
 		s.Book(k.keep, cands)
-		if w := s.Weigh(cands, all); s.Owed() != k.owed || (w.Free > w.Bidder) != k.weighted || w.Free < w.Bidder {
+		if w := s.Weigh(cands, all); s.Owed() != k.owed || (w.Of(2, false) > w.Bidder) != k.weighted || w.Free < w.Bidder {
 			t.Errorf("%+v: owed %d, weights %+v", k.keep, s.Owed(), w)
 		}
 	}
@@ -324,12 +324,12 @@ func TestShareOptions(t *testing.T) {
 	for range 10 { // weights do not help: nothing more is sent to free peers
 		s.Book(Keep{Fixed: true, Part: 900_000}, cands)
 	}
-	if cfg := s.Apply(Default(2)); cfg.Withheld != 1 {
+	if cfg := s.Apply(Default(2), cands); cfg.Withheld != 1 {
 		t.Errorf("%d slots are withheld", cfg.Withheld)
 	}
 	cands[0].Bid = 0
 	s.Book(Keep{}, cands)
-	if w := s.Weigh(cands, all); w != (Weights{1, 1}) || s.Owed() != 0 || s.Apply(Default(2)).Withheld != 0 {
+	if w := s.Weigh(cands, all); w != (Weights{Free: 1, Bidder: 1}) || s.Owed() != 0 || s.Apply(Default(2), cands).Withheld != 0 {
 		t.Errorf("without bidders: owed %d, weights %+v", s.Owed(), w)
 	}
 }

@@ -24,6 +24,9 @@ func (s *Scratch) Fill(dst []Decision, cfg Config, now time.Time, cands []Candid
 			continue
 		}
 		r.out[i].Unchoke = true // not to be given again
+		if r.helps(c) && !c.Paid {
+			continue
+		}
 		if c.Idle {
 			freeOptimistic++ // is lent, free of charge
 		}
@@ -44,6 +47,7 @@ func (s *Scratch) Fill(dst []Decision, cfg Config, now time.Time, cands []Candid
 	freeOptimistic = max(0, freeOptimistic-optimistic)
 	// Too many regular holders (fewer slots than before) use up all slots.
 	freeOptimistic = min(freeOptimistic, max(0, r.regular+freeOptimistic-r.taken))
+	r.help()
 	r.sellFree(sold, cfg.PaidMaxLeeching-soldLeeching)
 	r.barter(r.regular - r.taken)
 	r.optimistic(freeOptimistic)

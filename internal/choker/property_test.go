@@ -56,7 +56,16 @@ func drawConfig(t *rapid.T) Config {
 	cfg.Seed = SeedPolicy(rapid.IntRange(0, 1).Draw(t, "seed"))
 	cfg.PaidOnly = rapid.IntRange(0, 3).Draw(t, "paid only") == 0
 	cfg.Withheld = max(0, rapid.IntRange(-3, 3).Draw(t, "withheld"))
+	cfg.Help, cfg.Helped = rapid.Bool().Draw(t, "help"), uint64(rapid.IntRange(0, 5).Draw(t, "helped"))*7919+3
 	return cfg
+}
+
+// beside counts who is served beside the slots: one at most, who has no paid slot.
+func beside(cfg Config, c Candidate, d Decision) int {
+	if cfg.Help && c.ID == cfg.Helped && c.Seeding && c.wants() && !cfg.PaidOnly && d.Unchoke && !d.Paid {
+		return 1
+	}
+	return 0
 }
 
 func TestRoundProperties(t *testing.T) {
@@ -79,7 +88,8 @@ func TestRoundProperties(t *testing.T) {
 				}
 				continue
 			}
-			unchoked++
+			help := beside(cfg, c, d)
+			unchoked += 1 - help
 			if c.Unchoked && c.Idle {
 				lent++
 			}
@@ -93,7 +103,7 @@ func TestRoundProperties(t *testing.T) {
 				owners[c.Owner] = true
 			}
 			if d.Optimistic {
-				opt++
+				opt += 1 - help
 			}
 			if d.Paid && !c.Seeding {
 				soldLeeching++
@@ -215,7 +225,7 @@ func TestFillProperties(t *testing.T) {
 		for _, c := range cands {
 			byID[c.ID] = c
 			if c.Unchoked {
-				unchoked++
+				unchoked += 1 - beside(cfg, c, Decision{Unchoke: true, Paid: c.Paid})
 			}
 			if c.Unchoked && c.Idle {
 				lent++
@@ -228,6 +238,9 @@ func TestFillProperties(t *testing.T) {
 			c := byID[d.ID]
 			if c.Unchoked || !d.Unchoke || !c.wants() || d.Paid && (!c.buyer() || d.Price != c.Reserve || d.Price > c.Bid) {
 				t.Fatalf("%+v for %+v", d, c)
+			}
+			if beside(cfg, c, d) == 1 {
+				continue
 			}
 			unchoked++
 			if d.Paid && !c.Seeding {
@@ -330,7 +343,7 @@ func TestScratch(t *testing.T) {
 // are filled between two rounds.
 func whole(s *Scratch, share *Share, dst []Decision, cands []Candidate) []Decision {
 	share.Book(Keep{}, cands)
-	cfg := share.Apply(Default(20))
+	cfg := share.Apply(Default(20), cands)
 	dst = s.Round(dst[:0], cfg, now, 1, cands)
 	share.Weigh(cands, func(i int) bool { return dst[i].Unchoke })
 	return s.Fill(dst[:0], cfg, now, cands)

@@ -33,6 +33,7 @@ type Scratch struct {
 func (s *Scratch) Round(dst []Decision, cfg Config, now time.Time, entropy uint64, cands []Candidate) []Decision {
 	r := s.start(dst, cfg, now, entropy, cands)
 	r.sell()
+	r.help()
 	r.barter(r.regular - r.taken)
 	r.optimistic(r.reserved)
 	for given := 0; given < r.lent(); { // a lent slot may go to one who is idle as well

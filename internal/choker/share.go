@@ -10,9 +10,24 @@ const (
 	// withholdRounds is the debt, in the same unit, from which on weights do not
 	// seem to help and fewer slots are sold.
 	withholdRounds = 3
+	// creditRounds bounds, in the same unit, by how much peers without a bid may be
+	// ahead of their part before that is forgotten.
+	creditRounds = 2
 	// overtaken is how many quarters of its even share a peer keeps that a buyer
 	// may overtake.
 	overtaken = 3
+	// repaid is the weight of bidders while peers without a bid are ahead of their
+	// part because the first of them is served.
+	repaid = 5
+	// helpRounds is the debt, in the same unit, from which on the first of the peers
+	// without a bid is served beside the slots until the debt is paid.
+	helpRounds = 1
+	// margin is how much more than their part, of the upload in parts per million,
+	// peers without a bid get by the weight of the first alone when that suffices.
+	margin = ppm / 8
+	// lieDivisor: a peer that was sent this part more than it said it lacks, from
+	// the first round on, does not tell the truth or throws data away.
+	lieDivisor = 8
 )
 
 // Share keeps account of what a seed sends, so that peers that do not bid keep a
@@ -24,6 +39,12 @@ const (
 // nothing in the end when the buyer goes first, for it has the whole upload
 // sooner; it keeps three quarters of its even share meanwhile.
 //
+// Whom a sold slot keeps waiting would have come by turn, and turns let some be
+// complete early. So one of those who do not bid goes first: the one that lacks
+// least. While it is served it has the highest weight, and what they are owed it
+// gets beside the slots, so that they are complete one after the other and not all
+// at the end.
+//
 // It is passive and owned by its caller; the zero value is ready. Only torrents
 // that this node seeds count: where it leeches, Config.PaidMaxLeeching leaves
 // room for barter.
@@ -34,6 +55,11 @@ type Share struct {
 	owed     int64           // bytes that peers without a bid got too little; below 0, too much
 	sent     int64           // bytes of the last round
 	withheld int
+	helping  bool
+	helped   uint64 // who is served beside the slots, if serves
+	serves   bool
+	leader   uint64 // who goes first, if leads
+	leads    bool
 }
 
 // Keep says what Share keeps for peers that do not bid. The zero value leaves it
@@ -46,12 +72,31 @@ type Keep struct {
 	Part uint32
 }
 
-// even is what a peer would lack had all shared evenly, and what it lacked last.
-type even struct{ left, last int64 }
+// even is what a peer would lack had all shared evenly, what it lacked last, and
+// how much may be sent to it until it shows that it lacked more than it said.
+type even struct{ left, last, room int64 }
 
 // Weights are how much of an upload that is too slow for all a peer gets: two
 // peers share as their weights are. 1 to MaxWeight.
-type Weights struct{ Free, Bidder uint8 }
+type Weights struct {
+	Free, Bidder uint8
+	// First is the weight of the peer FirstID, which does not bid and goes before
+	// the others; 0 means that there is none.
+	First   uint8
+	FirstID uint64
+}
+
+// Of is the weight of a peer.
+func (w Weights) Of(id uint64, buys bool) uint8 {
+	switch {
+	case w.First > 0 && id == w.FirstID:
+		return w.First
+	case buys:
+		return w.Bidder
+	default:
+		return w.Free
+	}
+}
 
 // Book takes the round that ends: what was sent in it (Candidate.Sent) and what
 // each peer lacks. Call it once a round, before Round.
@@ -79,15 +124,20 @@ func (s *Share) Book(keep Keep, cands []Candidate) {
 	}
 	if free == 0 || free == heads { // nobody to protect, or from nobody
 		clear(s.even)
-		s.part, s.owed, s.withheld = 0, 0, 0
+		*s = Share{even: s.even, before: s.before, sent: s.sent}
 		return
 	}
 	s.divide(cands, heads)
 	s.part = s.keeps(keep, cands, heads)
 	s.owed += s.sent/ppm*s.part + s.sent%ppm*s.part/ppm - sentFree
-	s.owed = min(max(s.owed, 0), debtRounds*s.sent)
+	credit := creditRounds * s.sent
+	if s.part == 0 {
+		credit = 0
+	}
+	s.owed = min(max(s.owed, -credit), debtRounds*s.sent)
+	s.helping = s.owed > 0 && (s.helping || s.owed > helpRounds*s.sent)
 	switch {
-	case s.owed == 0 || waiting == 0:
+	case s.owed <= 0 || waiting == 0:
 		s.withheld = 0
 	case s.owed > withholdRounds*s.sent:
 		s.withheld++
@@ -108,11 +158,11 @@ func (s *Share) divide(cands []Candidate, heads int64) {
 		}
 		e, known := s.before[c.ID]
 		if !known {
-			s.even[c.ID] = even{c.Left, c.Left}
+			s.even[c.ID] = even{c.Left, c.Left, c.Left + c.Left/lieDivisor}
 			continue
 		}
 		elsewhere := max(e.last-c.Left-max(c.Sent, 0), 0)
-		s.even[c.ID] = even{max(e.left-s.sent/heads-elsewhere, 0), c.Left}
+		s.even[c.ID] = even{max(e.left-s.sent/heads-elsewhere, 0), c.Left, e.room - max(c.Sent, 0)}
 	}
 }
 
@@ -146,19 +196,33 @@ func (s *Share) keeps(keep Keep, cands []Candidate, heads int64) int64 {
 	return quarters * ppm / (4 * buyers * heads)
 }
 
-// Owed is how many bytes peers without a bid got too few.
+// Owed is how many bytes peers without a bid got too few; below 0, too many.
 func (s *Share) Owed() int64 { return s.owed }
 
-// Apply returns the configuration for the next decision: where weights do not
-// give free peers their part, say because the line and not a limit bounds the
-// upload, fewer slots are for sale.
-func (s *Share) Apply(cfg Config) Config {
+// Apply returns the configuration for the next decision. While peers without a bid
+// are owed more than a round, the first of them is served beside the slots. Where
+// weights do not give them their part, say because the line and not a limit bounds
+// the upload, fewer slots are for sale.
+func (s *Share) Apply(cfg Config, cands []Candidate) Config {
 	cfg.Withheld = min(s.withheld, (max(cfg.Slots-cfg.Optimistic, 0)+1)/2)
+	before, served := s.helped, s.serves
+	s.serves = false
+	if !s.helping || cfg.Slots == 0 || s.part == 0 {
+		return cfg
+	}
+	if i := s.first(cands); i >= 0 {
+		c := &cands[i]
+		if !c.Unchoked || served && c.ID == before { // else it has a slot by its turn
+			s.helped, s.serves = c.ID, true
+		}
+	}
+	cfg.Help, cfg.Helped = s.serves, s.helped
 	return cfg
 }
 
 // Weigh returns the weights that hold once the peers are served that served
-// names. They never favour bidders.
+// names. They favour bidders only over free peers of whom another goes first, and
+// only while all of these together have their part.
 func (s *Share) Weigh(cands []Candidate, served func(i int) bool) Weights {
 	free, bidders := int64(0), int64(0)
 	for i := range cands {
@@ -170,29 +234,42 @@ func (s *Share) Weigh(cands []Candidate, served func(i int) bool) Weights {
 			free++
 		}
 	}
-	if free == 0 || bidders == 0 || s.part == 0 && s.owed == 0 {
-		return Weights{1, 1}
+	w := Weights{Free: 1, Bidder: 1}
+	if free == 0 || bidders == 0 || s.part == 0 && s.owed <= 0 {
+		return w
 	}
+	first := -1
+	if s.part > 0 {
+		first = s.first(cands)
+	}
+	goes := first >= 0 && served(first)
 	part := s.part
-	if s.owed > 0 {
+	if goes || first < 0 || s.owed < 0 { // else what is owed waits for the first
 		part = min(part+s.owed/max(s.sent/ppm, 1), ppm-1)
 	}
-	if free*ppm/(free+bidders) >= part {
-		return Weights{1, 1}
+	switch heads := free * ppm / (free + bidders); {
+	case goes && heads > part && free > 1:
+		w.Bidder = repaid
+	case goes && (free-1+MaxWeight)*ppm/(free-1+MaxWeight+bidders) >= s.part+margin: // the first alone takes what is owed
+	case heads < part:
+		w = closest(part*bidders, (ppm-part)*free)
 	}
-	return closest(part*bidders, (ppm-part)*free)
+	if goes {
+		w.First, w.FirstID = MaxWeight, cands[first].ID
+	}
+	return w
 }
 
 // closest returns the weights whose relation is closest to free : bidder, the
 // smallest of equals.
 func closest(free, bidder int64) Weights {
-	best, found := Weights{1, 1}, int64(-1)
+	best, found := Weights{Free: 1, Bidder: 1}, int64(-1)
 	want := free / max((free+bidder)/ppm, 1)
 	for f := int64(1); f <= MaxWeight; f++ {
 		for b := int64(1); b <= f; b++ {
 			d := f*ppm/(f+b) - want
 			if d = max(d, -d); found < 0 || d < found {
-				best, found = Weights{uint8(f), uint8(b)}, d
+				best, found = Weights{Free: uint8(f), Bidder: uint8(b)}, d
 			}
 		}
 	}

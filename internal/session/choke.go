@@ -57,7 +57,7 @@ func (s *Session) choke(c *choke, now time.Time, round bool) {
 	if round {
 		c.share.Book(cfg.Keep, c.candidates)
 	}
-	cfg = c.share.Apply(cfg)
+	cfg = c.share.Apply(cfg, c.candidates)
 	if round {
 		var b [8]byte
 		_, _ = rand.Read(b[:]) // never fails (crypto/rand ends the process)

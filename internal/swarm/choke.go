@@ -96,14 +96,11 @@ func (s *Swarm) Decide(ds []choker.Decision, w choker.Weights) {
 // weigh sets the weights of the peers.
 func (s *Swarm) weigh(w choker.Weights) {
 	for _, m := range s.peers {
-		switch {
-		case s.state != Seeding:
-			m.conn.SetWeight(1)
-		case m.buys:
-			m.conn.SetWeight(int(w.Bidder))
-		default:
-			m.conn.SetWeight(int(w.Free))
+		weight := uint8(1)
+		if s.state == Seeding {
+			weight = w.Of(s.globalID(m), m.buys)
 		}
+		m.conn.SetWeight(int(weight))
 	}
 }
 

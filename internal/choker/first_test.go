@@ -1,0 +1,76 @@
+package choker
+
+import "testing"
+
+// firsts is a seed that owes its free peers: 1 pays and has all, 2 holds the
+// optimistic slot and has nothing, 3 and 4 wait; 4 lacks least.
+func firsts() []Candidate {
+	return []Candidate{
+		{ID: 1, Interested: true, Seeding: true, Speed: true, Bid: 9, Unchoked: true, Paid: true, UnchokedAt: now, Sent: 1e6, Left: 1e9},
+		{ID: 2, Interested: true, Seeding: true, Unchoked: true, Optimistic: true, UnchokedAt: now, Left: 1e9},
+		{ID: 3, Interested: true, Seeding: true, WaitingSince: now.Add(-Period), Left: 1e9},
+		{ID: 4, Interested: true, Seeding: true, WaitingSince: now, Left: 9e8},
+	}
+}
+
+// TestFirstIsServedBeside: what free peers are owed goes to the one that lacks
+// least, beside the slots and with the highest weight; it takes nobody's turn, and
+// ends once the debt is paid.
+func TestFirstIsServedBeside(t *testing.T) {
+	var s Share
+	cands := firsts()
+	s.Book(Keep{}, cands)
+	if cfg := s.Apply(Default(2), cands); cfg.Help {
+		t.Fatalf("helped at once: %+v", cfg)
+	}
+	s.Book(Keep{}, cands)
+	cfg := s.Apply(Default(2), cands)
+	if !cfg.Help || cfg.Helped != 4 {
+		t.Fatalf("owed %d: %+v", s.Owed(), cfg)
+	}
+	ds := new(Scratch).Round(nil, cfg, now, 1, cands)
+	if !ds[0].Paid || !ds[1].Unchoke || ds[2].Unchoke || !ds[3].Unchoke || ds[3].Paid {
+		t.Fatalf("served: %+v", ds)
+	}
+	w := s.Weigh(cands, func(i int) bool { return ds[i].Unchoke })
+	if w.Of(4, false) != MaxWeight || w.Of(2, false) != 1 || w.Of(1, true) >= MaxWeight {
+		t.Fatalf("weights %+v", w)
+	}
+	cands[3].Unchoked, cands[3].Optimistic, cands[3].UnchokedAt = true, true, now
+	if cfg = s.Apply(Default(2), cands); !cfg.Help || cfg.Helped != 4 {
+		t.Fatalf("not helped any more: %+v", cfg)
+	}
+	if got := new(Scratch).Fill(nil, cfg, now, cands); len(got) != 0 {
+		t.Fatalf("no slot is free: %+v", got)
+	}
+	cands[0].Sent, cands[3].Sent = 0, 1e7
+	s.Book(Keep{}, cands)
+	if cfg = s.Apply(Default(2), cands); cfg.Help || s.Owed() > 0 {
+		t.Fatalf("still helped, owed %d", s.Owed())
+	}
+	served := 0
+	for _, d := range new(Scratch).Round(nil, cfg, now, 1, cands) {
+		if d.Unchoke {
+			served++
+		}
+	}
+	if served != 2 {
+		t.Errorf("%d of 2 slots are given after the help", served)
+	}
+}
+
+// TestFirstLies: who says that it lacks little and takes more than that is not
+// first for ever.
+func TestFirstLies(t *testing.T) {
+	var s Share
+	cands := firsts()
+	cands[3].Left = 4e6
+	for round := range 20 {
+		cands[3].Sent = 5e5
+		s.Book(Keep{Fixed: true, Part: 900_000}, cands)
+		cfg := s.Apply(Default(2), cands)
+		if liar := cfg.Help && cfg.Helped == 4; liar != (round > 0 && round < 9) {
+			t.Errorf("round %d: %+v, room %d", round, cfg, s.even[4].room)
+		}
+	}
+}
