@@ -146,7 +146,8 @@ func (b *bench) served(ctx context.Context, s shared, seed *BTT, label string) m
 		peers[d.Name] = b.start(ctx, d, func(c *Config) { c.LimitUp = 16 << 10 })
 		hosts[d.Name] = b.hostOf[peers[d.Name].Addr().Addr()]
 	}
-	traffic := WatchTraffic(hosts)
+	traffic, err := WatchTraffic(hosts)
+	b.check(err)
 	for name, p := range peers {
 		b.check(p.Fetch(ctx, s.File, b.folder("got-"+label+"-"+name)))
 	}

@@ -67,7 +67,9 @@ var Drivers = []Driver{
 }
 
 // WaitDone polls peer until it is done.
-func WaitDone(ctx context.Context, peer Peer) error {
+func WaitDone(ctx context.Context, peer Peer) error { return waitDone(ctx, peer, pollInterval) }
+
+func waitDone(ctx context.Context, peer Peer, every time.Duration) error {
 	var last error
 	for {
 		done, err := peer.Done(ctx)
@@ -80,7 +82,7 @@ func WaitDone(ctx context.Context, peer Peer) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not done: %w (last answer: %v)", peer.Name(), ctx.Err(), last)
-		case <-time.After(pollInterval):
+		case <-time.After(every):
 		}
 	}
 }

@@ -5,13 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 )
 
@@ -19,24 +16,22 @@ import (
 type setting struct {
 	name              string
 	slots, optimistic int
-	seedUp, peerUp    int // bytes a second
-	bytes             int64
+	seedUp, peerUp    int      // bytes a second
+	rounds            int      // choke rounds that the file takes at the seed's full rate
+	pairs             int      // with and without bids
 	caps              []string // of the bidders' prices, the highest first
 	others            int      // of each other client
+	clock             bool     // the highest bidder is also complete before the lowest
 }
 
 // settings are the swarms of TestRicherFirst. Where peers hardly spread what they
 // got, what is seen is whom the seed serves.
 var settings = []setting{
-	{"two slots, peers spread little", 2, 1, 768 << 10, 16 << 10, 4 << 20, []string{"400", "40"}, 1},
-	{"two slots, peers spread", 2, 1, 768 << 10, 192 << 10, 8 << 20, []string{"400", "40"}, 1},
-	{"four slots, peers spread little", 4, 1, 1 << 20, 16 << 10, 3 << 20, []string{"400", "200", "100", "60", "40"}, 2},
-	{"eight slots, peers spread little", 8, 1, 1 << 20, 16 << 10, 3 << 20, []string{"400", "200", "100", "40"}, 2},
+	{"two slots, peers spread little", 2, 1, 768 << 10, 16 << 10, 6, 3, []string{"400", "40"}, 1, true},
+	{"two slots, peers spread", 2, 1, 768 << 10, 192 << 10, 10, 1, []string{"400", "40"}, 1, false},
+	{"four slots, peers spread little", 4, 1, 1 << 20, 16 << 10, 4, 3, []string{"400", "200", "100", "60", "40"}, 2, true},
+	{"eight slots, peers spread little", 8, 1, 1 << 20, 16 << 10, 4, 1, []string{"400", "200", "100", "40"}, 2, false},
 }
-
-// runsEnv is how often each swarm is run with and without bids: one run shows
-// that it works, several show how much they differ.
-const runsEnv = "BTT_FAIR_RUNS"
 
 // crowd is what came of a swarm: when each peer had the whole torrent, and who
 // sent what to whom. bidders are named b0, b1 … from the highest cap on.
@@ -80,7 +75,9 @@ func (b *bench) mixed(ctx context.Context, set *setting, s shared, e *economy, h
 	for name, p := range peers {
 		hosts[name] = b.hostOf[p.Addr().Addr()]
 	}
-	c.traffic = WatchTraffic(hosts)
+	var err error
+	c.traffic, err = WatchTraffic(hosts)
+	b.check(err)
 	dirs := map[string]string{}
 	began := time.Now()
 	for _, name := range slices.Sorted(maps.Keys(peers)) {
@@ -101,6 +98,10 @@ func (b *bench) mixed(ctx context.Context, set *setting, s shared, e *economy, h
 	return c
 }
 
+// lookEvery is the time between two looks at a peer of a swarm: asking dozens of
+// them costs more than serving them.
+const lookEvery = 250 * time.Millisecond
+
 // await waits until all peers are complete and books when each was.
 func (b *bench) await(ctx context.Context, c *crowd, peers map[string]Peer, began time.Time) {
 	b.Helper()
@@ -108,7 +109,7 @@ func (b *bench) await(ctx context.Context, c *crowd, peers map[string]Peer, bega
 	var mu sync.Mutex
 	for name, p := range peers {
 		group.Go(func() { // ends with its download
-			err := WaitDone(ctx, p)
+			err := waitDone(ctx, p, lookEvery)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -164,94 +165,4 @@ func (c *crowd) String() string {
 		out += fmt.Sprintf("  %s %.1f s (%d KiB, of the seed %d)", n, c.took[n].Seconds(), got>>10, last["seed "+n]>>10)
 	}
 	return out
-}
-
-// TestRicherFirst: btt peers that bid, libtorrent, Transmission and aria2 share one
-// slow seed. All finish; who bids most is served first by a wide margin; those who
-// do not bid keep their part of the seed's upload meanwhile; and how long they take
-// is set beside the same swarm in which nobody bids.
-func TestRicherFirst(t *testing.T) {
-	runs, _ := strconv.Atoi(os.Getenv(runsEnv))
-	for i := range settings {
-		t.Run(settings[i].name, func(t *testing.T) {
-			needBTT(t)
-			var ratios, rich, poor []float64
-			single := map[string][]float64{}
-			for range max(runs, 1) {
-				r := runPair(t, &settings[i])
-				if t.Failed() {
-					return
-				}
-				ratios, rich, poor = append(ratios, r.ratio), append(rich, r.rich), append(poor, r.poor)
-				for name, x := range r.single {
-					single[name] = append(single[name], x)
-				}
-			}
-			t.Logf("others beside bidders, of the time without: %s; highest bidder %s, lowest %s", spread(ratios), spread(rich), spread(poor))
-			for _, name := range slices.Sorted(maps.Keys(single)) {
-				t.Logf("  %s: %s", name, spread(single[name]))
-			}
-		})
-	}
-}
-
-// spread is the mean of a list, with its least and greatest.
-func spread(list []float64) string {
-	sum := 0.0
-	for _, x := range list {
-		sum += x
-	}
-	return fmt.Sprintf("%.2f (%.2f to %.2f)", sum/float64(len(list)), slices.Min(list), slices.Max(list))
-}
-
-// pair is how many times as long peers took with bids as without.
-type pair struct {
-	ratio, rich, poor float64
-	single            map[string]float64 // by client
-}
-
-// partSlack is how much less of the seed's upload than promised peers without a
-// bid may have had: a turn or two of one peer, in a short download.
-const partSlack = 0.12
-
-func runPair(t *testing.T, set *setting) (r pair) {
-	first := newBench(t)
-	ctx := first.within(6 * transferMax)
-	content := Content{"single file.bin": set.bytes}
-	plain := first.mixed(ctx, set, first.shareTracked(content, overHTTP), nil, nil)
-	b := newBench(t) // a swarm of its own
-	homes := []string{b.folder("home-seed")}
-	for i := range set.caps {
-		homes = append(homes, b.folder(fmt.Sprintf("home-%d", i)))
-	}
-	e := b.newEconomy(ctx, homes...)
-	paid := b.mixed(ctx, set, b.shareTracked(content, overHTTP), e, homes)
-	if t.Failed() {
-		return r
-	}
-	t.Logf("without bids:%s", plain)
-	t.Logf("with bids:   %s", paid)
-	top, last := paid.bidders[0], paid.bidders[len(paid.bidders)-1]
-	until := paid.took[top]
-	if had := paid.traffic.At(until); len(set.caps) > set.slots-set.optimistic && 10*had["seed "+top] < 11*had["seed "+last] {
-		t.Errorf("when the highest bidder was complete it had %d KiB of the seed, the lowest %d KiB", had["seed "+top]>>10, had["seed "+last]>>10)
-	}
-	part, even := paid.freePart(until)
-	before, _ := plain.freePart(until)
-	t.Logf("until the highest bidder was complete the others had %.0f %% of the seed's upload (%.0f %% without bids); even is %.0f %%", 100*part, 100*before, 100*even)
-	if part < 0.75*even-partSlack {
-		t.Errorf("others had %.0f %% of the seed's upload beside bidders, of an even share of %.0f %%", 100*part, 100*even)
-	}
-	r = pair{ratio: paid.mean(paid.others) / plain.mean(plain.others), rich: paid.took[top].Seconds() / plain.mean(plain.bidders),
-		poor: paid.took[last].Seconds() / plain.mean(plain.bidders), single: map[string]float64{}}
-	for _, d := range Drivers[:3] {
-		var names []string
-		for i := range set.others {
-			names = append(names, fmt.Sprintf("%s %d", d.Name, i))
-		}
-		r.single[d.Name] = paid.mean(names) / plain.mean(names)
-	}
-	_, err := RunBTT(ctx, b.config("audit"), "ledger", "audit", "--dir", filepath.Join(e.dir))
-	b.check(err)
-	return r
 }

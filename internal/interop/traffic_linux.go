@@ -1,31 +1,29 @@
 package interop
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/netip"
-	"os/exec"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 )
 
-// sampleEvery is the time between two looks at the connections.
-const sampleEvery = 250 * time.Millisecond
+// sampleEvery is the time between two looks at the connections. Each walks through
+// the kernel's whole table of them, some milliseconds for each host.
+const sampleEvery = time.Second
 
 // Traffic counts who sent how much to whom, as the kernels of the hosts see it,
 // so that every client is measured alike. What a connection carried between the
 // last look at it and its end is missing.
 type Traffic struct {
 	names  map[netip.Addr]string
+	hosts  map[string]*sockets
 	cancel context.CancelFunc
 	ended  chan struct{}
 
 	mu      sync.Mutex
 	began   time.Time
-	sockets map[string]map[string]int64 // "from to" -> socket -> bytes acknowledged
+	sockets map[string]map[connection]int64 // "from to" -> its ends -> bytes acknowledged
 	points  []TrafficPoint
 	err     error
 }
@@ -37,17 +35,25 @@ type TrafficPoint struct {
 }
 
 // WatchTraffic begins to count between the named hosts.
-func WatchTraffic(hosts map[string]*Host) *Traffic {
+func WatchTraffic(hosts map[string]*Host) (*Traffic, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	t := &Traffic{names: map[netip.Addr]string{}, cancel: cancel, ended: make(chan struct{}), began: time.Now(),
-		sockets: map[string]map[string]int64{}}
+	t := &Traffic{names: map[netip.Addr]string{}, hosts: map[string]*sockets{}, cancel: cancel, ended: make(chan struct{}),
+		began: time.Now(), sockets: map[string]map[connection]int64{}}
 	for name, h := range hosts {
-		t.names[h.Addr] = name
+		list, err := openSockets(h)
+		if err != nil {
+			t.close()
+			return nil, err
+		}
+		t.names[h.Addr], t.hosts[name] = name, list
 	}
 	go func() { // ends with Stop
 		defer close(t.ended)
+		defer t.close()
 		for {
-			t.look(hosts)
+			if t.err = t.look(); t.err != nil {
+				return
+			}
 			select {
 			case <-ctx.Done():
 				return
@@ -55,7 +61,13 @@ func WatchTraffic(hosts map[string]*Host) *Traffic {
 			}
 		}
 	}()
-	return t
+	return t, nil
+}
+
+func (t *Traffic) close() {
+	for _, list := range t.hosts {
+		list.close()
+	}
 }
 
 // Stop ends the counting.
@@ -95,25 +107,25 @@ func (t *Traffic) First(n int64) time.Duration {
 	return 0
 }
 
-func (t *Traffic) look(hosts map[string]*Host) {
-	for name, h := range hosts {
-		out := new(bytes.Buffer)
-		cmd := exec.Command("ss", "-tniOH", "state", "established")
-		cmd.Stdout = out
-		err := h.start(cmd)
-		if err == nil {
-			err = cmd.Wait()
-		}
-		if err != nil {
-			t.err = fmt.Errorf("list connections of %s: %w", name, err)
-			return
-		}
-		t.mu.Lock()
-		t.read(name, out.String())
-		t.mu.Unlock()
-	}
+func (t *Traffic) look() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	for name, list := range t.hosts {
+		err := list.list(func(c connection) {
+			to := t.names[c.to.Addr()]
+			if to == "" {
+				return
+			}
+			pair := name + " " + to
+			if t.sockets[pair] == nil {
+				t.sockets[pair] = map[connection]int64{}
+			}
+			t.sockets[pair][connection{from: c.from, to: c.to}] = c.acked
+		})
+		if err != nil {
+			return fmt.Errorf("count what %s sends: %w", name, err)
+		}
+	}
 	p := TrafficPoint{At: time.Since(t.began), Sent: map[string]int64{}}
 	for pair, list := range t.sockets {
 		for _, n := range list {
@@ -121,29 +133,5 @@ func (t *Traffic) look(hosts map[string]*Host) {
 		}
 	}
 	t.points = append(t.points, p)
-}
-
-// read takes the lines of ss: queues, both addresses, then what is known of the
-// connection, of which we want the bytes that the other side has.
-func (t *Traffic) read(from, list string) {
-	for line := range strings.Lines(list) {
-		fields := strings.Fields(line)
-		if len(fields) < 4 {
-			continue
-		}
-		peer, err := netip.ParseAddrPort(fields[3])
-		if err != nil || t.names[peer.Addr().Unmap()] == "" {
-			continue
-		}
-		pair := from + " " + t.names[peer.Addr().Unmap()]
-		for _, f := range fields[4:] {
-			if v, ok := strings.CutPrefix(f, "bytes_acked:"); ok {
-				n, _ := strconv.ParseInt(v, 10, 64)
-				if t.sockets[pair] == nil {
-					t.sockets[pair] = map[string]int64{}
-				}
-				t.sockets[pair][fields[2]+" "+fields[3]] = n
-			}
-		}
-	}
+	return nil
 }
