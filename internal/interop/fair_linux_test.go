@@ -70,13 +70,28 @@ func (s *setting) limit() time.Duration {
 	return transferMax + 10*time.Duration(s.rounds*(len(s.caps)+3*s.others))*time.Second
 }
 
-func runPlain(t *testing.T, set *setting) *crowd {
+// swarmsMax bounds how many swarms run at once: the kernel keeps about a thousand
+// neighbours for all namespaces together, and each host of a swarm has all others.
+// Beyond that peers do not reach each other.
+const swarmsMax = 5
+
+var swarmSlots = make(chan struct{}, swarmsMax)
+
+// needSwarm is needBTT once there is room for another swarm.
+func needSwarm(t *testing.T) *bench {
 	b := needBTT(t)
+	swarmSlots <- struct{}{}
+	t.Cleanup(func() { <-swarmSlots })
+	return b
+}
+
+func runPlain(t *testing.T, set *setting) *crowd {
+	b := needSwarm(t)
 	return b.mixed(b.within(set.limit()), set, b.shareTracked(set.content(), overHTTP), nil, nil)
 }
 
 func runPaid(t *testing.T, set *setting) *crowd {
-	b := needBTT(t)
+	b := needSwarm(t)
 	ctx := b.within(set.limit())
 	homes := []string{b.folder("home-seed")}
 	for i := range set.caps {
