@@ -146,3 +146,58 @@ func b2(b bool) int {
 	}
 	return 0
 }
+
+// TestFinerUnits: smaller units take the place of larger ones, and larger ones not that
+// of smaller: what was verified stays so, and what waits for its unit is judged by the
+// new one. A wrong one is left to the piece's hash.
+func TestFinerUnits(t *testing.T) {
+	const length = 128 << 10
+	for _, hybrid := range []bool{false, true} {
+		tor := newTorrentV2(t.TempDir(), testPool(t, PoolConfig{}), length, hybrid, File{Path: "a", Length: 2 * length})
+		s := mustOpen(t, tor.config())
+		put := func(piece, block uint32, spoil bool, want Result) {
+			t.Helper()
+			data := bytes.Clone(tor.block([2]uint32{piece, block * BlockSize}))
+			if spoil {
+				data[5] ^= 1
+			}
+			if r, err := s.BlockFrom(7, piece, block*BlockSize, data); r != want || err != nil {
+				t.Errorf("hybrid %v: block %d of piece %d: %v %v, want %v", hybrid, block, piece, r, err, want)
+			}
+		}
+		units := func(piece uint32, blocks int, want ...bool) {
+			t.Helper()
+			if err := s.SetUnits(piece, blocks, tor.unitSums(piece, length, int64(blocks)*BlockSize)); err != nil {
+				t.Fatal(err)
+			}
+			for b, is := range want {
+				if _, _, ok := s.Sure(piece, uint32(b)*BlockSize); ok != is {
+					t.Errorf("hybrid %v: block %d of piece %d is sure: %v, want %v", hybrid, b, piece, ok, is)
+				}
+			}
+		}
+		units(0, 4)
+		for b := range uint32(6) {
+			put(0, b, false, Stored)
+		}
+		units(0, 4, true, true, true, true, false, false, false, false)
+		units(0, 2, true, true, true, true, true, true, false, false)
+		units(0, 4, true, true, true, true, true, true, false, false) // no step back
+		put(0, 6, false, Stored)
+		put(0, 7, false, Verified)
+
+		units(1, 4)
+		put(1, 0, true, Stored)
+		put(1, 1, false, Stored)
+		units(1, 2, false, false)
+		for b := uint32(2); b < 7; b++ {
+			put(1, b, false, Stored)
+		}
+		put(1, 7, false, Failed)
+		for b := range uint32(7) {
+			put(1, b, false, Stored)
+		}
+		put(1, 7, false, Verified)
+		s.Close()
+	}
+}
