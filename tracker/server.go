@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/bttnet/btt/bencode"
 )
@@ -37,7 +38,8 @@ func ParseQuery(query string) (*Request, error) {
 			err = r.setParameter(key, value)
 		}
 		if err != nil {
-			return nil, malformed("parameter %s: %v", clip([]byte(key), 32), err)
+			why := strings.TrimPrefix(err.Error(), ErrMalformed.Error()+": ") // said once is enough
+			return nil, malformed("parameter %s: %s", clip([]byte(key), 32), why)
 		}
 	}
 	if seen != hash|id|port {
