@@ -136,39 +136,50 @@ func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 		}
 	}
 	cfg.NoResume = t.stateless
+	if err := t.limits(ctx, &cfg); err != nil {
+		return cfg, err
+	}
+	if t.whenPaid && !t.speed {
+		return cfg, usage("--when-paid needs --speed: nobody pays without it")
+	}
+	terms, err := t.terms() // what is wrong is told though nothing is traded
+	if err != nil || !t.speed {
+		return cfg, err
+	}
+	if t.ledger == "" {
+		return cfg, usage("--speed needs --ledger: the URL of the ledger that holds the BTT")
+	}
+	if terms.Ledger, err = dialLedger(ctx, t.ledger); err != nil {
+		return cfg, err
+	}
+	cfg.Speed = terms
+	cfg.Speed.Password, err = walletPassword(cfg.Home, "")
+	return cfg, err
+}
+
+// limits sets whom the node talks to, and how much it does at once.
+func (t *transfer) limits(ctx context.Context, cfg *btt.Config) (err error) {
 	if t.maxPeers < 1 || t.maxOne < 1 {
-		return cfg, usage("--max-peers and --max-peers-torrent are 1 at least")
+		return usage("--max-peers and --max-peers-torrent are 1 at least")
 	}
 	cfg.MaxPeers, cfg.MaxPeersTorrent = t.maxPeers, t.maxOne
 	if cfg.DHT, err = t.dht.config(t.listen, cfg.Home); err != nil {
-		return cfg, err
+		return err
 	}
 	if t.filter != "" {
 		if cfg.IPFilter, err = loadFilter(ctx, t.filter); err != nil {
-			return cfg, err
+			return err
 		}
 	}
 	if err := t.each.check(); err != nil {
-		return cfg, err
+		return err
 	}
 	cfg.MaxDownloads, cfg.MaxSeeds = t.each.downloads, t.each.seeds
 	if cfg.UploadRate, err = rate("--limit-up", t.up); err != nil {
-		return cfg, err
+		return err
 	}
-	if cfg.DownloadRate, err = rate("--limit-down", t.down); err != nil {
-		return cfg, err
-	}
-	if !t.speed {
-		if t.whenPaid {
-			return cfg, usage("--when-paid needs --speed: nobody pays without it")
-		}
-		return cfg, nil
-	}
-	if cfg.Speed, err = t.speedConfig(ctx); err != nil {
-		return cfg, err
-	}
-	cfg.Speed.Password, err = walletPassword(cfg.Home, "")
-	return cfg, err
+	cfg.DownloadRate, err = rate("--limit-down", t.down)
+	return err
 }
 
 // chokerConfig says how the upload slots are given.
@@ -220,20 +231,13 @@ func freeShare(text string) (choker.Keep, error) {
 	return choker.Keep{Fixed: true, Part: uint32(n) * 10_000}, nil
 }
 
-func (t *transfer) speedConfig(ctx context.Context) (*btt.SpeedConfig, error) {
+// terms reads by what the node bids and sells.
+func (t *transfer) terms() (*btt.SpeedConfig, error) {
 	c := &btt.SpeedConfig{EarnOnly: t.earnOnly, NoTrackerBids: t.noBids}
-	if t.ledger == "" {
-		return nil, usage("--speed needs --ledger: the URL of the ledger that holds the BTT")
-	}
-	err := t.reserves(c)
-	if err != nil {
+	if err := t.reserves(c); err != nil {
 		return nil, err
 	}
-	if err := t.bids(c); err != nil {
-		return nil, err
-	}
-	c.Ledger, err = dialLedger(ctx, t.ledger)
-	return c, err
+	return c, t.bids(c)
 }
 
 // reserves sets the price of paid slots: fixed, or growing with a cap.

@@ -143,3 +143,27 @@ func TestBidFlags(t *testing.T) {
 		})
 	}
 }
+
+// TestTermsWithoutSpeed: what is wrong of what would be bid and sold is told, though
+// without --speed nothing is; what is right does no harm.
+func TestTermsWithoutSpeed(t *testing.T) {
+	config := func(f transfer) (btt.Config, error) {
+		f.slots, f.choke, f.stateless, f.encrypt, f.maxPeers, f.maxOne = 8, time.Second, true, "off", 10, 10
+		return f.config(t.Context(), &global{home: t.TempDir()})
+	}
+	for want, f := range map[string]transfer{
+		"--price-cap":  {priceCap: "foo"},
+		"--spend-rate": {spendRate: "2"},
+		"--budget":     {budget: "-1"},
+		"--reserve":    {reserve: "-2"},
+		"--quantum":    {quantum: "3KiB"},
+		"--credit":     {credit: "-1"},
+	} {
+		if _, err := config(f); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+	if cfg, err := config(transfer{priceCap: "5 BTT/GiB", budget: "1", reserve: "2 BTT/GiB", quantum: "64KiB"}); err != nil || cfg.Speed != nil {
+		t.Errorf("%+v, %v", cfg.Speed, err)
+	}
+}
