@@ -19,9 +19,9 @@ const (
 	// repaid is the weight of bidders while peers without a bid are ahead of their
 	// part because the first of them is served.
 	repaid = 5
-	// helpRounds is the debt, in the same unit, from which on the first of the peers
+	// helpDivisor: from a debt of this part of a round on, the first of the peers
 	// without a bid is served beside the slots until the debt is paid.
-	helpRounds = 1
+	helpDivisor = 4
 	// margin is how much more than their part, of the upload in parts per million,
 	// peers without a bid get by the weight of the first alone when that suffices.
 	margin = ppm / 8
@@ -135,7 +135,7 @@ func (s *Share) Book(keep Keep, cands []Candidate) {
 		credit = 0
 	}
 	s.owed = min(max(s.owed, -credit), debtRounds*s.sent)
-	s.helping = s.owed > 0 && (s.helping || s.owed > helpRounds*s.sent)
+	s.helping = s.owed > 0 && (s.helping || s.owed > s.sent/helpDivisor)
 	switch {
 	case s.owed <= 0 || waiting == 0:
 		s.withheld = 0
@@ -200,7 +200,7 @@ func (s *Share) keeps(keep Keep, cands []Candidate, heads int64) int64 {
 func (s *Share) Owed() int64 { return s.owed }
 
 // Apply returns the configuration for the next decision. While peers without a bid
-// are owed more than a round, the first of them is served beside the slots. Where
+// are owed more than a quarter of a round, the first of them is served beside the slots. Where
 // weights do not give them their part, say because the line and not a limit bounds
 // the upload, fewer slots are for sale.
 func (s *Share) Apply(cfg Config, cands []Candidate) Config {
