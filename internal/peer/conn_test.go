@@ -173,6 +173,37 @@ func TestWithdraw(t *testing.T) {
 	}
 }
 
+// TestShed: a peer keeps the first of what it was asked for; the rest is cancelled and
+// told, and so is what it was not asked for yet. What comes all the same is taken.
+func TestShed(t *testing.T) {
+	r := newRig(t, fast)
+	r.say(wire.Unchoke)
+	r.await(Unchoked)
+	var leases []picker.Lease
+	for p := range uint32(9) {
+		leases = append(leases, picker.Lease{Piece: p, Count: 4})
+	}
+	r.c.Grant(leases, 0)
+	r.expect(wire.Request, reqs(0, startDepth)...)
+	if a, b := r.c.Place(0, 2), r.c.Place(8, 3); a != 2 || b <= 9*4 {
+		t.Errorf("places %d and %d", a, b)
+	}
+	gone := map[request]bool{}
+	r.c.Shed(2, func(piece, b uint32) { gone[request{piece, b * block, block}] = true })
+	r.expect(wire.Cancel, reqs(2, startDepth-2)...)
+	if n := r.c.Outstanding(); n != 2 || len(gone) != 9*4-2 || gone[req(1)] || !gone[req(2)] || !gone[req(35)] {
+		t.Errorf("%d outstanding, %d gone", n, len(gone))
+	}
+	r.answer(req(0), req(3), req(1))
+	for range 3 {
+		r.await(Block)
+	}
+	if r.store.stored(req(3)) != 1 || r.c.Outstanding() != 0 {
+		t.Errorf("a block that was on its way is stored %d times", r.store.stored(req(3)))
+	}
+	r.c.Shed(0, func(piece, b uint32) { t.Errorf("block %d of piece %d is given up twice", b, piece) })
+}
+
 func TestServe(t *testing.T) {
 	for _, bits := range []wire.Reserved{plain, fast} {
 		r := newRig(t, bits)

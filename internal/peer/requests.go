@@ -2,6 +2,7 @@ package peer
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/bttnet/btt/internal/picker"
@@ -216,6 +217,43 @@ func (c *Conn) Owes(piece, block uint32) bool {
 		slices.ContainsFunc(c.leases, func(l picker.Lease) bool {
 			return l.Piece == piece && block >= l.Block && block < l.Block+l.Count
 		})
+}
+
+// Place says how many blocks were asked of the peer before one that it owes, and came
+// not yet; one that was not asked for yet is behind all.
+func (c *Conn) Place(piece, block uint32) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.Index(c.pending[c.head:], c.blockAt(piece, block)); i >= 0 {
+		return i
+	}
+	return math.MaxInt
+}
+
+// Shed gives up what the peer was asked for, but for the first keep blocks, and what
+// it was not asked for yet: gone is called for each block, without the lock. One that
+// comes all the same is taken.
+func (c *Conn) Shed(keep int, gone func(piece, block uint32)) {
+	c.mu.Lock()
+	from := min(c.head+max(keep, 0), len(c.pending))
+	shed := slices.Clone(c.pending[from:])
+	c.pending = c.pending[:from]
+	leases := slices.Clone(c.leases)
+	c.leases, c.queued = c.leases[:0], 0
+	for _, q := range shed {
+		addLate(&c.stale, q)
+		c.out = wire.AppendBlock(c.out, wire.Cancel, q.piece, q.begin, q.length)
+	}
+	c.wake.Signal()
+	c.mu.Unlock()
+	for _, q := range shed {
+		gone(q.piece, q.begin/wire.BlockSize)
+	}
+	for _, l := range leases {
+		for b := range l.Count {
+			gone(l.Piece, l.Block+b)
+		}
+	}
 }
 
 // giveUp takes a block off the books; what was asked for already goes to late.

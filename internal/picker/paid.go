@@ -42,13 +42,13 @@ func (p *Picker) Finish(dst []Lease, peer Peer, piece uint32) []Lease {
 	return p.take(dst, s, &peer, &left)
 }
 
-// Held appends the wanted pieces that the peer has and another works on for itself,
-// in their order. Who owes what of them, Owed tells.
+// Held appends the wanted pieces that the peer has and that somebody works on for
+// itself, in their order. Who owes what of them, Owed tells.
 func (p *Picker) Held(dst []uint32, peer Peer) []uint32 {
 	from := len(dst)
 	for i := range p.slots {
 		v := &p.slots[i]
-		if v.piece >= 0 && v.exclusive != nobody && v.exclusive != int64(peer.ID) && v.requested() > 0 &&
+		if v.piece >= 0 && v.exclusive != nobody && v.requested() > 0 &&
 			bit(p.want, int(v.piece)) && peer.has(int(v.piece)) {
 			dst = append(dst, uint32(v.piece))
 		}

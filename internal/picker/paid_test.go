@@ -62,9 +62,6 @@ func TestHeld(t *testing.T) {
 	if got := p.Held(nil, fast); !slices.Equal(got, []uint32{0, 1, 3}) {
 		t.Errorf("held: %v", got)
 	}
-	if got := p.Held(nil, paid); len(got) > 0 {
-		t.Errorf("its own are held from it: %v", got)
-	}
 	if got := p.Held([]uint32{7}, Peer{ID: 3, Bits: []byte{0b0101_0000}}); !slices.Equal(got, []uint32{7, 1, 3}) {
 		t.Errorf("for a peer with two pieces: %v", got)
 	}

@@ -1,6 +1,9 @@
 package picker
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // Block states. A requested block has count-many owners in the owner table; a
 // received block keeps its author first and the peers still owing it behind.
@@ -294,11 +297,12 @@ func (p *Picker) giveBack(s int32, block, peer uint32) bool {
 	return false
 }
 
-// settle repairs a slot after blocks came back from peer: a piece nobody works
-// on loses its exclusive owner, an untouched one goes back into the order.
+// settle repairs a slot after blocks came back from peer: a piece of which its
+// exclusive owner owes nothing any more loses it, an untouched one goes back into
+// the order.
 func (p *Picker) settle(s int32, peer uint32) {
 	v := &p.slots[s]
-	if v.exclusive == int64(peer) && v.requested() == 0 {
+	if v.exclusive == int64(peer) && (v.requested() == 0 || !p.owes(s, peer)) {
 		v.exclusive = nobody
 	}
 	if !p.release(s) {
@@ -343,4 +347,15 @@ func (g *progress) nextRun(s int32, limit uint32) (first, n uint32) {
 	}
 	v.hint = first
 	return first, n
+}
+
+// owes says whether a peer owes a block of a slot.
+func (p *Picker) owes(s int32, peer uint32) bool {
+	owner := p.ownersOf(s)
+	for b, st := range p.states(s) {
+		if o := &owner[b]; st == blockRequested && slices.Contains(o.id[:o.n], peer) {
+			return true
+		}
+	}
+	return false
 }

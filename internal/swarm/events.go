@@ -34,6 +34,7 @@ func (s *Swarm) handle(c *peer.Conn) {
 			feed = true
 		case peer.Choked:
 			m.choked, m.chokes = true, e.Piece
+			s.slotEnded(m)
 			m.trade.Choked()
 			s.returnAll(m)
 			feed = true

@@ -43,7 +43,7 @@ func (s *Swarm) mix(m *member, who *picker.Peer, n int) {
 // for them, and with an unpaid part of one piece under way it may not send another
 // whole one.
 func (s *Swarm) goOn(m *member, who picker.Peer, dst []picker.Lease) []picker.Lease {
-	if !m.trade.Paying() || s.lags(m) {
+	if !m.trade.Paying() {
 		return dst
 	}
 	s.ids = m.trade.Unpaid(s.ids[:0])
@@ -172,30 +172,27 @@ func (s *Swarm) wrest(m *member, who picker.Peer, n int, first bool) {
 			}
 			continue
 		}
-		for _, o := range s.owing { // what is under way is taken if it comes first
-			s.peers[o.Peer].lostAt = s.now
-			s.peers[o.Peer].conn.Cancel(piece, o.Block)
-			s.picker.ReturnBlock(piece, o.Block, o.Peer)
+		for _, o := range s.owing {
+			if loser := s.peers[o.Peer]; loser.lostAt != s.now {
+				loser.lostAt = s.now
+				loser.conn.Shed(s.onTheWay(loser), func(piece, block uint32) { s.picker.ReturnBlock(piece, block, o.Peer) })
+			}
 		}
-		if who.Whole = m.trade.Paying(); who.Whole {
-			s.leases = s.picker.Finish(s.leases, who, piece)
-		} else {
-			s.leases = s.picker.LeaseOf(s.leases, who, []uint32{piece}, n)
-		}
+		s.leases = s.picker.Finish(s.leases, who, piece)
 		return
 	}
 }
 
-// tooSlow says whether all that owe blocks of a piece are peers that we pay and that
-// bring it far slower than m: at a fraction of its rate, and not within a moment. It
-// leaves in s.owing what they owe.
+// tooSlow says whether all that owe blocks of a piece bring it far slower than m would:
+// at a fraction of its rate, and not within a moment. It leaves in s.owing what m may
+// take of it.
 func (s *Swarm) tooSlow(m *member, piece uint32) bool {
 	s.owing = s.picker.Owed(s.owing[:0], piece, m.conn.ID)
 	owed := int64(len(s.owing)) * wire.BlockSize
-	return len(s.owing) > 0 && !slices.ContainsFunc(s.owing, func(w picker.Owing) bool {
+	if slices.ContainsFunc(s.owing, func(w picker.Owing) bool {
 		o := s.peers[w.Peer]
-		if o == nil || !o.trade.Paying() || !o.conn.Owes(piece, w.Block) {
-			return true // a web seed, a free peer, or what has just come
+		if o == nil || o.parole || !o.conn.Owes(piece, w.Block) {
+			return true // a web seed, one whose data are in doubt, or what has just come
 		}
 		if s.now.Sub(o.opened) < rateKnown || s.now.Sub(o.free) < rateKnown {
 			return true // it has just begun
@@ -207,12 +204,52 @@ func (s *Swarm) tooSlow(m *member, piece uint32) bool {
 			return false // it brought nothing yet: one piece shows what it can
 		}
 		return m.rateBusy <= behindDivisor*o.rateBusy
+	}) {
+		return false
+	}
+	s.owing = slices.DeleteFunc(s.owing, func(w picker.Owing) bool {
+		o := s.peers[w.Peer]
+		return o.conn.Place(piece, w.Block) < s.onTheWay(o)
 	})
+	return len(s.owing) > 0
 }
+
+// onTheWay is how many of the blocks that a paid peer owes may be under way, the one
+// that it is sending included: they are left to it. A block that another brought first
+// is not paid, and what is not paid for good makes its window less than a piece.
+func (s *Swarm) onTheWay(m *member) int {
+	since := m.conn.LastBlock()
+	if m.free.After(since) {
+		since = m.free
+	}
+	if !m.trade.Paying() || s.now.Sub(since) >= blockMax {
+		return 0
+	}
+	return 1 + int(m.rateBusy*int64(sentAhead/time.Second)/wire.BlockSize)
+}
+
+const (
+	// blockMax is how long a paid peer may take for a block that it alone owes.
+	blockMax = 6 * time.Second
+	// sentAhead is for how long what a peer was asked for may be under way already.
+	sentAhead = time.Second
+)
 
 // lags says whether a peer lost a piece for being slow, a moment ago.
 func (s *Swarm) lags(m *member) bool {
 	return !m.lostAt.IsZero() && s.now.Sub(m.lostAt) < lagPause
+}
+
+// emptySlot is how long a slot that we pay must have lasted, with something asked,
+// until it counts that nothing came in it. A price may change sooner.
+const emptySlot = time.Second
+
+// slotEnded books that a peer took our slot back. One that sold it and sent nothing has
+// lost its piece: else it could hold one by a choke now and then.
+func (s *Swarm) slotEnded(m *member) {
+	if m.trade.Paying() && m.conn.LastBlock().Before(m.opened) && s.now.Sub(m.opened) >= emptySlot && s.now.Sub(m.free) >= emptySlot {
+		m.lostAt = s.now
+	}
 }
 
 // restart drops what came of a piece on which nobody works.
@@ -240,12 +277,12 @@ func (s *Swarm) tickSnub(m *member) {
 	}
 }
 
-// served says whether a peer serves what we want and no answer of it is overdue. While one
-// does, nothing is asked of a peer that sells and does not send: its pieces are its
+// served says whether a peer serves what we want, no answer of it is overdue, and it does
+// not lag. While one does, nothing is asked of a peer that sells and does not send: its pieces are its
 // own, so nobody else could bring them.
 func (s *Swarm) served() bool {
 	for _, m := range s.peers {
-		if m.wanted && !m.choked && !m.snubbed && !m.trade.Broke() {
+		if m.wanted && !m.choked && !m.snubbed && !s.lags(m) && !m.trade.Broke() {
 			return true
 		}
 	}

@@ -32,9 +32,28 @@ func (w *world) buyer() *market.Node {
 // joinSlow connects a seller to a buyer by a line on which only the first blocks
 // of data arrive, while all else does. It returns the count of them.
 func (w *world) joinSlow(seller, buyer *Swarm, blocks int64, every time.Duration) *atomic.Int64 {
+	passed := new(atomic.Int64)
+	w.joinBy(seller, buyer, func(id wire.ID) bool {
+		if id != wire.Piece {
+			return id != wire.Choke && id != wire.Reject
+		}
+		if passed.Load() >= blocks {
+			if every == 0 {
+				return false
+			}
+			time.Sleep(every)
+		}
+		passed.Add(1)
+		return true
+	})
+	return passed
+}
+
+// joinBy connects a seller to a buyer by a line that lets pass what it may of what
+// the seller says, and all that the buyer says.
+func (w *world) joinBy(seller, buyer *Swarm, may func(id wire.ID) bool) {
 	sold, in := net.Pipe()
 	out, bought := net.Pipe()
-	passed := new(atomic.Int64)
 	pass := func(to, from net.Conn, may func(id wire.ID) bool) { // ends with the connections
 		defer to.Close()
 		defer from.Close()
@@ -56,19 +75,7 @@ func (w *world) joinSlow(seller, buyer *Swarm, blocks int64, every time.Duration
 			}
 		}
 	}
-	go pass(out, in, func(id wire.ID) bool {
-		if id != wire.Piece {
-			return id != wire.Choke && id != wire.Reject
-		}
-		if passed.Load() >= blocks {
-			if every == 0 {
-				return false
-			}
-			time.Sleep(every)
-		}
-		passed.Add(1)
-		return true
-	})
+	go pass(out, in, may)
 	go pass(in, out, func(wire.ID) bool { return true })
 	w.nodes++
 	at := w.address(w.nodes)
@@ -76,7 +83,6 @@ func (w *world) joinSlow(seller, buyer *Swarm, blocks int64, every time.Duration
 	w.nodes++
 	buyer.Accept(&Incoming{Net: bought, Handshake: seller.handshake(), Addr: w.address(w.nodes)})
 	synctest.Wait()
-	return passed
 }
 
 // sells gives its only peer a slot at a price, as soon as it may have one.
@@ -271,4 +277,96 @@ func TestSellersUnequal(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestChokingSeller: a seller that sends a block, takes its slot back now and then and
+// sells it again, so that it has always just begun, holds a piece for some seconds
+// only. A free seed brings the rest.
+func TestChokingSeller(t *testing.T) {
+	for _, every := range []time.Duration{500 * time.Millisecond, time.Second, 2900 * time.Millisecond, 5 * time.Second, 20 * time.Second} {
+		t.Run(every.String(), func(t *testing.T) {
+			const pieces, rate = 30, 256 << 10
+			bubble(t, pieces*testPiece, func(t *testing.T, w *world) {
+				g := w.node(w.buyer(), t.TempDir(), nil)
+				crook, passed := w.seed(w.market(), nil), 0
+				w.joinBy(crook, g, func(id wire.ID) bool {
+					if id == wire.Piece {
+						passed++
+					}
+					return id != wire.Reject && (id != wire.Piece || passed == 1)
+				})
+				after(time.Second)
+				crook.sells(t, btt)
+				after(time.Second)
+				honest := w.limited(nil, rate)
+				w.join(honest, g)
+				after(time.Second)
+				honest.Decide([]choker.Decision{{ID: honest.Candidates(nil, false)[0].ID, Unchoke: true}}, choker.Weights{})
+				began := time.Now()
+				for g.Status().State == Downloading && time.Since(began) < time.Hour {
+					after(every)
+					if c := crook.Candidates(nil, false); len(c) > 0 && c[0].Speed {
+						crook.Decide([]choker.Decision{{ID: c[0].ID}}, choker.Weights{})
+						synctest.Wait()
+						crook.sells(t, btt)
+					}
+				}
+				most := pieces*testPiece/rate*time.Second + 15*time.Second
+				t.Logf("%v, at most %v", time.Since(began), most)
+				if st := g.Status(); st.State != Seeding || time.Since(began) > most+every {
+					t.Errorf("%v after %v, at most %v; %d bytes are left", st.State, time.Since(began), most, st.Left)
+				}
+			})
+		})
+	}
+}
+
+// TestFastSellerLeaves: who lost a piece to a fast seller gets it back when that one
+// leaves, without a wait, and finishes it before it begins another: its window holds
+// one piece. It blames nobody.
+func TestFastSellerLeaves(t *testing.T) {
+	const pieces, slow = 8, 8 << 10
+	bubble(t, pieces*testPiece, func(t *testing.T, w *world) {
+		k := w.buyer()
+		g := w.node(k, t.TempDir(), nil)
+		s := w.limited(w.market(), slow)
+		w.join(s, g)
+		after(time.Second)
+		s.sells(t, btt)
+		after(5 * time.Second)
+		f := w.limited(w.market(), 64<<10)
+		w.join(f, g)
+		after(time.Second)
+		lost := func() (lost bool) {
+			_ = g.do(func() {
+				for _, m := range g.peers {
+					lost = lost || g.lags(m)
+				}
+			})
+			return lost
+		}
+		began := time.Now()
+		for !lost() && time.Since(began) < time.Minute {
+			f.sells(t, btt)
+			after(100 * time.Millisecond)
+		}
+		left := g.Status().Left
+		if !lost() || left == 0 {
+			t.Fatalf("no piece is lost, %d bytes are left", left)
+		}
+		f.Close()
+		began = time.Now()
+		for g.Status().State == Downloading && time.Since(began) < time.Hour {
+			s.sells(t, btt)
+			after(time.Second)
+		}
+		most := time.Duration(left/slow+15) * time.Second
+		t.Logf("%d bytes in %v, at most %v", left, time.Since(began), most)
+		if time.Since(began) > most {
+			t.Errorf("%d bytes took %v, at most %v", left, time.Since(began), most)
+		}
+		if eligible, _ := s.cfg.Market.Standing(k.Account, netip.Addr{}, time.Now()); !eligible {
+			t.Error("the slow seller holds something against the buyer")
+		}
+	})
 }
