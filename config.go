@@ -98,8 +98,8 @@ type SpeedConfig struct {
 	NoTrackerBids bool
 	// Quantum is the part of a longer piece in bytes that is verified and paid
 	// for itself, in torrents with hashes of version 2 and with peers that do
-	// the same (R12.5, A22): a power of two from 16 KiB; 0 = 256 KiB, below 0 =
-	// whole pieces.
+	// the same (R12.5, A22): a power of two from 16 KiB; 0 = sell by 1 MiB and pay by
+	// 256 KiB or more, as the provider likes; below 0 = whole pieces.
 	Quantum int64
 	// Credit is the greatest number of unpaid bytes that a payer with a
 	// history may reach (A24); 0 = one piece, and where parts of pieces are

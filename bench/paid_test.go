@@ -25,10 +25,11 @@ func BenchmarkPaid(b *testing.B) {
 			client, grant := paidLedger(b)
 			dir := scratch(b)
 			torrent := content(b, dir, size(b), v)
+			quantum := knob(b, "BTT_BENCH_QUANTUM", 0)
 			plain := &runner{name: "plain", dir: dir, torrent: torrent}
-			paid := &runner{name: "paid", dir: dir, torrent: torrent, buyer: &btt.SpeedConfig{Ledger: client, Phrase: grant}}
+			paid := &runner{name: "paid", dir: dir, torrent: torrent, buyer: &btt.SpeedConfig{Ledger: client, Phrase: grant, Quantum: quantum}}
 			plain.seeds(b, nil)
-			paid.seeds(b, &btt.SpeedConfig{Ledger: client, EarnOnly: true, Reserve: 2 * amount.Price(amount.BTT)})
+			paid.seeds(b, &btt.SpeedConfig{Ledger: client, EarnOnly: true, Quantum: quantum, Reserve: 2 * amount.Price(amount.BTT)})
 			plain.run(b) // the first touch of the files
 			plain.turns = nil
 			b.ResetTimer()

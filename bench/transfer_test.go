@@ -113,11 +113,24 @@ func content(b *testing.B, dir string, size int64, v metainfo.Version) *metainfo
 		b.Fatal(err)
 	}
 	f.Close()
-	torrent, err := create.Torrent(context.Background(), path, create.Options{PieceLength: 1 << 20, Version: v})
+	torrent, err := create.Torrent(context.Background(), path, create.Options{PieceLength: knob(b, "BTT_BENCH_PIECE", 1<<20), Version: v})
 	if err != nil {
 		b.Fatal(err)
 	}
 	return torrent
+}
+
+// knob is a size in bytes from the environment.
+func knob(b *testing.B, name string, otherwise int64) int64 {
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		b.Fatalf("%s: %v", name, err)
+	}
+	return n
 }
 
 func scratch(b *testing.B) string {

@@ -89,7 +89,7 @@ func (t *transfer) register(f *pflag.FlagSet) {
 	f.StringVar(&t.spendRate, "spend-rate", "", "how much of the balance bids may go up to, from 0.0 (no bids) to 1.0 (the default)")
 	f.StringVar(&t.priceCap, "price-cap", "", "highest price ever bid, such as \"50 BTT/GiB\"")
 	f.StringVar(&t.budget, "budget", "", "most spent on one torrent, such as \"5 BTT\"")
-	f.StringVar(&t.quantum, "quantum", "", "part of a piece that is paid for itself in torrents of version 2: 16KiB, 32KiB, … or piece (default 256KiB)")
+	f.StringVar(&t.quantum, "quantum", "", "part of a piece that is paid for itself in torrents of version 2: 16KiB, 32KiB, … or piece (default: sell by 1MiB, pay by 256KiB or more)")
 	f.StringVar(&t.credit, "credit", "", "most bytes a payer with a history may owe (default one piece; of paid parts 16, and no more than a piece)")
 	f.BoolVar(&t.earnOnly, "earn-only", false, "with --speed: earn, but never bid")
 	f.DurationVar(&t.choke, "choke-interval", choker.Period, "time between two choke rounds")

@@ -43,7 +43,8 @@ type Node struct {
 	Reserve Reserve
 	// Quantum is the least part of a piece in bytes that is verified and paid
 	// for itself, where hashes of version 2 tell it apart: a power of two from
-	// 16 KiB, see [CheckQuantum]; 0 = DefaultQuantum, below 0 = whole pieces.
+	// 16 KiB, see [CheckQuantum]; 0 = DefaultQuantum of what it sells, DefaultPays of
+	// what it buys; below 0 = whole pieces.
 	Quantum int64
 	// TrackerBids tells trackers our bids and uses those they tell (R6).
 	TrackerBids bool

@@ -249,7 +249,7 @@ func (t *Torrent) tell(p *Trade, byUser bool) {
 		bid = t.Bid()
 	}
 	if bid > 0 {
-		p.send(p.session.SetUnits(false, uint32(t.unit())))
+		p.send(p.session.SetUnits(false, uint32(t.pays())))
 	}
 	p.send(p.session.SetBid(bid, byUser, t.swarm.Now()))
 	t.tellReserve(p)

@@ -7,10 +7,14 @@ import (
 	"github.com/bttnet/btt/speed"
 )
 
-// DefaultQuantum is the part of a piece in bytes that is verified and paid for
-// itself where hashes of version 2 tell it apart (R12.5, A22), in pieces that are
-// longer.
-const DefaultQuantum = 256 << 10
+const (
+	// DefaultQuantum is the part of a piece in bytes by which a provider sells where
+	// hashes of version 2 tell it apart (R12.5, A22), in pieces that are longer: the
+	// risk is the provider's, and a payment costs what it costs, whatever it pays.
+	DefaultQuantum = 1 << 20
+	// DefaultPays is the least part by which a requester pays where it is asked to.
+	DefaultPays = 256 << 10
+)
 
 // growth is how many quanta the window of a payer with a history may reach, but
 // never more than a piece.
@@ -34,10 +38,14 @@ func (n *Node) Unit() int64 {
 	return max(cmp.Or(n.Quantum, DefaultQuantum), 0)
 }
 
-// unit is the least part of a piece in bytes that we pay, and are paid, for
-// itself; 0 = whole pieces only.
-func (t *Torrent) unit() int64 {
-	size := cmp.Or(t.node.Quantum, DefaultQuantum)
+// unit is the part of a piece in bytes by which we are paid; 0 = whole pieces only.
+func (t *Torrent) unit() int64 { return t.part(cmp.Or(t.node.Quantum, DefaultQuantum)) }
+
+// pays is the least part of a piece in bytes that we pay for itself; 0 = whole pieces
+// only.
+func (t *Torrent) pays() int64 { return t.part(cmp.Or(t.node.Quantum, DefaultPays)) }
+
+func (t *Torrent) part(size int64) int64 {
 	if size < 0 || size >= t.quantum() || !t.swarm.Units() {
 		return 0
 	}
@@ -64,7 +72,7 @@ func (t *Torrent) sellUnit(p *Trade) (window int64) {
 // boughtUnit is the part of a piece by which a seller said that it is paid.
 func (t *Torrent) boughtUnit(p *Trade) int64 {
 	unit := int64(p.session.Snapshot().SellsUnits)
-	if ours := t.unit(); ours == 0 || unit < ours || unit >= t.quantum() {
+	if ours := t.pays(); ours == 0 || unit < ours || unit >= t.quantum() {
 		return 0 // not what we said that we can do: its window is its own affair
 	}
 	return unit

@@ -73,25 +73,29 @@ func TestUnitWindow(t *testing.T) {
 	tap.check(t, perGiB(5), perGiB(2))
 }
 
-// TestUnitsOneSided: where one side knows only whole pieces, they are paid.
+// TestUnitsOneSided: the seller's unit counts if the buyer pays by it, else the least by
+// which the buyer pays; where one side knows only whole pieces, they are paid.
 func TestUnitsOneSided(t *testing.T) {
-	for _, c := range []struct{ seller, buyer int64 }{{-1, unit}, {unit, -1}, {bigPiece, unit}, {unit, 2 * unit}} {
+	for _, c := range []struct{ seller, buyer, want int64 }{
+		{-1, unit, bigPiece}, {unit, -1, bigPiece}, {bigPiece, unit, bigPiece}, {unit, 2 * unit, 2 * unit}, {2 * unit, unit, 2 * unit},
+		{0, 0, market.DefaultQuantum}, {0, unit, market.DefaultQuantum}, {unit, 0, market.DefaultPays},
+	} {
 		t.Run(fmt.Sprintf("%d-%d", c.seller, c.buyer), func(t *testing.T) {
 			l := ledgertest.New()
 			dir, torrent := contentV2(t, bigFiles, bigPiece, metainfo.V2)
-			seed := newTrader(t, l, traderConfig{reserve: perGiB(2), market: inUnits(c.seller)})
+			seed := newTrader(t, l, traderConfig{reserve: perGiB(2), market: inUnits(c.seller), payments: payments.Config{Credit: c.want}})
 			s := seed.seeds(dir, torrent)
 			leech := newTrader(t, l, traderConfig{funds: 10 * amount.BTT, cap: perGiB(5), market: inUnits(c.buyer)})
 			tap := newTap(t, seed.Addr())
-			tap.limit = bigPiece
+			tap.limit = c.want
 			g, to := leech.gets(torrent, tap.addr)
 			await(t, g)
 			sameFiles(t, dir, to, bigFiles)
 			want := owed(t, perGiB(2), torrent.Info.ContentLength())
 			until(t, "the last payment", func() bool { return s.Status().Earned == want })
 			tap.check(t, perGiB(5), perGiB(2))
-			if whole := c.seller != unit || c.buyer < 0; whole != (tap.most > 8*unit) {
-				t.Errorf("most exposed %d", tap.most)
+			if tap.most <= c.want/2 {
+				t.Errorf("most exposed %d, which is a smaller unit than %d", tap.most, c.want)
 			}
 		})
 	}

@@ -87,6 +87,7 @@ func testUnitSumsKept(t *testing.T, w *world) {
 	}
 	const pieces = 6
 	seller := w.market()
+	seller.Quantum = 256 << 10
 	run := func(what string, change func(s *Swarm), answered func(piece uint32) bool) {
 		t.Helper()
 		s := w.seed(seller, func(c *Config) { c.Resume = folder })

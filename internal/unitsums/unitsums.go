@@ -23,8 +23,8 @@ import (
 const (
 	// HashSize is the length of a hash in bytes.
 	HashSize = sha256.Size
-	// DefaultBytes is the memory of a Cache: the hashes of 128 GiB in units of
-	// 256 KiB.
+	// DefaultBytes is the memory of a Cache: the hashes of 512 GiB in units of
+	// 1 MiB.
 	DefaultBytes = 16 << 20
 	// MaxSaved bounds a saved Layer in bytes.
 	MaxSaved = 2 * DefaultBytes
