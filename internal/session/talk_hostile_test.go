@@ -332,8 +332,8 @@ func randomTalk(t *testing.T, seed uint64) {
 		honest.seeds(dirs[i+1], all[i+1].Torrent)
 		g.AddPeers(honest.Addr())
 	}
-	for _, g := range gets {
-		await(t, g)
+	for _, g := range gets { // a seller that kept hashes back is waited for
+		until(t, "a download", func() bool { return g.Status().State == swarm.Seeding })
 	}
 	back, to := honest.gets(shared, x.Addr())
 	until(t, "an honest buyer to be served", func() bool {
