@@ -240,19 +240,6 @@ func (t *Torrent) Written(piece uint32) {
 	}
 }
 
-// Unwritten pays what waits for a disk that failed: it came and was right (R12.6),
-// and nothing more is bought.
-func (t *Torrent) Unwritten() {
-	if t == nil {
-		return
-	}
-	for _, p := range t.sources {
-		if p.link != nil {
-			t.pay(p, len(p.owed), p.due)
-		}
-	}
-}
-
 // pleadAfter is how long a payment waits for the disk before the provider is told
 // so: the same word as for a ledger that is away, after which a late payment is
 // nobody's failure (docs/rfcs/0027, 0034).

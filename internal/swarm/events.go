@@ -342,7 +342,6 @@ func (s *Swarm) onDisk(e disk.Event) {
 	case disk.Written:
 		s.onWritten(e.Piece)
 	case disk.Failed:
-		s.market.Unwritten()
 		s.fail(e.Err)
 	}
 }
