@@ -110,6 +110,7 @@ type Lane struct {
 	shift   int64         // lane bytes minus stream position, since the last attach
 	base    int64         // lane bytes at the last attach
 	await   bool          // payer, restored: the payee's count is not known yet
+	told    bool          // payer: the payee told its count in this run
 }
 
 // move corrects the count by the bytes that a lost memory missed.

@@ -93,15 +93,18 @@ func (p *Payee) Step(m Message) error {
 }
 
 // Shows reports whether a message carries a signature of K1 that only the payer
-// and this side know: the first settlement's, or the newest payment held. A
-// connection shows one before it may speak for the channel, since its id can be
-// read on the ledger.
+// and this side know: the first settlement's, the newest payment held, or an older
+// one, which another connection's may have overtaken on the way. A connection shows
+// one before it may speak for the channel, since its id can be read on the ledger.
 func (p *Payee) Shows(m Message) bool {
 	switch m := m.(type) {
 	case *Fund:
 		return m.ID == p.id && ledger.VerifySignature(p.contract.K1, p.contract.paymentDigest(0, 1), m.First)
 	case *Pay:
-		return m.ID == p.id && p.best.Sequence > 0 && m.Payment == p.best
+		if m.ID != p.id || p.best.Sequence == 0 || m.Payment.Sequence >= p.best.Sequence {
+			return m.ID == p.id && p.best.Sequence > 0 && m.Payment == p.best
+		}
+		return ledger.VerifySignature(p.contract.K1, p.contract.paymentDigest(m.Payment.Amount, m.Payment.Sequence), m.Payment.Signature)
 	}
 	return false
 }
@@ -231,7 +234,7 @@ func (p *Payee) checkOpen() error {
 
 // Checked is a payment that passed every check but the signature's.
 type Checked struct {
-	Pay    *Pay // the newest; its record must be durable before Accept
+	Pay    *Pay // the newest; its record must be written before Accept
 	digest [32]byte
 	k1     ledger.PublicKey
 	fast   *ledger.PreparedKey // of k1, or nil
@@ -328,10 +331,11 @@ func (c *Checked) Verify() bool {
 	return c.Pay == nil || ledger.VerifySignature(c.k1, c.digest, c.Pay.Payment.Signature)
 }
 
-// Record is what must be durable before Accept.
+// Record is what must be written before Accept, so that the end of the process does
+// not lose it, and durable before the next Accept (docs/rfcs/0042).
 func (c *Checked) Record() Record { return Record{Pay: c.Pay} }
 
-// Accept takes a payment that verified and whose record is durable: now it is
+// Accept takes a payment that verified and whose record is written: now it is
 // income. Each lane it covers gives one EventEarned; the first carries the
 // sum.
 func (p *Payee) Accept(c *Checked) error {

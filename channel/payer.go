@@ -23,6 +23,7 @@ type Payer struct {
 	ceiling  Ceiling          // durable bound
 	asked    Ceiling          // recorded, durable once Stable was told
 	resync   bool             // restored: the newest payment is known to the payee only
+	restored bool             // a former run made payments that this one does not know
 	ahead    presigned
 	last     *Pay // newest payment sent, to repeat it on a new connection
 	closing  bool // Close was sent
@@ -107,7 +108,7 @@ func (c *Contract) checkTerms(t *Terms, now uint64) error {
 // The newest payment may have left this node without being stored; the
 // machine pays again once the payee showed it (see NeedsState).
 func RestorePayer(s *Snapshot, signer ledger.Signer, now uint64) *Payer {
-	p := &Payer{core: restoreCore(s, signer, now), refund: s.Refund, ceiling: s.Ceiling, asked: s.Ceiling, resync: true}
+	p := &Payer{core: restoreCore(s, signer, now), refund: s.Refund, ceiling: s.Ceiling, asked: s.Ceiling, resync: true, restored: true}
 	p.ceiling.ID, p.asked.ID = p.id, p.id
 	return p
 }
@@ -228,7 +229,7 @@ func (p *Payer) stepState(m *State) error {
 			return refuse(CodeAmount, "lane count %d is out of range", m.Bytes)
 		}
 		l.move(max(0, m.Bytes-l.base))
-		l.await = false
+		l.await, l.told = false, true
 	}
 	if p.resync {
 		p.resync = false

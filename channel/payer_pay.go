@@ -27,7 +27,7 @@ func (p *Payer) Attach(tag Tag, from int64, tariff Tariff) (uint32, error) {
 	if err := l.attach(base, from, tariff); err != nil {
 		return 0, refuse(CodePrice, "%v", err)
 	}
-	l.await = p.resync
+	l.await = p.resync || p.restored && !l.told // each lane's count may be old
 	p.send(&Attach{ID: p.id, Lane: number, Tag: tag, From: from, Bytes: base})
 	return number, nil
 }
