@@ -202,12 +202,18 @@ func (n *Node) locked() amount.Amount {
 	return sum
 }
 
-// balanceEvery is how old the balance that bids count with may be.
-const balanceEvery = 2 * time.Second
+// balanceEvery is how old the balance that bids count with may be, and balancePause
+// the time between two looks at the ledger while payments are made: there may be a
+// thousand of them in a second.
+const (
+	balanceEvery = 2 * time.Second
+	balancePause = 200 * time.Millisecond
+)
 
 func (n *Node) watchBalance(ctx context.Context) {
 	t := time.NewTicker(balanceEvery)
 	defer t.Stop()
+	var looked time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -215,8 +221,14 @@ func (n *Node) watchBalance(ctx context.Context) {
 		case <-t.C:
 			n.saveReceipts(saveReceiptsEvery)
 		case <-n.refresh:
+			if pause := balancePause - time.Since(looked); pause > 0 {
+				t.Reset(pause)
+				continue
+			}
 		}
 		n.updateBalance(ctx)
+		looked = time.Now()
+		t.Reset(balanceEvery)
 	}
 }
 
