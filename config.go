@@ -102,9 +102,11 @@ type SpeedConfig struct {
 	// 256 KiB or more, as the provider likes; below 0 = whole pieces.
 	Quantum int64
 	// Credit is the greatest number of unpaid bytes that a payer with a
-	// history may reach (A24); 0 = one piece, and where parts of pieces are
-	// paid one Quantum and a 64th of what was paid before, up to 16 of them
-	// or a piece.
+	// history may reach; 0 = 4 MiB. Everyone begins with one quantum (a piece,
+	// or the part of one that is paid for itself) and may owe one more for each
+	// 64 that it paid, so that nobody takes more for nothing than a quantum and
+	// a 64th of what it paid (A24). A Credit of a quantum or less, such as 1,
+	// keeps it at one quantum always (R12.5).
 	Credit int64
 	// PaymentTimeout is how long a provider waits for a payment (R12.1); 0 =
 	// the default.

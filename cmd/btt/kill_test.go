@@ -66,6 +66,7 @@ type bank struct {
 	seeds        []*program // all runs of the seed
 	pipe         *pipe
 	want         [32]byte
+	lends        int64 // bytes that the seed may lose beyond a piece for each kill
 }
 
 const (
@@ -74,9 +75,14 @@ const (
 	bankPrice = "20 BTT/GiB" // a piece costs more than the ledger's least output
 )
 
-func newBank(t *testing.T) *bank {
+// newBank has a seed that risks a piece and no more, lendingBank one with the default
+// of --credit, which lends a 64th of what was paid besides.
+func newBank(t *testing.T) *bank     { return openBank(t, 0) }
+func lendingBank(t *testing.T) *bank { return openBank(t, bankSize/64) }
+
+func openBank(t *testing.T, lends int64) *bank {
 	w := newTown(t)
-	b := &bank{town: w, want: w.content(bankSize)}
+	b := &bank{town: w, want: w.content(bankSize), lends: lends}
 	w.run("create", "share/film.bin", "--piece-size", "64KiB")
 	leech := w.run("wallet", "init", "--home", "leech")[0]["address"].(string)
 	w.run("wallet", "init", "--home", "seed")
@@ -91,8 +97,12 @@ func newBank(t *testing.T) *bank {
 // sells starts a seed.
 func (b *bank) sells(listen string) {
 	b.t.Helper()
-	b.seed = b.start(fmt.Sprintf("seed%d", len(b.seeds)), "seed", "share/film.bin", "--home", "seed", "--listen", listen, "--limit-up", "2MiB",
-		"--speed", "--ledger", b.url, "--reserve", bankPrice, "--paid-only", "--choke-interval", "1s", "--verbose", "--json")
+	args := []string{"seed", "share/film.bin", "--home", "seed", "--listen", listen, "--limit-up", "2MiB",
+		"--speed", "--ledger", b.url, "--reserve", bankPrice, "--paid-only", "--choke-interval", "1s", "--verbose", "--json"}
+	if b.lends == 0 {
+		args = append(args, "--credit", "64KiB")
+	}
+	b.seed = b.start(fmt.Sprintf("seed%d", len(b.seeds)), args...)
 	b.seeds = append(b.seeds, b.seed)
 }
 

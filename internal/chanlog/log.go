@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/internal/durable"
@@ -25,8 +24,6 @@ const (
 	maxFrame    = 96 << 10
 	growBy      = 4 << 20
 	maxJournal  = 1 << 30
-
-	fastSync = time.Millisecond // a disk that callers may wait for
 )
 
 var (
@@ -48,13 +45,18 @@ type Log struct {
 	filled int64 // zeros written up to here
 	wanted int64
 	synced atomic.Int64 // written under mu
-	pace   atomic.Int64 // nanoseconds of a sync, smoothed
-	began  atomic.Int64 // when the running sync began, in Unix nanoseconds; 0 = none runs
 	fault  error
 	closed bool
 	done   chan struct{}
 	buf    []byte
 	sync   func(*os.File) error
+	after  []after // what After was told and did not do yet, in order of marks
+}
+
+// after is one call of [Log.After].
+type after struct {
+	mark int64
+	f    func()
 }
 
 func crcFrame(header, payload []byte) uint32 {
@@ -247,8 +249,8 @@ func (j *Log) write(r *channel.Record) error {
 	return nil
 }
 
-// Append writes records and starts to make them durable; Wait with the
-// returned mark.
+// Append writes records, so that the end of this process loses nothing of them, and
+// starts to make them durable; Wait with the returned mark, or see After.
 func (j *Log) Append(records ...channel.Record) (int64, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -258,7 +260,7 @@ func (j *Log) Append(records ...channel.Record) (int64, error) {
 	for i := range records {
 		if err := j.write(&records[i]); err != nil {
 			j.fault = err
-			j.moved.Broadcast()
+			j.reach()
 			return 0, j.broken()
 		}
 	}
@@ -286,6 +288,44 @@ func (j *Log) Wait(mark int64) error {
 // Durable reports whether everything up to mark is durable.
 func (j *Log) Durable(mark int64) bool { return j.synced.Load() >= mark }
 
+// After has f called once when everything up to mark is durable or the log failed
+// (see Fault), by the syncer: f must not block. The caller bounds how much waits.
+func (j *Log) After(mark int64, f func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.synced.Load() >= mark || j.fault != nil {
+		f()
+		return
+	}
+	j.after = append(j.after, after{mark, f})
+}
+
+// reach does what waited for what is durable now. The caller holds mu.
+func (j *Log) reach() {
+	j.moved.Broadcast()
+	n := 0
+	for _, a := range j.after {
+		if a.mark <= j.synced.Load() || j.fault != nil {
+			a.f()
+		} else {
+			j.after[n] = a
+			n++
+		}
+	}
+	clear(j.after[n:])
+	j.after = j.after[:n]
+}
+
+// Fault says why nothing can be written any more; nil as long as it can.
+func (j *Log) Fault() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.fault == nil {
+		return nil
+	}
+	return j.broken()
+}
+
 // SetSync puts f in the place of fdatasync, for tests of failing and slow disks.
 func (j *Log) SetSync(f func(*os.File) error) {
 	j.mu.Lock()
@@ -297,14 +337,7 @@ func (j *Log) SetSync(f func(*os.File) error) {
 func (j *Log) String() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return fmt.Sprintf("end %d wanted %d synced %d pace %d", j.end, j.wanted, j.synced.Load(), j.pace.Load())
-}
-
-// Fast reports whether syncs take well under a millisecond, and so does the one
-// that runs now.
-func (j *Log) Fast() bool {
-	began := j.began.Load()
-	return j.pace.Load() < int64(fastSync) && (began == 0 || time.Now().UnixNano()-began < int64(fastSync))
+	return fmt.Sprintf("end %d wanted %d synced %d", j.end, j.wanted, j.synced.Load())
 }
 
 func (j *Log) broken() error {
@@ -328,23 +361,18 @@ func (j *Log) run() {
 			return
 		}
 		mark := j.wanted
+		sync := j.sync
 		j.mu.Unlock()
-		start := time.Now()
-		j.began.Store(start.UnixNano())
-		err := j.sync(j.file)
-		j.began.Store(0)
-		j.pace.Add((int64(time.Since(start)) - j.pace.Load()) / 8)
+		err := sync(j.file)
 		j.mu.Lock()
+		if err == nil {
+			j.synced.Store(mark)
+			j.reach()
+			err = j.grow()
+		}
 		if err != nil {
 			j.fault = err
-			j.moved.Broadcast()
-			return
-		}
-		j.synced.Store(mark)
-		j.moved.Broadcast()
-		if err := j.grow(); err != nil {
-			j.fault = err
-			j.moved.Broadcast()
+			j.reach()
 			return
 		}
 	}

@@ -83,6 +83,8 @@ func (t *Torrent) onLink(id uint32, e payments.LinkEvent) {
 		} else {
 			t.unpaid(p)
 		}
+	case payments.EventFault:
+		t.pause(p, idlePause, e.Reason)
 	case payments.EventRefused, payments.EventNoFunds:
 		t.cfg.Log.Info("payment channel", "addr", p.peer.Addr(), "event", e.Kind, "reason", e.Reason)
 		// Without the ledger the channel waits, and the provider knows.

@@ -16,10 +16,6 @@ const (
 	DefaultPays = 256 << 10
 )
 
-// growth is how many quanta the window of a payer with a history may reach, but
-// never more than a piece.
-const growth = 16
-
 // CheckQuantum says whether a size in bytes may be [Node.Quantum].
 func CheckQuantum(size int64) bool {
 	return size <= 0 || size >= speed.MinUnit && size <= speed.MaxUnit && bits.OnesCount64(uint64(size)) == 1
@@ -62,7 +58,7 @@ func (t *Torrent) sellUnit(p *Trade) (window int64) {
 	if unit := max(ours, theirs); ours > 0 && theirs > 0 && unit < t.quantum() {
 		p.sellsBy = unit
 		p.send(p.session.SetUnits(true, uint32(unit)))
-		p.link.SetQuantum(unit, min(t.quantum(), growth*unit))
+		p.link.SetQuantum(unit)
 	} else {
 		p.sellsBy = t.quantum()
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -27,6 +28,7 @@ type Book struct {
 	head    head
 	changed chan struct{} // the watched outpoints changed
 	closing atomic.Bool
+	broken  atomic.Bool // the journal failed: nothing is sold
 
 	mu       sync.Mutex // guards what follows; never held while calling out
 	pairs    map[pairKey]*pair
@@ -141,6 +143,22 @@ func (b *Book) all() []*pair {
 	return list
 }
 
+// halt stops selling for good: the journal failed.
+func (b *Book) halt() {
+	if b.broken.Swap(true) {
+		return
+	}
+	b.mu.Lock()
+	links := slices.Collect(maps.Keys(b.links))
+	b.mu.Unlock()
+	for _, l := range links {
+		l.mu.Lock()
+		l.allow()
+		l.mu.Unlock()
+		l.notify(Event{Kind: EventFault, Role: channel.RolePayee, Reason: "the journal of payments cannot be written"})
+	}
+}
+
 // unsettled reports whether a shutdown has to wait for any channel.
 func (b *Book) unsettled() bool {
 	for _, p := range b.all() {
@@ -154,6 +172,9 @@ func (b *Book) unsettled() bool {
 // Terms returns what a bid response offers (R10.15). K2 is a key that no
 // channel uses; up to 16 keys are on offer in turn.
 func (b *Book) Terms() (channel.Terms, error) {
+	if b.broken.Load() {
+		return channel.Terms{}, fmt.Errorf("make channel terms: %w", chanlog.ErrBroken)
+	}
 	status, ok := b.head.get()
 	if !ok {
 		return channel.Terms{}, fmt.Errorf("make channel terms: the ledger has not been reached yet")

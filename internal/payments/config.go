@@ -31,6 +31,7 @@ const (
 // Defaults of Config.
 const (
 	DefaultQuantum        = 1 << 20
+	DefaultCredit         = 4 << 20
 	DefaultDepositBytes   = 64 << 20
 	DefaultPaymentTimeout = 10 * time.Second
 	MaxTimeoutFactor      = 6 // the longest payment timeout, in payment timeouts
@@ -88,10 +89,11 @@ type Config struct {
 	Dir     string // of the journal; made if missing
 	Purse   Purse
 	Ledger  ledger.Client
-	Quantum int64 // bytes served ahead of payment
-	// Credit is the greatest window in bytes; above a link's quantum the window grows
-	// by one quantum for each 16 paid quanta (A24). 0 means one quantum,
-	// whatever the history (R12.5).
+	Quantum int64 // bytes served ahead of payment, to anyone
+	// Credit is the greatest window in bytes. It begins at a link's quantum, which it
+	// never falls below, and grows by one for each 64 quanta that the account paid
+	// (A24, docs/rfcs/0042). 0 means DefaultCredit; a quantum or less keeps it at
+	// one quantum, whatever the history (R12.5).
 	Credit         int64
 	DepositBytes   int64 // a channel's deposit covers at most this many bytes at the agreed price
 	MinDeposit     amount.Amount
@@ -122,6 +124,9 @@ func (c *Config) defaults() error {
 		c.Quantum = DefaultQuantum
 	}
 	c.Quantum = min(c.Quantum, math.MaxUint32)
+	if c.Credit <= 0 {
+		c.Credit = DefaultCredit
+	}
 	if c.DepositBytes <= 0 {
 		c.DepositBytes = DefaultDepositBytes
 	}
@@ -163,7 +168,7 @@ const (
 	EventRefunded EventKind = 8 // T2 took everything back
 	EventClosing  EventKind = 9
 	EventResumed  EventKind = 10 // payer: the channel goes on after a restart
-	EventFault    EventKind = 11 // the journal failed: no more payments until a restart
+	EventFault    EventKind = 11 // the journal failed: nothing is paid or sold until a restart
 	EventProven   EventKind = 12 // provider: the connection is Account's: it signed for a channel that Account funded
 )
 

@@ -18,8 +18,8 @@
 //
 // # Order of writes
 //
-// A payer stores an upper bound ahead of what it signs; a payee stores each
-// payment before it raises the allowance, while it verifies the signature.
-// The record of a payment counts on recovery only if its signature verifies,
-// so both may run at once. Nothing is ever sent before its record is durable.
+// A payer stores an upper bound ahead of what it signs; a payee verifies each
+// payment and writes it down before it raises the allowance. The sync runs beside,
+// and one payment at most waits for it (docs/rfcs/0042). Nothing is ever sent, or
+// told as earned, before its record is durable.
 package payments

@@ -34,10 +34,10 @@ type LinkConfig struct {
 }
 
 // Link is the payment side of one peer connection and torrent. No method
-// waits for the network or the ledger. Verified may sign one payment and
-// Receive may verify one and wait for a disk that syncs within a millisecond;
-// Send, Notify and Wake may be called inside both. Receive, Buy and Sell come from the connection's owner, one at a
-// time; Verified, Served and Allowance from any goroutine.
+// waits for the network, the ledger or a disk. Verified may sign one payment;
+// Send, Notify and Wake may be called inside Verified and Receive. Receive, Buy
+// and Sell come from the connection's owner, one at a time; Verified, Served and
+// Allowance from any goroutine.
 type Link struct {
 	book   *Book
 	cfg    LinkConfig
@@ -56,7 +56,6 @@ type Link struct {
 	quantum atomic.Int64 // bytes; the window's unit
 
 	mu     sync.Mutex // guards what follows; a leaf
-	most   int64      // greatest window in bytes where the user set none; 0 = one quantum
 	quotes []channel.Quote
 	order  order
 	sale   sale
@@ -73,7 +72,7 @@ type sale struct {
 	pair    *pair // set by the first message of the payer
 	tariff  channel.Tariff
 	paid    int64 // stream position paid or free
-	history int64 // bytes paid on the account's channels before
+	lent    int64 // bytes of the window beyond the quantum; set by the pair
 	opened  bool  // Sell was called
 	account ledger.PublicKey
 	proven  bool // the connection is account's; see EventProven
@@ -320,51 +319,36 @@ func (l *Link) Allowance() *atomic.Int64 { return &l.allowance }
 func (l *Link) allow() bool {
 	s := &l.sale
 	next := int64(unlimited)
-	if s.tariff.Price() > 0 {
+	switch {
+	case s.tariff.Price() <= 0:
+	case l.book.broken.Load(): // it could not keep the payment
+		next = min(l.allowance.Load(), l.served.Load())
+	case s.guarded && !s.proven:
 		next = s.paid
-		if !s.guarded || s.proven {
-			next += l.window()
-		}
+	default:
+		next = s.paid + l.quantum.Load() + s.lent // the window (A24)
 	}
 	return l.allowance.Swap(next) < next
 }
 
 // SetQuantum changes the unit in bytes that the requester verifies and pays, and
-// so the least window. The window of a payer with a history may grow up to most
-// bytes, if the user set no limit of its own (Config.Credit): most should not be
-// more than a piece (R12.5). Call it before the first Sell.
-func (l *Link) SetQuantum(quantum, most int64) {
+// so the least window. Call it before the first Sell.
+func (l *Link) SetQuantum(quantum int64) {
 	if quantum <= 0 {
 		return
 	}
 	l.mu.Lock()
 	l.quantum.Store(quantum)
-	l.most = most
 	l.allow()
 	l.mu.Unlock()
 }
 
-// window is the credit in bytes: one quantum, growing with the paid history up to
-// a limit (A24). Up to the user's limit it grows by one quantum for each 16 that
-// were paid; up to that of SetQuantum for each 64, so that it is never more than
-// what a broken connection is forgiven. The caller holds mu.
-func (l *Link) window() int64 {
-	q := l.quantum.Load()
-	limit, share := l.book.cfg.Credit, int64(creditShare)
-	if limit == 0 {
-		limit, share = l.most, forgiveShare
-	}
-	if limit <= q {
-		return q
-	}
-	grown := q * min(limit/q, 1+(l.sale.history+l.sale.paid)/(share*q))
-	return min(limit, max(q, grown))
-}
-
-// credit notes that the stream is paid up to position.
-func (l *Link) credit(position int64) {
+// credit notes that the stream is paid up to position and sets anew what the
+// account may owe beyond a quantum. It is called by the account's pair.
+func (l *Link) credit(position int64, d *standing) {
 	l.mu.Lock()
 	s := &l.sale
+	s.lent = d.lend(s.lent, l.quantum.Load(), l.book.cfg.Credit)
 	if position > s.paid {
 		if s.owing {
 			l.measure(l.book.cfg.Now())

@@ -24,41 +24,28 @@ func (l *Link) Receive(payload []byte) error {
 	case *channel.Pay:
 		return l.receivePay(m)
 	case *channel.Open, *channel.Fund, *channel.Attach:
-		return l.toSeller(m)
+		_, err := l.toSeller(m)
+		return err
 	case *channel.RefundSig, *channel.Confirm, *channel.State, *channel.Closed:
 		return l.toBuyer(m)
 	default: // Close and Refuse go to whoever has the channel
 		if p := l.buyer.Load(); p != nil && l.book.ownedBy(m.Channel(), p) {
 			return l.toBuyer(m)
 		}
-		return l.toSeller(m)
+		_, err := l.toSeller(m)
+		return err
 	}
 }
 
-// receivePay takes a payment in this goroutine when the pair is idle and the
-// disk is fast; otherwise the pair's goroutine takes it.
+// receivePay has the pair's goroutine take a payment: that is written down, which
+// may take as long as a disk likes.
 func (l *Link) receivePay(m *channel.Pay) error {
 	l.arrived.Add(1)
-	l.mu.Lock()
-	p := l.sale.pair
-	l.mu.Unlock()
-	if p == nil || !l.book.journal.Fast() || !p.enter() {
-		err := l.toSeller(m)
-		if p == nil && err == nil { // it was refused if it has no pair now
-			l.mu.Lock()
-			p = l.sale.pair
-			l.mu.Unlock()
-		}
-		if p == nil || err != nil {
-			l.taken()
-		}
-		return err
+	taken, err := l.toSeller(m)
+	if !taken || err != nil {
+		l.taken()
 	}
-	s := p.side.(*seller)
-	s.message(l, m)
-	s.settlePays()
-	p.leave()
-	return nil
+	return err
 }
 
 // taken notes that a payment was looked at.
@@ -104,8 +91,9 @@ func (l *Link) toBuyer(m channel.Message) error {
 }
 
 // toSeller hands a payer's message to its pair, which the first message of a
-// connection names: Open by account, the others by channel.
-func (l *Link) toSeller(m channel.Message) error {
+// connection names: Open by account, the others by channel. It reports false if there
+// is none.
+func (l *Link) toSeller(m channel.Message) (bool, error) {
 	l.mu.Lock()
 	p := l.sale.pair
 	l.mu.Unlock()
@@ -119,12 +107,12 @@ func (l *Link) toSeller(m channel.Message) error {
 			if m.Type() != channel.TypeRefuse {
 				l.send(&channel.Refuse{ID: m.Channel(), Code: channel.CodeUnknown, Reason: "no such channel here"})
 			}
-			return nil
+			return false, nil
 		}
 		l.mu.Lock()
 		l.sale.pair = p
 		l.mu.Unlock()
 		p.postAlways(op{kind: opBind, link: l})
 	}
-	return p.post(op{kind: opMessage, link: l, message: m})
+	return true, p.post(op{kind: opMessage, link: l, message: m})
 }

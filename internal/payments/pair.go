@@ -65,10 +65,9 @@ type side interface {
 
 // pair is all business with one account in one role.
 //
-// Its goroutine owns side and holds mu while it works. Two callers may take
-// its place for one step, because a goroutine hop costs as much as the step:
-// Link.Verified pays and Link.Receive takes a payment, if mu is free at once
-// and nothing is posted that must come first (posted is 0).
+// Its goroutine owns side and holds mu while it works. Link.Verified may take its
+// place for one step, because a goroutine hop costs as much as the step: it pays, if
+// mu is free at once and nothing is posted that must come first (posted is 0).
 type pair struct {
 	book    *Book
 	key     pairKey
@@ -260,10 +259,17 @@ func (p *pair) store(records []channel.Record, sync bool) (int64, bool) {
 		err = p.book.journal.Wait(mark)
 	}
 	if err != nil {
-		p.book.cfg.Notify(Event{Kind: EventFault, Role: p.key.role, Account: p.key.account, Reason: err.Error()})
+		p.fault(err)
 		return 0, false
 	}
 	return mark, true
+}
+
+// fault tells of a journal that cannot be written any more. Whoever buys here gets
+// nothing more at a price: what it paid could not be kept.
+func (p *pair) fault(err error) {
+	p.book.halt()
+	p.book.cfg.Notify(Event{Kind: EventFault, Role: p.key.role, Account: p.key.account, Reason: err.Error()})
 }
 
 // publish turns a machine's event into the Book's and the link's.

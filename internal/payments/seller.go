@@ -15,6 +15,15 @@ type seller struct {
 	debtor   *standing // of the account; outlives this pair
 	idle     time.Time // when the last link went
 	pays     []arrival // waiting for one check, all of one channel
+	mark     int64     // of the newest payment's record
+	untold   []told    // of payments that are not durable yet, at most one check's
+}
+
+// told is an event of a channel that waits for its payment to be durable.
+type told struct {
+	c     *sold
+	link  *Link
+	event Event
 }
 
 // arrival is a payment and where it came from.
@@ -40,12 +49,7 @@ func newSeller(p *pair) *seller {
 		debtor: p.book.standing(p.key.account), idle: p.book.cfg.Now()}
 }
 
-func (s *seller) bind(l *Link) {
-	s.links[l] = struct{}{}
-	l.mu.Lock()
-	l.sale.history = s.debtor.history
-	l.mu.Unlock()
-}
+func (s *seller) bind(l *Link) { s.links[l] = struct{}{} }
 
 // unbind keeps what a proven account did not pay as its debt.
 func (s *seller) unbind(l *Link) {
@@ -72,6 +76,9 @@ func (s *seller) unbind(l *Link) {
 	if debt := l.owes(); debt > 0 {
 		s.debtor.owe(channel.Tag(l.cfg.Infohash), debt)
 	}
+	l.mu.Lock()
+	l.sale.lent = s.debtor.lend(l.sale.lent, l.quantum.Load(), 0)
+	l.mu.Unlock()
 }
 
 // anyLink returns another connection of the channel's payer.

@@ -26,8 +26,7 @@ func (s *seller) collect(l *Link, pay *channel.Pay) {
 	s.pays = append(s.pays, arrival{pay, l})
 }
 
-// settlePays checks the newest of the collected payments: its record becomes
-// durable while its signature is verified.
+// settlePays checks the newest of the collected payments.
 func (s *seller) settlePays() {
 	if len(s.pays) == 0 {
 		return
@@ -68,21 +67,49 @@ func (s *seller) settlePays() {
 	s.flush(c, l)
 }
 
-// secure makes the newest payment durable and verifies it at the same time.
+// secure verifies the newest payment and writes it down. It counts from here on:
+// an end of this process loses nothing of it. The payment before it must be durable
+// by now, so that an end of the machine loses one at most, and that only if its
+// payer never pays again, since the next one says all that it said
+// (docs/rfcs/0042).
 func (s *seller) secure(checked *channel.Checked, l *Link) bool {
-	mark, ok := s.store([]channel.Record{checked.Record()}, false)
-	if !ok {
-		return false
-	}
 	if !checked.Verify() {
 		s.refuse(checked.Pay.ID, l, &channel.Refusal{Code: channel.CodeSignature, Reason: "payment does not verify"})
 		return false
 	}
-	if err := s.book.journal.Wait(mark); err != nil {
-		s.book.cfg.Notify(Event{Kind: EventFault, Role: s.key.role, Account: s.key.account, Reason: err.Error()})
+	mark, ok := s.store([]channel.Record{checked.Record()}, false)
+	if !ok {
 		return false
 	}
+	if err := s.book.journal.Wait(s.mark); err != nil {
+		s.fault(err)
+		return false
+	}
+	s.tell()
+	s.mark = mark
 	return true
+}
+
+// tell reports the payments that are durable by now, and a journal that failed
+// before they were.
+func (s *seller) tell() {
+	if len(s.untold) == 0 {
+		return
+	}
+	if !s.book.journal.Durable(s.mark) {
+		if err := s.book.journal.Fault(); err != nil {
+			clear(s.untold)
+			s.untold = s.untold[:0] // nobody may count on them
+			s.fault(err)
+		}
+		return
+	}
+	for _, x := range s.untold {
+		s.publish(x.link, x.event)
+		s.report(x.c.m, x.c.bytes)
+	}
+	clear(s.untold)
+	s.untold = s.untold[:0]
 }
 
 // event follows one event of a channel.
@@ -97,7 +124,7 @@ func (s *seller) event(c *sold, l *Link, e channel.Event) {
 		s.debtor.history += e.Delta
 		if to := c.lanes[e.Lane]; to != nil {
 			l = to
-			to.credit(e.From)
+			to.credit(e.From, s.debtor)
 		} else {
 			s.debtor.owe(e.Tag, -e.Delta)
 		}
@@ -109,10 +136,16 @@ func (s *seller) event(c *sold, l *Link, e channel.Event) {
 			}
 		}
 	}
-	if kind := eventKinds[e.Kind]; kind != 0 {
-		s.publish(l, Event{Kind: kind, Channel: c.m.ID(), Tag: e.Tag, Sum: e.Sum, Bytes: e.Delta, Amount: e.Amount, Code: e.Code, Reason: e.Reason,
-			Clean: clean})
+	kind := eventKinds[e.Kind]
+	if kind == 0 {
+		return
 	}
+	x := Event{Kind: kind, Channel: c.m.ID(), Tag: e.Tag, Sum: e.Sum, Bytes: e.Delta, Amount: e.Amount, Code: e.Code, Reason: e.Reason, Clean: clean}
+	if kind == EventEarned {
+		s.untold = append(s.untold, told{c, l, x})
+		return
+	}
+	s.publish(l, x)
 }
 
 // attached lets a lane pay for a link's stream from position e.From on.
@@ -141,8 +174,8 @@ func (s *seller) attached(c *sold, l *Link, e channel.Event) {
 	}
 	c.lanes[e.Lane] = l
 	s.flush(c, l) // the State
-	l.credit(c.m.Position(e.Lane))
 	s.indebt(l, e.Tag)
+	l.credit(c.m.Position(e.Lane), s.debtor)
 }
 
 // indebt settles what a former connection of the account left unpaid: it is

@@ -7,6 +7,7 @@ import (
 
 func (s *seller) work() {
 	s.settlePays()
+	s.tell()
 	if s.book.closing.Load() { // also what was still opening at the shutdown
 		for _, c := range s.channels {
 			if c.via == nil || c.via.closed.Load() {
@@ -19,15 +20,18 @@ func (s *seller) work() {
 }
 
 // flush does what a channel's machine wants, in the order that package
-// channel demands.
+// channel demands. What is sent to the payer or the ledger rests on payments that are
+// durable.
 func (s *seller) flush(c *sold, l *Link) {
 	rd := c.m.Ready()
 	if rd.Empty() {
 		return
 	}
-	if _, ok := s.store(rd.Records, rd.Sync); !ok {
+	leaves := len(rd.Messages)+len(rd.Tasks) > 0 && !s.book.journal.Durable(s.mark)
+	if _, ok := s.store(rd.Records, rd.Sync || leaves); !ok {
 		return
 	}
+	s.tell()
 	if l == nil || l.closed.Load() {
 		l = c.via
 	}
@@ -43,7 +47,11 @@ func (s *seller) flush(c *sold, l *Link) {
 	for _, e := range rd.Events {
 		s.event(c, l, e)
 	}
-	s.report(c.m, c.bytes)
+	if len(s.untold) == 0 {
+		s.report(c.m, c.bytes)
+	} else {
+		s.book.journal.After(s.mark, s.wake)
+	}
 	if c.m.Stage().Final() {
 		delete(s.channels, c.m.ID())
 		s.book.release(c.m.ID())
@@ -65,7 +73,7 @@ func (s *seller) reprice(o *op) {
 			if err := c.m.Reprice(lane, o.from, o.price); err != nil {
 				s.refuse(c.m.ID(), l, err)
 			}
-			l.credit(c.m.Position(lane))
+			l.credit(c.m.Position(lane), s.debtor)
 		}
 	}
 }

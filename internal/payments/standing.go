@@ -11,11 +11,8 @@ import (
 
 // What a provider bears of bytes that a broken connection left unpaid.
 const (
-	// forgiveShare: of so many bytes paid one is forgiven, besides one quantum.
-	forgiveShare = 64
-	// creditShare: of so many bytes paid one more is served ahead of payment,
-	// where the user allows it.
-	creditShare = 16
+	// share: of so many bytes paid one is lent, and forgiven, besides one quantum.
+	share = 64
 	// cleanQuanta is how many quanta an account pays until its failures are
 	// forgotten.
 	cleanQuanta = 16
@@ -26,6 +23,8 @@ const (
 type standing struct {
 	// Of the account's seller alone; a Book has one at a time.
 	debts    map[channel.Tag]int64 // unpaid rests of closed connections
+	debt     int64                 // their sum
+	lent     int64                 // bytes that windows have beyond a quantum each, summed over connections
 	forgiven int64                 // bytes written off
 	beyond   int64                 // bytes beyond what is forgiven that no failure stands for yet
 	history  int64                 // bytes paid in this run
@@ -57,12 +56,27 @@ func (b *Book) standing(account ledger.PublicKey) *standing {
 
 // owe changes what the account owes for a torrent by so many bytes.
 func (s *standing) owe(tag channel.Tag, bytes int64) {
-	switch debt := s.debts[tag] + bytes; {
+	old := s.debts[tag]
+	switch debt := old + bytes; {
 	case debt <= 0:
 		delete(s.debts, tag)
-	case s.debts[tag] > 0 || len(s.debts) < MaxDebts:
+	case old > 0 || len(s.debts) < MaxDebts:
 		s.debts[tag] = debt
 	}
+	s.debt += s.debts[tag] - old
+}
+
+// lend returns how many bytes beyond its quantum a connection may owe that had so
+// many before: whole quanta, up to the limit of a window. All connections of the
+// account share a 64th of what it paid, less what was ever left unpaid: what that
+// account can take for nothing is never more than a quantum and that 64th,
+// however often it comes back. What goes beyond is a failed payment (see forgive).
+func (s *standing) lend(had, quantum, limit int64) int64 {
+	s.lent -= had
+	n := max(0, min(limit-quantum, s.history/share-s.forgiven-s.debt-s.lent))
+	n -= n % quantum
+	s.lent += n
+	return n
 }
 
 // forgive writes the debt of a torrent off. What goes beyond what broken
@@ -75,7 +89,8 @@ func (s *standing) forgive(tag channel.Tag, quantum int64) (failed int64) {
 		return 0
 	}
 	delete(s.debts, tag)
-	grace := max(0, quantum+s.history/forgiveShare-s.forgiven)
+	s.debt -= debt
+	grace := max(0, quantum+s.history/share-s.forgiven)
 	s.forgiven += debt
 	s.beyond += max(0, debt-grace)
 	if s.beyond < quantum {
@@ -138,7 +153,7 @@ func (b *Book) Banned(account ledger.PublicKey) (time.Time, bool) {
 }
 
 // sweep finds links whose payer is late, each second (R12.1). It ends with
-// the Book.
+// the Book, or when its journal fails.
 func (b *Book) sweep() {
 	every := min(time.Second, max(time.Millisecond, b.cfg.PaymentTimeout/4))
 	tick := time.NewTicker(every)
@@ -148,6 +163,9 @@ func (b *Book) sweep() {
 		case <-b.ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if b.broken.Load() {
+			return // nobody's payment can be kept
 		}
 		b.mu.Lock()
 		links := slices.Collect(maps.Keys(b.links))
