@@ -121,7 +121,7 @@ func (s *seller) event(c *sold, l *Link, e channel.Event) {
 		return
 	case channel.EventEarned:
 		c.bytes += e.Delta
-		s.debtor.history += e.Delta
+		s.debtor.history.Add(e.Delta)
 		if to := c.lanes[e.Lane]; to != nil {
 			l = to
 			to.credit(e.From, s.debtor)

@@ -3,6 +3,7 @@ package payments
 import (
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/bttnet/btt/channel"
@@ -27,7 +28,7 @@ type standing struct {
 	lent     int64                 // bytes that windows have beyond a quantum each, summed over connections
 	forgiven int64                 // bytes written off
 	beyond   int64                 // bytes beyond what is forgiven that no failure stands for yet
-	history  int64                 // bytes paid in this run
+	history  atomic.Int64          // bytes paid in this run; others read it
 	// Guarded by Book.mu.
 	strikes int // in a row
 	bans    int
@@ -73,7 +74,7 @@ func (s *standing) owe(tag channel.Tag, bytes int64) {
 // however often it comes back. What goes beyond is a failed payment (see forgive).
 func (s *standing) lend(had, quantum, limit int64) int64 {
 	s.lent -= had
-	n := max(0, min(limit-quantum, s.history/share-s.forgiven-s.debt-s.lent))
+	n := max(0, min(limit-quantum, s.history.Load()/share-s.forgiven-s.debt-s.lent))
 	n -= n % quantum
 	s.lent += n
 	return n
@@ -90,7 +91,7 @@ func (s *standing) forgive(tag channel.Tag, quantum int64) (failed int64) {
 	}
 	delete(s.debts, tag)
 	s.debt -= debt
-	grace := max(0, quantum+s.history/share-s.forgiven)
+	grace := max(0, quantum+s.history.Load()/share-s.forgiven)
 	s.forgiven += debt
 	s.beyond += max(0, debt-grace)
 	if s.beyond < quantum {
@@ -110,7 +111,7 @@ func (b *Book) strike(account ledger.PublicKey) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.standing(account)
-	s.since = s.history
+	s.since = s.history.Load()
 	if s.strikes++; s.strikes%BanAfter == 0 {
 		d := BanTime << min(s.bans, 20)
 		s.bans++
@@ -123,7 +124,7 @@ func (b *Book) strike(account ledger.PublicKey) {
 func (b *Book) clean(s *standing, l *Link) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s.strikes > 0 && s.history-s.since < cleanQuanta*l.quantum.Load() {
+	if s.strikes > 0 && s.history.Load()-s.since < cleanQuanta*l.quantum.Load() {
 		return false
 	}
 	s.strikes = 0
