@@ -191,7 +191,10 @@ func TestFreeBesideBidders(t *testing.T) {
 		{8, 1, 2, 20, 20, 0, 0.99, 0.45},
 		{8, 1, 10, 10, 20, 0, 0.9, 0.7},
 		{8, 1, 20, 5, 20, 0, 0.87, 0.5},
-		{8, 1, 3, 5, 20, 0, 0.92, 0.8}, // a slot for each
+		{8, 1, 3, 5, 20, 0, 0.92, 0.8},  // a slot for each
+		{2, 1, 3, 1, 15, 0, 1.01, 0.65}, // one alone gets no more than that
+		{2, 1, 5, 1, 15, 0, 1.01, 0.45},
+		{2, 1, 1, 1, 15, 0, 1.01, 0.9},
 	} {
 		var rich, poor, free, free0, all0 float64
 		for seed := range uint64(swarms) {

@@ -225,7 +225,13 @@ func (s *Share) Apply(cfg Config, cands []Candidate) Config {
 // only while all of these together have their part.
 func (s *Share) Weigh(cands []Candidate, served func(i int) bool) Weights {
 	free, bidders := int64(0), int64(0)
+	lone, rivals := 0, 0 // who want to be served: without a bid, and with one
 	for i := range cands {
+		if c := &cands[i]; c.Seeding && c.wants() && c.buyer() {
+			rivals++
+		} else if c.Seeding && c.wants() {
+			lone++
+		}
 		switch c := &cands[i]; {
 		case !c.Seeding || !c.wants() || c.Idle || !served(i):
 		case c.buyer():
@@ -248,6 +254,8 @@ func (s *Share) Weigh(cands []Candidate, served func(i int) bool) Weights {
 		part = min(part+s.owed/max(s.sent/ppm, 1), ppm-1)
 	}
 	switch heads := free * ppm / (free + bidders); {
+	case goes && lone == 1 && heads > part: // nobody else to go before
+		return alone(rivals)
 	case goes && heads > part && free > 1:
 		w.Bidder = repaid
 	case goes && (free-1+MaxWeight)*ppm/(free-1+MaxWeight+bidders) >= s.part+margin: // the first alone takes what is owed
@@ -258,6 +266,17 @@ func (s *Share) Weigh(cands []Candidate, served func(i int) bool) Weights {
 		w.First, w.FirstID = MaxWeight, cands[first].ID
 	}
 	return w
+}
+
+// alone returns the weights while the only peer without a bid is served and is not
+// behind its part. It comes before nobody, so the highest weight would give it more
+// than an even share, at the expense of who pays: a lone bidder would be as late as
+// without its bid.
+func alone(bidders int) Weights {
+	if bidders == 1 {
+		return Weights{Free: 2, Bidder: 3}
+	}
+	return Weights{Free: 3, Bidder: 2}
 }
 
 // closest returns the weights whose relation is closest to free : bidder, the
