@@ -202,7 +202,7 @@ func (t *Torrent) Pay(p *Trade) {
 		r = &p.risk
 	}
 	n, sum := 0, int64(0)
-	for n < len(p.owed) && (t.swarm.Has(p.owed[n].piece) || r.take(p.owed[n], t.quantum())) {
+	for n < len(p.owed) && (t.swarm.Has(p.owed[n].piece) || t.risks(r, p.owed[n])) {
 		sum += p.owed[n].bytes
 		n++
 	}
@@ -216,6 +216,39 @@ func (t *Torrent) Pay(p *Trade) {
 	}
 	if p.held.IsZero() || n > 0 {
 		p.held = t.swarm.Now()
+	}
+}
+
+// risks takes a part of a piece into the account of what is paid and not written. A
+// piece that was paid by parts, and that its seller left for others to finish, goes
+// out of it when there is no more room: nothing of it is on its way to the disk, so
+// the seller would wait for a payment that waits for them.
+func (t *Torrent) risks(r *risk, d owed) bool {
+	if r.take(d, t.quantum()) {
+		return true
+	}
+	if r == &t.risk {
+		return false // whole pieces, all of which are being written
+	}
+	for piece := range r.pieces {
+		if piece != d.piece && !t.whole(piece) {
+			r.written(piece)
+		}
+	}
+	return r.take(d, t.quantum())
+}
+
+// whole says whether all of a piece is verified.
+func (t *Torrent) whole(piece uint32) bool {
+	for at := uint32(0); ; {
+		_, to, ok := t.swarm.Sure(piece, at)
+		if !ok {
+			return false
+		}
+		if to <= at || int64(to) >= t.layout.PieceLength { // a short piece is told as one
+			return true
+		}
+		at = to
 	}
 }
 
