@@ -40,6 +40,7 @@ const (
 	DefaultTimeout = 55 * time.Second
 	defaultChoke   = 2 * time.Second
 	pieceLength    = 256 << 10
+	chunk          = 1 << 20 // of the content, written at once
 	fileName       = "film.bin"
 )
 
@@ -132,8 +133,8 @@ func run(ctx context.Context, dir string, o Options, r *terminal.Reporter) (*Sta
 	return e.settle(ctx)
 }
 
-// makeFile writes the content that is shared and returns its SHA-256.
-func makeFile(path string, size int64) (sum [32]byte, err error) {
+// makeFile writes the content that is shared, until the context ends, and returns its SHA-256.
+func makeFile(ctx context.Context, path string, size int64) (sum [32]byte, err error) {
 	f, err := os.Create(path)
 	if err != nil {
 		return sum, fmt.Errorf("make content: %w", err)
@@ -141,8 +142,13 @@ func makeFile(path string, size int64) (sum [32]byte, err error) {
 	defer f.Close()
 	h := sha256.New()
 	src := rand.NewChaCha8([32]byte{1})
-	if _, err := io.CopyN(io.MultiWriter(f, h), src, size); err != nil {
-		return sum, fmt.Errorf("make content: %w", err)
+	for left := size; left > 0; left -= min(left, chunk) {
+		if ctx.Err() != nil {
+			return sum, fmt.Errorf("make content: %w", ctx.Err())
+		}
+		if _, err := io.CopyN(io.MultiWriter(f, h), src, min(left, chunk)); err != nil {
+			return sum, fmt.Errorf("make content: %w", err)
+		}
 	}
 	h.Sum(sum[:0])
 	return sum, f.Sync()

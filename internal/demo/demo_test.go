@@ -110,6 +110,18 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
+// TestSmallFile: a file that is complete before a slot is sold costs nobody
+// anything, and that is no fault of the books.
+func TestSmallFile(t *testing.T) {
+	o := small(t)
+	o.Size, o.ChokeEach = 512<<10, time.Hour
+	var out bytes.Buffer
+	st, err := Run(context.Background(), o, terminal.New(terminal.Lines, &out))
+	if err != nil || !st.Reconciled || !st.Free || st.Payments != 0 || !strings.Contains(out.String(), "nobody had to pay") {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+}
+
 // TestPeers: as many peers as wanted, within the limit.
 func TestPeers(t *testing.T) {
 	for n, want := range map[int]int{0: 5, 1: 2, 4: 5, 9: 10} {

@@ -146,7 +146,7 @@ func (e *economy) openTracker(context.Context) error {
 func (e *economy) makeTorrent(ctx context.Context) error {
 	path := filepath.Join(e.actors[0].files, fileName)
 	var err error
-	if e.sum, err = makeFile(path, e.o.Size); err != nil {
+	if e.sum, err = makeFile(ctx, path, e.o.Size); err != nil {
 		return err
 	}
 	e.torrent, err = create.File(ctx, path, filepath.Join(e.dir, fileName+".torrent"), torrentOptions(e.o.announce))

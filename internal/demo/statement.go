@@ -29,7 +29,7 @@ type Statement struct {
 	Ledger     uint64        `json:"ledger_transactions"`
 	Problems   []string      `json:"problems,omitempty"`
 	// Free says that nobody had to pay: there were slots for all, and no
-	// reserve price (R10.21).
+	// reserve price (R10.21), or the file was too small for an auction.
 	Free bool `json:"free,omitempty"`
 }
 
@@ -80,8 +80,12 @@ func (e *economy) settle(ctx context.Context) (*Statement, error) {
 	return st, nil
 }
 
-// free says whether there were slots for all that bid, without a reserve price.
+// free says whether there were slots for all that bid, without a reserve price,
+// or whether free slots may have served the file before two choke rounds were over.
 func (e *economy) free() bool {
+	if time.Duration(float64(e.o.Size)/float64(e.o.Upload)*float64(time.Second)) <= 2*e.o.ChokeEach {
+		return true
+	}
 	bidders := 0
 	for _, a := range e.actors {
 		if a.role == requester {
@@ -241,6 +245,9 @@ func (e *economy) print(st *Statement) {
 		line("the ledger's balances sum to %s of %s", st.Audited, st.Supply)
 		for _, p := range st.Problems {
 			line("PROBLEM: %s", p)
+		}
+		if st.Free && st.Payments == 0 {
+			line("nobody had to pay: there were slots for all, or the file was complete before one was sold (see --peers, --size)")
 		}
 		if st.Reconciled {
 			line("every sum reconciles to the last µBTT")
