@@ -129,14 +129,20 @@ func (l *Log) write(b []byte) {
 	}
 }
 
+// create makes the generation's file with its head. It gets its name when the head
+// is in it: one without a head says nothing, and then everything would be hashed.
 func (l *Log) create() error {
-	f, err := os.OpenFile(l.folder.logPath(l.hash, l.gen), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+	path := filepath.Join(l.folder.dir, hex.EncodeToString(l.hash[:])+".new"+logSuffix)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("create log of writes: %w", err)
 	}
 	head := append([]byte(logMagic), l.hash[:]...)
 	head = append(head, byte(len(l.boot)))
-	if _, err := f.Write(append(head, l.boot...)); err != nil {
+	if _, err = f.Write(append(head, l.boot...)); err == nil {
+		err = os.Rename(path, l.folder.logPath(l.hash, l.gen))
+	}
+	if err != nil {
 		f.Close()
 		return fmt.Errorf("write log of writes: %w", err)
 	}

@@ -1,9 +1,12 @@
 package resume
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -166,6 +169,37 @@ func TestLogSurvives(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(folder.dir, "*"+logSuffix)); len(left) != 0 {
 		t.Errorf("a deleted torrent left %v", left)
 	}
+}
+
+// TestLogHasItsHead: at no moment, at which a kill may come, is there a log without
+// its head.
+func TestLogHasItsHead(t *testing.T) {
+	if bootID() == "" {
+		t.Skip("no log is used on this system")
+	}
+	folder, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const generations = 1000
+	var made atomic.Uint64
+	var done sync.WaitGroup
+	done.Go(func() {
+		for g := range uint64(generations) {
+			l := folder.Log(logHash, g)
+			l.Begin(nil)
+			l.Close()
+			made.Store(g + 1)
+		}
+	})
+	for g := made.Load(); g < generations; g = made.Load() {
+		b, err := os.ReadFile(folder.logPath(logHash, g)) // the one that is being made
+		if err == nil && !bytes.HasPrefix(b, []byte(logMagic)) {
+			t.Errorf("generation %d has %d bytes", g, len(b))
+			break
+		}
+	}
+	done.Wait()
 }
 
 func FuzzLog(f *testing.F) {
