@@ -153,6 +153,43 @@ func (s *Store) Forget(piece uint32) {
 	s.settle(p)
 }
 
+// Holds appends, for each block of a piece that is not complete, who sent the one
+// that is here ([Store.BlockFrom]); 0 where it would be taken.
+func (s *Store) Holds(dst []uint32, piece uint32) []uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.active[piece]
+	if p == nil || p.done {
+		return dst
+	}
+	for b := range uint32((p.size + BlockSize - 1) / BlockSize) {
+		who := uint32(0)
+		if p.claimed[b/64]&(1<<(b%64)) != 0 {
+			who = p.authors[b]
+		}
+		dst = append(dst, who)
+	}
+	return dst
+}
+
+// Author says whether a block is here, and who sent it; 0 = that is not known any
+// more, for its piece is complete.
+func (s *Store) Author(piece, begin uint32) (author uint32, here bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if int64(piece) >= int64(s.pieces) || int64(begin) >= s.pieceSize(piece) {
+		return 0, false
+	}
+	block := begin / BlockSize
+	if p := s.active[piece]; p != nil {
+		if p.failed || p.claimed[block/64]&(1<<(block%64)) == 0 {
+			return 0, false
+		}
+		return p.authors[block], true
+	}
+	return 0, s.isDone(piece)
+}
+
 // newPartial enters a piece into the active table.
 func (s *Store) newPartial(piece uint32) *partial {
 	var p *partial

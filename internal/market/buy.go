@@ -8,6 +8,7 @@ import (
 
 	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/speed"
+	"github.com/bttnet/btt/wire"
 )
 
 // errSeller ends a connection that sells for an account that is not its own.
@@ -64,7 +65,7 @@ func (t *Torrent) Credit(p *Trade, piece, begin uint32, n int64) {
 		}
 		return // the caller pays for all of its batch
 	}
-	if p.unit > 0 {
+	if p.unit > 0 || paid > 0 {
 		p.credits = append(p.credits, credit{piece, begin, paid, free})
 		return
 	}
@@ -97,7 +98,7 @@ func (t *Torrent) Credited(piece uint32) bool {
 // the rest is there. Until then it may serve less than a piece more.
 func (p *Trade) Unpaid(dst []uint32) []uint32 {
 	for _, c := range p.credits {
-		if c.bytes > 0 {
+		if c.bytes > 0 && (len(dst) == 0 || dst[len(dst)-1] != c.piece) {
 			dst = append(dst, c.piece)
 		}
 	}
@@ -105,11 +106,20 @@ func (p *Trade) Unpaid(dst []uint32) []uint32 {
 }
 
 // Uncredit forgets what the peer sent of a piece that failed its hash: nobody
-// is paid for it (R12.6).
-func (p *Trade) Uncredit(piece uint32) { p.take(piece, 0, anywhere) }
+// is paid for it (R12.6). What of it came again since stays: held says who sent
+// each block that the store has.
+func (p *Trade) Uncredit(piece uint32, held []uint32) { p.UncreditUnit(piece, 0, anywhere, held) }
 
 // UncreditUnit is Uncredit for the part of a piece from one offset to another.
-func (p *Trade) UncreditUnit(piece, from, to uint32) { p.take(piece, from, to) }
+func (p *Trade) UncreditUnit(piece, from, to uint32, held []uint32) {
+	p.credits = slices.DeleteFunc(p.credits, func(c credit) bool {
+		if !c.in(piece, from, to) {
+			return false
+		}
+		block := int(c.begin / wire.BlockSize)
+		return block >= len(held) || held[block] != p.peer.ID()
+	})
+}
 
 // book books verified bytes of a piece: those at a price are due.
 func (p *Trade) book(piece uint32, paid, free int64) {
@@ -124,7 +134,7 @@ func (p *Trade) book(piece uint32, paid, free int64) {
 // booked of the piece without a place belongs to the whole of it.
 func (p *Trade) take(piece, from, to uint32) (paid, free int64) {
 	p.credits = slices.DeleteFunc(p.credits, func(c credit) bool {
-		mine := c.piece == piece && (to == anywhere || c.begin >= from && c.begin < to)
+		mine := c.in(piece, from, to)
 		if mine {
 			paid += c.bytes
 			free += c.free

@@ -68,10 +68,15 @@ type Trade struct {
 }
 
 // credit is what a peer sent us of a piece that is not verified yet, from an
-// offset on or anywhere: bytes at a price, and free ones.
+// offset on or, if all of it is free, anywhere: bytes at a price, and free ones.
 type credit struct {
 	piece, begin uint32
 	bytes, free  int64
+}
+
+// in says whether it is of a part of a piece; the whole of it ends anywhere.
+func (c *credit) in(piece, from, to uint32) bool {
+	return c.piece == piece && (to == anywhere || c.begin >= from && c.begin < to)
 }
 
 // anywhere is no offset in a piece, and beyond all of them.

@@ -177,7 +177,7 @@ func (c *Conn) block(m *wire.Message) error {
 	q := request{m.Index, m.Begin, m.Length}
 	c.mu.Lock()
 	asked, store, stopped := c.arrived(q), c.store, c.stopped
-	if !asked {
+	if !asked && !remove(&c.void, q) {
 		c.unasked++
 	}
 	unasked := c.unasked

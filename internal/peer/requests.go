@@ -209,6 +209,19 @@ func (c *Conn) Cancel(piece, block uint32) { c.giveUp(piece, block, &c.stale) }
 // all the same, it is dropped, so that the piece has one author.
 func (c *Conn) Withdraw(piece, block uint32) { c.giveUp(piece, block, &c.void) }
 
+// Disclaim has what the peer was asked for of a piece, and that was given up since,
+// dropped if it comes all the same: another peer alone is to send the piece.
+func (c *Conn) Disclaim(piece uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stale = slices.DeleteFunc(c.stale, func(q request) bool {
+		if q.piece == piece {
+			addLate(&c.void, q)
+		}
+		return q.piece == piece
+	})
+}
+
 // Owes says whether a block that was leased to the peer has not come.
 func (c *Conn) Owes(piece, block uint32) bool {
 	c.mu.Lock()

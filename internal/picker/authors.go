@@ -1,15 +1,12 @@
 package picker
 
-// Reset frees all blocks of a piece that failed its hash. Contributors keeps
+// Reset frees all blocks of a piece that is begun anew, owed ones too. Contributors keeps
 // answering for it until the next Reset.
 func (p *Picker) Reset(piece uint32) {
 	if int(piece) >= p.pieces || bit(p.have, int(piece)) {
 		return
 	}
-	if p.suspect == nil {
-		p.suspect = make([]byte, len(p.have))
-	}
-	setBit(p.suspect, int(piece))
+	p.doubt(piece)
 	if p.slotOf(int(piece)) < 0 {
 		return
 	}
@@ -21,34 +18,109 @@ func (p *Picker) Reset(piece uint32) {
 	}
 }
 
-// Unreceive frees the blocks of a part of a piece that came and were dropped. A
-// late word about one of them counts no more than for a piece that was Reset.
-func (p *Picker) Unreceive(piece, first, count uint32) {
-	if int(piece) >= p.pieces || p.slotOf(int(piece)) < 0 {
+// Retry is Reset for a piece of which the store may hold blocks again. Held says
+// who sent each block that it holds, 0 where it holds none: those count as
+// received and no others, and what peers owe stays owed.
+func (p *Picker) Retry(piece uint32, held []uint32) {
+	if int(piece) >= p.pieces || bit(p.have, int(piece)) {
 		return
 	}
+	p.doubt(piece)
+	s := p.slotOf(int(piece))
+	if s >= 0 {
+		p.culprits = p.Contributors(p.culprits[:0], piece)
+		p.reset = int32(piece)
+	}
+	p.match(s, piece, 0, p.Blocks(piece), held)
+}
+
+// Unreceive is Retry for count blocks of a piece from first on. A late word about
+// one of them counts no more than for a piece that was Reset.
+func (p *Picker) Unreceive(piece, first, count uint32, held []uint32) {
+	if int(piece) >= p.pieces || bit(p.have, int(piece)) {
+		return
+	}
+	p.doubt(piece)
+	p.match(p.slotOf(int(piece)), piece, first, count, held)
+}
+
+// Suspect says whether something of a piece that came was dropped, so that what is
+// told of its blocks may be late. Ask who holds them, and Keep or Return them.
+func (p *Picker) Suspect(piece uint32) bool { return bit(p.suspect, int(piece)) }
+
+// Keep marks a block received from a peer, whatever was asked for.
+func (p *Picker) Keep(piece, block, peer uint32) {
+	if int(piece) >= p.pieces || bit(p.have, int(piece)) || block >= p.Blocks(piece) {
+		return
+	}
+	s := p.slotOf(int(piece))
+	if s < 0 {
+		s = p.begin(int(piece))
+	}
+	if s >= 0 {
+		p.mark(s, block, peer)
+	}
+}
+
+func (p *Picker) doubt(piece uint32) {
 	if p.suspect == nil {
 		p.suspect = make([]byte, len(p.have))
 	}
 	setBit(p.suspect, int(piece))
-	g := &p.progress
-	s := p.slotOf(int(piece))
-	v, states, owner := &g.slots[s], g.states(s), g.ownersOf(s)
-	for b := first; b < min(first+count, v.blocks); b++ {
-		if states[b] != blockReceived {
-			continue
+}
+
+// match makes the blocks of a part of a piece received that are held, and no
+// others. Slot s is -1 if nothing of it is under way.
+func (p *Picker) match(s int32, piece, first, count uint32, held []uint32) {
+	end := min(first+count, p.Blocks(piece))
+	at := func(b uint32) uint32 {
+		if int(b) < len(held) {
+			return held[b]
 		}
-		for _, id := range owner[b].id[1:owner[b].n] {
-			g.owed[id]--
+		return 0
+	}
+	for b := first; s >= 0 && b < end; b++ {
+		if p.state[uint32(s)*p.per+b] == blockReceived && at(b) != p.owner[uint32(s)*p.per+b].id[0] {
+			p.unreceive(s, b)
 		}
-		states[b], owner[b] = blockFree, owners{}
-		v.received--
-		v.free++
-		v.hint = min(v.hint, b)
+	}
+	for b := first; b < end; b++ {
+		if who := at(b); who != 0 {
+			if s < 0 {
+				if s = p.begin(int(piece)); s < 0 {
+					return
+				}
+			}
+			p.mark(s, b, who)
+		}
+	}
+	if s < 0 {
+		return
+	}
+	if v := &p.slots[s]; v.exclusive != nobody && !p.owes(s, uint32(v.exclusive)) {
+		v.exclusive = nobody
 	}
 	if !p.release(s) {
 		p.refreshOpen(s)
 	}
+}
+
+// unreceive takes back that a block came. Whoever else owes it still does.
+func (p *Picker) unreceive(s int32, block uint32) {
+	g := &p.progress
+	v, o := &g.slots[s], &g.owner[uint32(s)*g.per+block]
+	v.received--
+	if o.n--; o.n > 0 {
+		copy(o.id[:], o.id[1:o.n+1])
+		g.state[uint32(s)*g.per+block] = blockRequested
+		if v.requested() == 1 {
+			g.active++
+		}
+		return
+	}
+	g.state[uint32(s)*g.per+block] = blockFree
+	v.free++
+	v.hint = min(v.hint, block)
 }
 
 // Contributors appends the distinct peers that delivered blocks of a piece in

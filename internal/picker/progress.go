@@ -198,6 +198,15 @@ func (p *Picker) Received(piece, block, peer uint32) (first bool) {
 			return false
 		}
 	}
+	if g.state[uint32(s)*g.per+block] == blockFree && bit(g.suspect, i) {
+		return false
+	}
+	return p.mark(s, block, peer)
+}
+
+// mark makes a block of a slot a received one and says whether it was not yet.
+func (p *Picker) mark(s int32, block, peer uint32) bool {
+	g := &p.progress
 	v := &g.slots[s]
 	o := &g.owner[uint32(s)*g.per+block]
 	st := &g.state[uint32(s)*g.per+block]
@@ -208,9 +217,6 @@ func (p *Picker) Received(piece, block, peer uint32) (first bool) {
 		g.disown(o, peer, 1)
 		return false
 	case blockFree:
-		if bit(g.suspect, i) {
-			return false
-		}
 		v.free--
 		v.received++
 		p.refreshOpen(s)

@@ -15,7 +15,7 @@ func TestUnreceive(t *testing.T) {
 	for b := range uint32(3) {
 		p.Received(piece, b, 7)
 	}
-	p.Unreceive(piece, 0, 2)
+	p.Unreceive(piece, 0, 2, nil)
 	if got := p.Progress(piece); got != 1 {
 		t.Errorf("%d blocks received after two of three were dropped", got)
 	}
@@ -32,6 +32,6 @@ func TestUnreceive(t *testing.T) {
 	if got := p.Progress(piece); got != 4 {
 		t.Errorf("%d of 4 blocks received", got)
 	}
-	p.Unreceive(1-piece, 0, 4) // nothing is under way there
-	p.Unreceive(99, 0, 4)
+	p.Unreceive(1-piece, 0, 4, nil) // nothing is under way there
+	p.Unreceive(99, 0, 4, nil)
 }

@@ -156,7 +156,7 @@ func (s *Swarm) onBadPiece(piece uint32) {
 			s.ids = append(s.ids, id)
 		}
 	}
-	s.picker.Reset(piece)
+	s.again(piece)
 	alone := len(s.ids) == 1
 	for _, id := range s.ids {
 		m := s.peers[id]
@@ -166,7 +166,7 @@ func (s *Swarm) onBadPiece(piece uint32) {
 			}
 			continue
 		}
-		m.trade.Uncredit(piece)
+		m.trade.Uncredit(piece, s.authors)
 		m.bad++
 		m.parole = true
 		if alone || leaves == nil && m.bad >= maxBadPieces {

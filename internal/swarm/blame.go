@@ -323,7 +323,8 @@ func (s *Swarm) tickUnits() {
 func (s *Swarm) onBadUnit(piece, begin uint32) {
 	ids := s.store.UnitAuthors(piece, begin)
 	from, to, _ := s.store.Sure(piece, begin)
-	s.picker.Unreceive(piece, from/wire.BlockSize, (to-from)/wire.BlockSize)
+	s.authors = s.store.Holds(s.authors[:0], piece)
+	s.picker.Unreceive(piece, from/wire.BlockSize, (to-from)/wire.BlockSize, s.authors)
 	alone := true
 	for _, id := range ids {
 		alone = alone && id == ids[0]
@@ -341,7 +342,7 @@ func (s *Swarm) onBadUnit(piece, begin uint32) {
 			}
 			continue
 		}
-		m.trade.UncreditUnit(piece, from, to)
+		m.trade.UncreditUnit(piece, from, to, s.authors)
 		m.bad++
 		m.parole = true
 		if alone || m.bad >= maxBadPieces {

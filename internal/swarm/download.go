@@ -311,7 +311,7 @@ func (s *Swarm) unstick() {
 	s.unstuck = s.now
 	for _, p := range s.picker.InProgress() {
 		if s.picker.Progress(uint32(p)) == s.picker.Blocks(uint32(p)) && !s.store.Verified(uint32(p)) {
-			s.picker.Reset(uint32(p))
+			s.again(uint32(p))
 			s.feedAll()
 		}
 	}

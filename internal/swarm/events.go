@@ -191,9 +191,9 @@ func (s *Swarm) onBlock(m *member, e *peer.Event) {
 		return
 	}
 	block := e.Begin / wire.BlockSize
-	s.picker.Received(e.Piece, block, m.conn.ID)
+	kept := s.received(m.conn.ID, e.Piece, block)
 	m.snubbed = false
-	if e.Result == disk.Stored || e.Result == disk.Verified {
+	if kept && (e.Result == disk.Stored || e.Result == disk.Verified) {
 		s.market.Credit(m.trade, e.Piece, e.Begin, int64(e.Length))
 	}
 	s.ids = s.picker.OthersWaiting(s.ids[:0], e.Piece, block)
@@ -266,6 +266,7 @@ func (s *Swarm) feed(m *member) {
 		s.wrest(m, who, n, false)
 	}
 	if len(s.leases) > 0 {
+		s.disclaim(m)
 		s.wantUnits(m)
 		m.conn.Grant(s.leases, m.chokes)
 		return

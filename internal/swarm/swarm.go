@@ -170,6 +170,7 @@ type Swarm struct {
 	events    []peer.Event
 	leases    []picker.Lease
 	ids       []uint32
+	authors   []uint32 // of a piece's blocks in the store
 	now       time.Time
 	alarm     pace
 	saved     time.Time

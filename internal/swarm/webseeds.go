@@ -222,7 +222,7 @@ func (s *Swarm) readBlock(r io.Reader, b []byte) error {
 // onWebPiece books a piece that a web seed sent.
 func (s *Swarm) onWebPiece(w *webSeed, p *span, result disk.Result) {
 	for _, b := range p.blocks {
-		s.picker.Received(p.piece, b.begin/wire.BlockSize, w.id)
+		s.received(w.id, p.piece, b.begin/wire.BlockSize)
 		w.got += int64(b.length)
 		s.totals.Downloaded += int64(b.length)
 	}
@@ -231,7 +231,7 @@ func (s *Swarm) onWebPiece(w *webSeed, p *span, result disk.Result) {
 		w.failures, w.err = 0, nil
 		s.onVerified(p.piece)
 	case disk.Failed:
-		s.picker.Reset(p.piece)
+		s.again(p.piece)
 	}
 }
 
