@@ -37,6 +37,9 @@ something to see.`,
 			if o.Upload, err = rate("--limit-up", up); err != nil {
 				return err
 			}
+			if err := demoZeros(cmd, &o); err != nil {
+				return err
+			}
 			o.Log = g.log()
 			r := g.reporter(cmd.OutOrStdout())
 			defer r.Close()
@@ -55,4 +58,23 @@ something to see.`,
 	f.StringVar(&o.Dir, "dir", "", "keep the files, wallets and ledger in this folder")
 	f.DurationVar(&o.Timeout, "timeout", demo.DefaultTimeout, "give up after this time")
 	return cmd
+}
+
+// demoZeros refuses a zero that was asked for: in [demo.Options] it stands for the
+// default, which nobody who says 0 means.
+func demoZeros(cmd *cobra.Command, o *demo.Options) error {
+	for _, x := range []struct {
+		flag, least string
+		zero        bool
+	}{
+		{"peers", fmt.Sprintf("1 to %d", demo.MaxPeers), o.Peers == 0},
+		{"size", "1 byte or more, as in --size 8MiB", o.Size == 0},
+		{"limit-up", "1 byte per second or more, as in --limit-up 2MiB", o.Upload == 0},
+		{"timeout", "more than nothing, as in --timeout 30s", o.Timeout <= 0},
+	} {
+		if x.zero && cmd.Flags().Changed(x.flag) {
+			return usage("--%s must be %s; leave it out for the default", x.flag, x.least)
+		}
+	}
+	return nil
 }

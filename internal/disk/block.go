@@ -153,13 +153,13 @@ func (s *Store) Forget(piece uint32) {
 	s.settle(p)
 }
 
-// Holds appends, for each block of a piece that is not complete, who sent the one
-// that is here ([Store.BlockFrom]); 0 where it would be taken.
+// Holds appends, for each block of a piece that is not written, who sent the one that
+// is here ([Store.BlockFrom]); 0 where it would be taken.
 func (s *Store) Holds(dst []uint32, piece uint32) []uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.active[piece]
-	if p == nil || p.done {
+	if p == nil || p.failed {
 		return dst
 	}
 	for b := range uint32((p.size + BlockSize - 1) / BlockSize) {

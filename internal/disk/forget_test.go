@@ -1,6 +1,9 @@
 package disk
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // TestForget: bad blocks of a piece that was given up do not spoil the next
 // attempt, also where a prefix of the piece went to the disk already.
@@ -93,5 +96,57 @@ func TestBlameLargePiece(t *testing.T) {
 	}
 	if len(s.blamed) > maxBlamed {
 		t.Errorf("%d failed pieces are kept", len(s.blamed))
+	}
+}
+
+// TestHolds: what is here of a piece under way, and who sent it, before and after an
+// attempt at it failed, and when it is complete.
+func TestHolds(t *testing.T) {
+	tor := newTorrent(t.TempDir(), testPool(t, PoolConfig{}), 4*BlockSize, File{Path: "a", Length: 4*BlockSize - 9})
+	s := mustOpen(t, tor.config())
+	defer s.Close()
+	holds := func(want ...uint32) {
+		t.Helper()
+		if got := s.Holds(nil, 0); !slices.Equal(got, want) {
+			t.Errorf("the store holds blocks of %v, want %v", got, want)
+		}
+		for b, who := range append(want, make([]uint32, 4-len(want))...) {
+			if got, here := s.Author(0, uint32(b)*BlockSize); got != who || here != (who != 0) {
+				t.Errorf("block %d is %d's, %v; want %d", b, got, here, who)
+			}
+		}
+	}
+	deliver := func(b, author uint32, spoil bool, want Result) {
+		t.Helper()
+		data := slices.Clone(tor.block([2]uint32{0, b * BlockSize}))
+		if spoil {
+			data[3] ^= 1
+		}
+		if r, err := s.BlockFrom(author, 0, b*BlockSize, data); r != want || err != nil {
+			t.Errorf("block %d is %v, %v; want %v", b, r, err, want)
+		}
+	}
+	holds()
+	deliver(2, 7, false, Stored)
+	deliver(0, 8, true, Stored)
+	deliver(2, 9, false, Duplicate)
+	holds(8, 0, 7, 0)
+	deliver(1, 8, false, Stored)
+	deliver(3, 8, false, Failed)
+	holds()
+	deliver(3, 9, false, Stored)
+	holds(0, 0, 0, 9)
+	for b := range uint32(3) {
+		deliver(b, 9, false, []Result{Stored, Stored, Verified}[b])
+	}
+	tor.wait(1)
+	if _, here := s.Author(0, 2*BlockSize); !here || len(s.Holds(nil, 0)) > 0 {
+		t.Error("a complete piece is not here, or under way")
+	}
+	if _, here := s.Author(0, 4*BlockSize); here {
+		t.Error("a block beyond the end is here")
+	}
+	if _, here := s.Author(1, 0); here {
+		t.Error("a piece beyond the end is here")
 	}
 }

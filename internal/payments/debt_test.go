@@ -36,11 +36,18 @@ func TestPayerNeverPays(t *testing.T) {
 	if err := w.provider.Sell(2 * price); err != nil { // the slot is sold anew
 		t.Error(err)
 	}
-	seller.await("second report", func(Event) bool { return seller.count(EventOverdue) == 2 })
-	if n := seller.book.Strikes(e.Account); n != 1 {
-		t.Errorf("%d failures for one piece and two slots", n)
+	time.Sleep(20 * seller.cfg.PaymentTimeout)
+	if n, told := seller.book.Strikes(e.Account), seller.count(EventOverdue); n != 1 || told != 1 {
+		t.Errorf("%d failures, %d told, for one piece and two slots", n, told)
 	}
-	for tag := byte(2); tag <= BanAfter; tag++ {
+	if got := w.drain(); got != 1<<20 {
+		t.Errorf("served %d ahead of payment in the second slot, want one quantum", got)
+	}
+	seller.await("second report", func(Event) bool { return seller.count(EventOverdue) == 2 })
+	if n := seller.book.Strikes(e.Account); n != 2 {
+		t.Errorf("%d failures for two pieces", n)
+	}
+	for tag := byte(3); tag <= BanAfter; tag++ {
 		w := newWire(t, buyer.book, seller.book, tag, 0)
 		trade(t, buyer, seller, w, price, 16<<20)
 		w.serve(t, 1<<20, 1<<20)

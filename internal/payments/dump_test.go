@@ -46,7 +46,7 @@ func (p *pair) dump(b *strings.Builder) {
 				c.m.NeedsState(), c.m.Paid(), c.m.Remaining())
 		}
 	case *seller:
-		fmt.Fprintf(b, "   %d links, %d waiting payments, debts %v forgiven %d\n", len(s.links), len(s.pays), s.debtor.debts, s.debtor.forgiven)
+		fmt.Fprintf(b, "   %d links, %d waiting payments, debts %v forgiven %d spared %d\n", len(s.links), len(s.pays), s.debtor.debts, s.debtor.forgiven, s.debtor.spared)
 		for _, c := range s.channels {
 			fmt.Fprintf(b, "   channel %v earned %v lanes %d\n", c.m.Stage(), c.m.Earned(), len(c.lanes))
 			for n := range c.lanes {

@@ -71,9 +71,12 @@ type order struct {
 type sale struct {
 	pair    *pair // set by the first message of the payer
 	tariff  channel.Tariff
-	paid    int64 // stream position paid or free
-	lent    int64 // bytes of the window beyond the quantum; set by the pair
-	opened  bool  // Sell was called
+	paid    int64     // stream position paid or free
+	lent    int64     // bytes of the window beyond the quantum; set by the pair
+	spared  int64     // bytes that may stay unpaid: the window begins behind them
+	failed  int64     // bytes that failed payments stand for: likewise, once that is over
+	debtor  *standing // of the account; nil while not proven, and when closed
+	opened  bool      // Sell was called
 	account ledger.PublicKey
 	proven  bool // the connection is account's; see EventProven
 	excused bool // the payer says that it cannot reach the ledger
@@ -274,7 +277,8 @@ func (l *Link) Verified(n int64) {
 }
 
 // Sell starts a price segment at the bytes served so far and quotes it to the
-// peer. At price 0 the allowance is unlimited. Call it before the unchoke and
+// peer. At price 0 the allowance is unlimited. A payment that failed is over with
+// that: whoever may buy again has a window again. Call it before the unchoke and
 // while nothing is being served (R10.18).
 func (l *Link) Sell(price amount.Price) error {
 	if l.closed.Load() {
@@ -289,6 +293,7 @@ func (l *Link) Sell(price amount.Price) error {
 		return fmt.Errorf("change price: %w", err)
 	}
 	s.opened, s.told, s.owing = true, false, false
+	s.struck = s.struck && s.failed == 0
 	s.changes++
 	change := s.changes
 	s.tariff = tariff
@@ -326,7 +331,10 @@ func (l *Link) allow() bool {
 	case s.guarded && !s.proven:
 		next = s.paid
 	default:
-		next = s.paid + l.quantum.Load() + s.lent // the window (A24)
+		next = s.paid + s.spared + l.quantum.Load() + s.lent // the window (A24)
+		if !s.struck {
+			next += s.failed
+		}
 	}
 	return l.allowance.Swap(next) < next
 }
@@ -348,17 +356,24 @@ func (l *Link) SetQuantum(quantum int64) {
 func (l *Link) credit(position int64, d *standing) {
 	l.mu.Lock()
 	s := &l.sale
-	s.lent = d.lend(s.lent, l.quantum.Load(), l.book.cfg.Credit)
 	if position > s.paid {
 		if s.owing {
 			l.measure(l.book.cfg.Now())
 		}
 		s.paid = s.tariff.SkipFree(position)
 		s.owing, s.told, s.struck, s.excused = false, false, false, false
+		l.fail(max(0, min(s.failed, l.served.Load()-s.paid-s.spared))) // the rest is paid after all
 	}
+	s.lent = d.lend(s.lent, l.quantum.Load(), l.book.cfg.Credit)
 	rose := l.allow()
 	l.mu.Unlock()
-	if rose && l.cfg.Wake != nil && !l.closed.Load() {
+	if rose {
+		l.wake()
+	}
+}
+
+func (l *Link) wake() {
+	if l.cfg.Wake != nil && !l.closed.Load() {
 		l.cfg.Wake()
 	}
 }

@@ -77,6 +77,9 @@ func (s *seller) unbind(l *Link) {
 		s.debtor.owe(channel.Tag(l.cfg.Infohash), debt)
 	}
 	l.mu.Lock()
+	l.fail(0)
+	s.debtor.reserve(-l.sale.spared)
+	l.sale.spared, l.sale.debtor = 0, nil
 	l.sale.lent = s.debtor.lend(l.sale.lent, l.quantum.Load(), 0)
 	l.mu.Unlock()
 }
@@ -148,11 +151,11 @@ func (s *seller) show(c *sold, l *Link) {
 func (s *seller) prove(l *Link) {
 	l.mu.Lock()
 	known := l.sale.proven
-	l.sale.proven, l.sale.account = true, s.key.account
+	l.sale.proven, l.sale.account, l.sale.debtor = true, s.key.account, s.debtor
 	rose := l.allow()
 	l.mu.Unlock()
-	if rose && l.cfg.Wake != nil && !l.closed.Load() {
-		l.cfg.Wake()
+	if rose {
+		l.wake()
 	}
 	if !known {
 		s.publish(l, Event{Kind: EventProven})

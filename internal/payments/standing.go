@@ -3,6 +3,7 @@ package payments
 import (
 	"maps"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -10,7 +11,9 @@ import (
 	"github.com/bttnet/btt/ledger"
 )
 
-// What a provider bears of bytes that a broken connection left unpaid.
+// What a provider bears of bytes that stay unpaid: those that a broken connection left,
+// and those that the payer of a connection in use dropped, for they came twice or were
+// of a part that failed its hash with another peer's.
 const (
 	// share: of so many bytes paid one is lent, and forgiven, besides one quantum.
 	share = 64
@@ -22,13 +25,14 @@ const (
 // standing is what this node knows of an account that buys here. It outlives the
 // account's pair, or a new channel would wipe debts out.
 type standing struct {
-	// Of the account's seller alone; a Book has one at a time.
+	history  atomic.Int64          // bytes paid in this run
+	mu       sync.Mutex            // guards what follows; a leaf below Link.mu
 	debts    map[channel.Tag]int64 // unpaid rests of closed connections
 	debt     int64                 // their sum
 	lent     int64                 // bytes that windows have beyond a quantum each, summed over connections
+	spared   int64                 // bytes of connections in use that may stay unpaid, or failed; summed
 	forgiven int64                 // bytes written off
 	beyond   int64                 // bytes beyond what is forgiven that no failure stands for yet
-	history  atomic.Int64          // bytes paid in this run; others read it
 	// Guarded by Book.mu.
 	strikes int // in a row
 	bans    int
@@ -57,6 +61,8 @@ func (b *Book) standing(account ledger.PublicKey) *standing {
 
 // owe changes what the account owes for a torrent by so many bytes.
 func (s *standing) owe(tag channel.Tag, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	old := s.debts[tag]
 	switch debt := old + bytes; {
 	case debt <= 0:
@@ -73,11 +79,43 @@ func (s *standing) owe(tag channel.Tag, bytes int64) {
 // account can take for nothing is never more than a quantum and that 64th,
 // however often it comes back. What goes beyond is a failed payment (see forgive).
 func (s *standing) lend(had, quantum, limit int64) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.lent -= had
-	n := max(0, min(limit-quantum, s.history.Load()/share-s.forgiven-s.debt-s.lent))
+	n := max(0, min(limit-quantum, s.history.Load()/share-s.forgiven-s.debt-s.lent-s.spared))
 	n -= n % quantum
 	s.lent += n
 	return n
+}
+
+// spare bears bytes that a connection left unpaid, whose window is spent and whose
+// payment is late: with as much room beyond them an honest payer can finish what it
+// has begun, and pay. All connections together are spared what broken ones are
+// forgiven, a quantum and a share of what was paid, and only a payer is that paid so
+// much that its failures would be forgotten. The connection had so much lent and
+// spared before, which is part of it; spare returns what it is spared now, no more
+// than before if its window would not grow by least bytes.
+func (s *standing) spare(unpaid, lent, spared, quantum, least int64) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	paid := s.history.Load()
+	n := min(unpaid, quantum+paid/share-s.forgiven-s.debt-(s.lent-lent)-(s.spared-spared))
+	if paid < cleanQuanta*quantum || n < spared+lent+least {
+		return spared
+	}
+	s.lent -= lent
+	s.spared += n - spared
+	return n
+}
+
+// reserve changes what connections in use may leave unpaid.
+func (s *standing) reserve(bytes int64) {
+	if s == nil || bytes == 0 {
+		return
+	}
+	s.mu.Lock()
+	s.spared += bytes
+	s.mu.Unlock()
 }
 
 // forgive writes the debt of a torrent off. What goes beyond what broken
@@ -85,13 +123,15 @@ func (s *standing) lend(had, quantum, limit int64) int64 {
 // quantum of it is a failed payment, of which forgive returns the bytes. A payer
 // that is killed leaves a part of a piece each time, which is nobody's choice.
 func (s *standing) forgive(tag channel.Tag, quantum int64) (failed int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	debt := s.debts[tag]
 	if debt <= 0 {
 		return 0
 	}
 	delete(s.debts, tag)
 	s.debt -= debt
-	grace := max(0, quantum+s.history.Load()/share-s.forgiven)
+	grace := max(0, quantum+s.history.Load()/share-s.forgiven-s.spared)
 	s.forgiven += debt
 	s.beyond += max(0, debt-grace)
 	if s.beyond < quantum {
@@ -178,9 +218,9 @@ func (b *Book) sweep() {
 	}
 }
 
-// sweep reports a link that served all it may and got no payment in time: once
-// for each payment that is missing, and again if the slot is sold anew. While a
-// ledger is out of reach the slot is lost and nobody is blamed.
+// sweep reports a link that served all it may and got no payment in time, once for
+// each payment that is missing; if its payer may be spared that, it goes on in
+// silence. While a ledger is out of reach the slot is lost and nobody is blamed.
 func (l *Link) sweep(now time.Time) {
 	l.mu.Lock()
 	s := &l.sale
@@ -197,11 +237,19 @@ func (l *Link) sweep(now time.Time) {
 		return
 	}
 	excused := l.book.head.out(now) || s.excused
+	if !excused && !s.struck && l.spare() {
+		l.mu.Unlock()
+		l.wake()
+		return
+	}
 	fresh := !s.struck && !excused
 	s.told, s.struck = true, s.struck || !excused
 	account, unpaid := ledger.PublicKey{}, l.served.Load()-s.paid
 	if s.proven {
 		account = s.account
+	}
+	if fresh {
+		l.fail(unpaid - s.spared)
 	}
 	l.mu.Unlock()
 	if fresh {
@@ -213,6 +261,32 @@ func (l *Link) sweep(now time.Time) {
 	}
 	l.book.cfg.Notify(e)
 	l.notify(e)
+}
+
+// spare has the payer go on though a payment is missing, if what it owes may be
+// borne. The caller holds mu.
+func (l *Link) spare() bool {
+	s := &l.sale
+	if s.debtor == nil {
+		return false
+	}
+	served := l.served.Load()
+	least := blockSize - (l.allowance.Load() - served)
+	n := s.debtor.spare(served-s.paid-s.failed, s.lent, s.spared, l.quantum.Load(), least)
+	if n == s.spared {
+		return false
+	}
+	s.spared, s.lent, s.owing = n, 0, false
+	l.allow()
+	return true
+}
+
+// fail sets the bytes that failed payments stand for. The caller holds mu.
+func (l *Link) fail(bytes int64) {
+	if s := &l.sale; s.debtor != nil {
+		s.debtor.reserve(bytes - s.failed)
+		s.failed = bytes
+	}
 }
 
 // spent reports whether all that may be served unpaid was. The caller holds mu.

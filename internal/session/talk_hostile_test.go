@@ -291,7 +291,7 @@ func randomTalk(t *testing.T, seed uint64) {
 	var later atomic.Int64
 	start := time.Now()
 	x.market.Now = func() time.Time { return start.Add(time.Duration(later.Load())) }
-	honest := newTrader(t, l, traderConfig{funds: 10 * amount.BTT, cap: perGiB(900), market: inUnits(unit)}) // it gives for nothing
+	honest := newTrader(t, l, traderConfig{funds: 10 * amount.BTT, cap: perGiB(900), reserve: perGiB(100), market: inUnits(unit)})
 	dirs, all, shared := talkTorrents(t)
 	status, err := l.Status(context.Background())
 	if err != nil {
@@ -334,6 +334,9 @@ func randomTalk(t *testing.T, seed uint64) {
 	}
 	for _, g := range gets { // a seller that kept hashes back is waited for
 		until(t, "a download", func() bool { return g.Status().State == swarm.Seeding })
+	}
+	if n, _, _ := honest.seen(payments.EventOverdue); n > 0 {
+		t.Errorf("%d payments to an honest seller failed", n)
 	}
 	back, to := honest.gets(shared, x.Addr())
 	until(t, "an honest buyer to be served", func() bool {

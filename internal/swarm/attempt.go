@@ -35,7 +35,9 @@ func (s *Swarm) received(id, piece, block uint32) (kept bool) {
 // since is not asked for again, nor what peers were asked for before and owe still.
 func (s *Swarm) again(piece uint32) {
 	s.authors = s.store.Holds(s.authors[:0], piece)
-	s.picker.Retry(piece, s.authors)
+	if len(s.authors) > 0 || !s.store.Verified(piece) { // else that it is written will be told
+		s.picker.Retry(piece, s.authors)
+	}
 }
 
 // disclaim sees to it that what was just leased to a peer that we pay comes from it

@@ -1,0 +1,222 @@
+package swarm
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/choker"
+	"github.com/bttnet/btt/wire"
+)
+
+// lineOfBlocks carries what a seller says to a buyer. Its blocks it keeps until the
+// test lets them go, and says no word of rejected requests.
+type lineOfBlocks struct {
+	buyer net.Conn
+	mu    sync.Mutex // also one message at a time
+	kept  [][]byte
+	open  bool
+}
+
+// joinKept connects a seller to a buyer by such a line.
+func (w *world) joinKept(seller, buyer *Swarm) *lineOfBlocks {
+	sold, in := net.Pipe()
+	out, bought := net.Pipe()
+	l := &lineOfBlocks{buyer: out}
+	go func() { // ends with the connections
+		defer out.Close()
+		defer in.Close()
+		for {
+			m := make([]byte, 4, 64<<10)
+			if _, err := io.ReadFull(in, m); err != nil {
+				return
+			}
+			n := binary.BigEndian.Uint32(m)
+			m = append(m, make([]byte, n)...)
+			if _, err := io.ReadFull(in, m[4:]); err != nil || l.pass(m) != nil {
+				return
+			}
+		}
+	}()
+	go func() { // ends with the connections
+		defer out.Close()
+		defer in.Close()
+		_, _ = io.Copy(in, out)
+	}()
+	w.nodes++
+	at := w.address(w.nodes)
+	seller.Accept(&Incoming{Net: sold, Handshake: buyer.handshake(), Addr: at, Outgoing: true})
+	w.nodes++
+	buyer.Accept(&Incoming{Net: bought, Handshake: seller.handshake(), Addr: w.address(w.nodes)})
+	synctest.Wait()
+	return l
+}
+
+func (l *lineOfBlocks) pass(m []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case len(m) > 4 && wire.ID(m[4]) == wire.Reject:
+		return nil
+	case len(m) > 4 && wire.ID(m[4]) == wire.Piece && !l.open:
+		l.kept = append(l.kept, bytes.Clone(m))
+		return nil
+	}
+	_, err := l.buyer.Write(m)
+	return err
+}
+
+// let sends n of the blocks that are kept; spoil has them bad. With all it sends the
+// rest too, and whatever comes from now on.
+func (l *lineOfBlocks) let(n int, spoil, all bool) {
+	l.mu.Lock()
+	if l.open = all; all {
+		n = len(l.kept)
+	}
+	for _, m := range l.kept[:n] {
+		if spoil {
+			m[len(m)-1] ^= 1
+		}
+		_, _ = l.buyer.Write(m)
+	}
+	l.kept = l.kept[n:]
+	l.mu.Unlock()
+	synctest.Wait()
+}
+
+func (l *lineOfBlocks) waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.kept)
+}
+
+// TestBlocksAskedOnce: a seller that took its slot back sends what it was asked for all
+// the same, and bad, while another one is paid for the same piece. Whatever of the
+// honest one's came before and after, it is asked for nothing twice: it is paid for all
+// that it served, and its window stays whole.
+func TestBlocksAskedOnce(t *testing.T) {
+	const pieces, per = 12, testPiece / wire.BlockSize
+	for early := range per + 1 {
+		for later := range per + 1 - early {
+			t.Run(fmt.Sprintf("%d before the bad ones, %d after", early, later), func(t *testing.T) {
+				bubble(t, pieces*testPiece, func(t *testing.T, w *world) {
+					k := w.buyer()
+					g := w.node(k, t.TempDir(), func(c *Config) { c.Sequential = true })
+					crook, honest := w.seed(w.market(), nil), w.seed(w.market(), nil)
+					bad := w.joinKept(crook, g)
+					after(time.Second)
+					crook.sells(t, btt)
+					after(time.Second)
+					if bad.waiting() != per {
+						t.Fatalf("the crook served %d blocks", bad.waiting())
+					}
+					crook.Decide([]choker.Decision{{ID: crook.Candidates(nil, false)[0].ID}}, choker.Weights{})
+					good := w.joinKept(honest, g)
+					after(time.Second)
+					honest.sells(t, btt)
+					after(time.Second)
+					if good.waiting() != per {
+						t.Fatalf("the honest seller served %d blocks", good.waiting())
+					}
+					good.let(early, false, false)
+					news := make(chan struct{})
+					g.post(func() { <-news })
+					bad.let(per, true, false)
+					good.let(later, false, false)
+					close(news)
+					synctest.Wait()
+					good.let(0, false, true)
+					began := time.Now()
+					for g.Status().State == Downloading && time.Since(began) < 10*time.Minute {
+						honest.sells(t, btt)
+						after(time.Second)
+					}
+					after(5 * time.Second)
+					st, sold := g.Status(), honest.Status()
+					earned, _ := btt.Owed(pieces * testPiece)
+					if st.State != Seeding || st.Left != 0 {
+						t.Errorf("%v after %v, %d bytes are left", st.State, time.Since(began), st.Left)
+					}
+					if sold.Totals.Uploaded > pieces*testPiece || sold.Earned != earned {
+						t.Errorf("%d bytes of %d served, %v of %v earned", sold.Totals.Uploaded, pieces*testPiece, sold.Earned, amount.Amount(earned))
+					}
+					if eligible, _ := honest.cfg.Market.Standing(k.Account, netip.Addr{}, time.Now()); !eligible {
+						t.Error("the seller holds something against the buyer")
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestPieceBegunAgain: what of a piece came after its hash had failed, before the swarm
+// heard of that, is not asked for again; what was dropped with the bad blocks, or
+// cancelled because of them, is, once.
+func TestPieceBegunAgain(t *testing.T) {
+	const per = testPiece / wire.BlockSize
+	for early := range per {
+		for later := range per + 1 - early {
+			t.Run(fmt.Sprintf("%d before the bad ones, %d after", early, later), func(t *testing.T) {
+				bubble(t, testPiece, func(t *testing.T, w *world) {
+					g := w.node(nil, t.TempDir(), nil)
+					crook := w.source(g, 200, blocks(nil, spoilIt))
+					synctest.Wait()
+					crook.write(wire.AppendEmpty(nil, wire.Choke))
+					honest := w.source(g, 201, blocks(nil, serveIt))
+					synctest.Wait()
+					asked := honest.asked()
+					if len(asked) != per || len(crook.asked()) != per {
+						t.Fatalf("asked for %d and %d blocks", len(crook.asked()), len(asked))
+					}
+					for _, m := range asked[:early] {
+						honest.write(w.block(m))
+					}
+					news := make(chan struct{})
+					g.post(func() { <-news })
+					crook.answer()
+					for _, m := range asked[early : early+later] {
+						honest.write(w.block(m))
+					}
+					close(news)
+					synctest.Wait()
+					// The bad ones came first, so that the rest was cancelled.
+					again := honest.asked()[per:]
+					if len(again) != per-later {
+						t.Errorf("asked for %d blocks again, the store has %d of %d", len(again), later, per)
+					}
+					for _, m := range again {
+						honest.write(w.block(m))
+					}
+					after(2 * unstickEvery)
+					if st := g.Status(); st.State != Seeding || len(honest.asked()) != 2*per-later {
+						t.Errorf("%v; %d blocks asked for, want %d", st.State, len(honest.asked()), 2*per-later)
+					}
+				})
+			})
+		}
+	}
+}
+
+// asked are the requests that came so far.
+func (v *source) asked() (list []wire.Message) {
+	for _, m := range v.messages() {
+		if m.ID == wire.Request {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+// block is the right answer to a request.
+func (w *world) block(m wire.Message) []byte {
+	at := int64(m.Index)*testPiece + int64(m.Begin)
+	return append(wire.AppendPieceHeader(nil, m.Index, m.Begin, m.Length), w.data[at:at+int64(m.Length)]...)
+}
