@@ -244,7 +244,7 @@ func (s *Swarm) feed(m *member) {
 		}
 		n = min(n, 1-m.conn.Outstanding())
 	}
-	if n <= 0 || m.trade.Paying() && s.lags(m) && s.served() {
+	if n <= 0 || m.trade.Paying() && s.yields(m) {
 		return
 	}
 	who := picker.Peer{ID: m.conn.ID, Bits: m.bits, Seed: m.seed, Whole: m.trade.Paying() || m.parole, Alone: m.trade.Paying(),

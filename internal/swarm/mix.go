@@ -161,7 +161,7 @@ const lagPause = time.Minute
 // stays and is paid to who sent it, once the piece is whole. At most one piece is
 // taken at a time; with first, only the first of all that are held.
 func (s *Swarm) wrest(m *member, who picker.Peer, n int, first bool) {
-	if m.snubbed || s.lags(m) {
+	if m.snubbed || s.yields(m) {
 		return
 	}
 	s.ids = s.picker.Held(s.ids[:0], who)
@@ -178,7 +178,11 @@ func (s *Swarm) wrest(m *member, who picker.Peer, n int, first bool) {
 				loser.conn.Shed(s.onTheWay(loser), func(piece, block uint32) { s.picker.ReturnBlock(piece, block, o.Peer) })
 			}
 		}
+		m.tried = true
 		s.leases = s.picker.Finish(s.leases, who, piece)
+		if len(s.leases) == 0 { // nothing had come of it, so it is as any other
+			s.leases = s.picker.Lease(s.leases, who, n)
+		}
 		return
 	}
 }
@@ -201,7 +205,7 @@ func (s *Swarm) tooSlow(m *member, piece uint32) bool {
 			return true
 		}
 		if m.rateBusy == 0 && m.conn.Received.Load() == 0 {
-			return false // it brought nothing yet: one piece shows what it can
+			return m.tried || !s.stuck(o) // it brought nothing yet: one piece shows what it can
 		}
 		return m.rateBusy <= behindDivisor*o.rateBusy
 	}) {
@@ -238,6 +242,39 @@ const (
 // lags says whether a peer lost a piece for being slow, a moment ago.
 func (s *Swarm) lags(m *member) bool {
 	return !m.lostAt.IsZero() && s.now.Sub(m.lostAt) < lagPause
+}
+
+// stuck says whether a peer is so slow that somebody of whom nothing is known may do
+// no worse: it sends nothing, or needs long for all that it owes.
+func (s *Swarm) stuck(m *member) bool {
+	owed := int64(m.conn.Outstanding()) * wire.BlockSize
+	return s.now.Sub(m.conn.LastBlock()) > contestAfter || owed >= m.rateBusy*int64(lagPause/time.Second)/2
+}
+
+// yields says whether a peer lost a piece a moment ago, and another that is not far
+// slower brings what we want. Who only keeps its slot open does not count: it would
+// hold up whom it took a piece from. Of two that lost one, who lost it first is asked.
+func (s *Swarm) yields(m *member) bool {
+	if !s.lags(m) {
+		return false
+	}
+	for _, o := range s.peers {
+		if o != m && s.brings(o) && (!s.lags(o) || o.lostAt.Before(m.lostAt)) &&
+			(s.now.Sub(o.opened) < rateKnown || behindDivisor*o.rateBusy >= m.rateBusy) {
+			return true
+		}
+	}
+	return false
+}
+
+// brings says whether a peer serves what we want and sent something a moment ago, or
+// was asked just now.
+func (s *Swarm) brings(m *member) bool {
+	since := m.conn.LastBlock()
+	if m.conn.Outstanding() > 0 && m.free.After(since) {
+		since = m.free
+	}
+	return m.wanted && !m.choked && !m.snubbed && !m.trade.Broke() && s.now.Sub(since) <= blockMax
 }
 
 // emptySlot is how long a slot that we pay must have lasted, with something asked,

@@ -59,6 +59,7 @@ type member struct {
 	opened   time.Time // when it last unchoked us
 	free     time.Time // when it last owed us nothing
 	lostAt   time.Time // when it last lost a piece for being slow
+	tried    bool      // it took one from another
 	chokes   uint32
 	interest bool // it is interested in us
 	wanted   bool // we told it that we are interested
