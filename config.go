@@ -105,7 +105,7 @@ type SpeedConfig struct {
 	// history may reach; 0 = 4 MiB. Everyone begins with one quantum (a piece,
 	// or the part of one that is paid for itself) and may owe one more for each
 	// 64 that it paid, so that nobody takes more for nothing than a quantum and
-	// a 64th of what it paid (A24). A Credit of a quantum or less, such as 1,
+	// a 64th of what it paid (A24); each quantum beyond is a failed payment. A Credit of a quantum or less, such as 1,
 	// keeps it at one quantum always (R12.5).
 	Credit int64
 	// PaymentTimeout is how long a provider waits for a payment (R12.1); 0 =
