@@ -52,6 +52,7 @@ type Link struct {
 	served    atomic.Int64
 	allowance atomic.Int64
 	arrived   atomic.Int64 // payments that came and were not looked at yet
+	untold    atomic.Int64 // payments that count and are not told as earned yet
 
 	quantum atomic.Int64 // bytes; the window's unit
 
@@ -184,8 +185,15 @@ func (l *Link) Due() int64 {
 	return max(0, l.served.Load()-l.sale.paid)
 }
 
-// Booking says whether a payment came that is not booked yet.
-func (l *Link) Booking() bool { return l.arrived.Load() > 0 }
+// telling counts payments that are not told as earned yet.
+func (l *Link) telling(n int64) {
+	if l != nil {
+		l.untold.Add(n)
+	}
+}
+
+// Booking says whether a payment came that is not told as earned yet.
+func (l *Link) Booking() bool { return l.arrived.Load() > 0 || l.untold.Load() > 0 }
 
 // Unpaid returns the verified bytes that are not paid yet, and whether they still
 // may be: the link and the Book are open.

@@ -98,8 +98,7 @@ func (s *seller) tell() {
 	}
 	if !s.book.journal.Durable(s.mark) {
 		if err := s.book.journal.Fault(); err != nil {
-			clear(s.untold)
-			s.untold = s.untold[:0] // nobody may count on them
+			s.forget() // nobody may count on them
 			s.fault(err)
 		}
 		return
@@ -107,6 +106,14 @@ func (s *seller) tell() {
 	for _, x := range s.untold {
 		s.publish(x.link, x.event)
 		s.report(x.c.m, x.c.bytes)
+	}
+	s.forget()
+}
+
+// forget ends the list of payments to tell of.
+func (s *seller) forget() {
+	for _, x := range s.untold {
+		x.link.telling(-1)
 	}
 	clear(s.untold)
 	s.untold = s.untold[:0]
@@ -142,6 +149,7 @@ func (s *seller) event(c *sold, l *Link, e channel.Event) {
 	}
 	x := Event{Kind: kind, Channel: c.m.ID(), Tag: e.Tag, Sum: e.Sum, Bytes: e.Delta, Amount: e.Amount, Code: e.Code, Reason: e.Reason, Clean: clean}
 	if kind == EventEarned {
+		l.telling(1)
 		s.untold = append(s.untold, told{c, l, x})
 		return
 	}
