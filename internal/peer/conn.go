@@ -119,7 +119,11 @@ type Conn struct {
 	stale   []request // given up, perhaps still to be answered
 	void    []request // likewise, and not to be taken then
 	depth   int
-	weight  int // blocks written at a time under a rate limit; 0 is 1
+	bound   int   // of depth, by what waits in our socket; see pace
+	streak  int   // blocks that came since our socket was found empty
+	seen    int   // of streak, at the last look
+	since   int64 // when the streak began, as lastBlock
+	weight  int   // blocks written at a time under a rate limit; 0 is 1
 	reqq    int
 	unasked int
 	stopped bool // blocks are not taken any more
@@ -140,7 +144,7 @@ type request struct{ piece, begin, length uint32 }
 
 // New makes a connection from cfg; nothing runs before [Conn.Start].
 func New(cfg Config) *Conn {
-	c := &Conn{Config: cfg, choked: true, choking: true, depth: startDepth, reqq: defaultReqq}
+	c := &Conn{Config: cfg, choked: true, choking: true, depth: startDepth, bound: MaxQueued, reqq: defaultReqq}
 	c.wake.L = &c.mu
 	c.room.L = &c.mu
 	return c

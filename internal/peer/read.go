@@ -50,13 +50,14 @@ func (c *Conn) read() error {
 	r, w := 0, 0
 	for {
 		c.reads.Add(1)
+		room := len(buf) - w
 		n, err := c.Net.Read(buf[w:])
 		c.reads.Add(1)
 		if err != nil {
 			return fmt.Errorf("read from peer: %w", err)
 		}
 		w += n
-		if r, err = c.batch(buf, r, w); err != nil {
+		if r, err = c.batch(buf, r, w, n == room); err != nil {
 			return err
 		}
 		if r == w {
@@ -81,8 +82,9 @@ func (c *Conn) throttle(n int) {
 	}
 }
 
-// batch handles the complete messages of buf[r:w] and returns the new r.
-func (c *Conn) batch(buf []byte, r, w int) (int, error) {
+// batch handles the complete messages of buf[r:w] and returns the new r. more says
+// that what was read filled the room there was for it.
+func (c *Conn) batch(buf []byte, r, w int, more bool) (int, error) {
 	var failure error
 	for failure == nil {
 		m, n, err := wire.Next(buf[r:w])
@@ -97,6 +99,7 @@ func (c *Conn) batch(buf []byte, r, w int) (int, error) {
 		failure = c.handle(&m)
 	}
 	c.mu.Lock()
+	c.pace(more)
 	if c.fill() && !slices.ContainsFunc(c.events, func(e Event) bool { return e.Kind == Hungry }) {
 		c.events = append(c.events, Event{Kind: Hungry})
 	}

@@ -71,10 +71,10 @@ func (c *Conn) Want() int {
 }
 
 // SetDepth sets how many requests are kept in flight, between a small minimum
-// and what the peer accepts.
+// and what the peer accepts, or less while the reader is what bounds the rate.
 func (c *Conn) SetDepth(n int) {
 	c.mu.Lock()
-	c.depth = min(max(n, minDepth), c.reqq)
+	c.depth = min(max(n, minDepth), c.mostDepth())
 	c.mu.Unlock()
 }
 
@@ -147,9 +147,10 @@ func (c *Conn) arrived(q request) bool {
 			c.pending = c.pending[:copy(c.pending, c.pending[c.head:])]
 			c.head = 0
 		}
-		if c.depth < c.reqq {
+		if c.depth < c.mostDepth() {
 			c.depth++ // slow start; the owner bounds it by the rate
 		}
+		c.streak++
 		return true
 	}
 	return remove(&c.stale, q)

@@ -1,0 +1,39 @@
+package peer
+
+import "time"
+
+const (
+	// pacedDepth is the number of requests, 2 MiB, that stay in flight to a peer that
+	// sends faster than its blocks are taken: what lies in our socket then, and lasts until
+	// the peer has answered the next request.
+	pacedDepth = 128
+	// paceTime is the time in which more blocks than are in flight have to come, or the
+	// pipeline is left alone: so it is on each line of a longer delay.
+	paceTime = 100 * time.Millisecond
+)
+
+// mostDepth is the greatest number of requests in flight. The caller holds the lock.
+func (c *Conn) mostDepth() int { return min(c.reqq, c.bound) }
+
+// pace bounds the requests in flight while what bounds the rate is how fast we take blocks,
+// and not the peer or the line. What is asked for beyond what the line holds waits in our
+// socket then, where it makes nothing faster: it fills the kernel's window, and what the
+// peer sends is worked off by the reader, on whose time all waits, instead of by the sender.
+// more says that a read filled its room, so that more waited. When more blocks than are in
+// flight came and our socket was never empty between them, an eighth less is asked for; as
+// many more as come when it was. The caller holds the lock.
+func (c *Conn) pace(more bool) {
+	last := c.lastBlock.Load()
+	switch {
+	case !more:
+		c.bound = min(c.bound+c.streak-c.seen, MaxQueued)
+		c.streak, c.since = 0, last
+	case c.streak > c.depth+c.depth/4:
+		if last-c.since < int64(paceTime) {
+			c.bound = max(c.depth-c.depth/8, pacedDepth)
+			c.depth = min(c.depth, c.bound)
+		}
+		c.streak, c.since = 0, last
+	}
+	c.seen = c.streak
+}
