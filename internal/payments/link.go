@@ -73,6 +73,7 @@ type sale struct {
 	pair    *pair // set by the first message of the payer
 	tariff  channel.Tariff
 	paid    int64     // stream position paid or free
+	counted int64     // up to here it is in the account's history
 	lent    int64     // bytes of the window beyond the quantum; set by the pair
 	spared  int64     // bytes that may stay unpaid: the window begins behind them
 	failed  int64     // bytes that failed payments stand for: likewise, once that is over
@@ -306,6 +307,7 @@ func (l *Link) Sell(price amount.Price) error {
 	change := s.changes
 	s.tariff = tariff
 	s.paid = tariff.SkipFree(s.paid)
+	s.counted = max(s.counted, min(s.paid, from))
 	s.begun = l.book.cfg.Now()
 	p := s.pair
 	l.allow()
@@ -360,7 +362,9 @@ func (l *Link) SetQuantum(quantum int64) {
 }
 
 // credit notes that the stream is paid up to position and sets anew what the
-// account may owe beyond a quantum. It is called by the account's pair.
+// account may owe beyond a quantum. It is called by the account's pair. What is paid and
+// was not served counts for nothing yet: at a low price it would buy credit at a high
+// one.
 func (l *Link) credit(position int64, d *standing) {
 	l.mu.Lock()
 	s := &l.sale
@@ -371,6 +375,10 @@ func (l *Link) credit(position int64, d *standing) {
 		s.paid = s.tariff.SkipFree(position)
 		s.owing, s.told, s.struck, s.excused = false, false, false, false
 		l.fail(max(0, min(s.failed, l.served.Load()-s.paid-s.spared))) // the rest is paid after all
+	}
+	if now := min(s.paid, l.served.Load()); now > s.counted {
+		d.history.Add(now - s.counted)
+		s.counted = now
 	}
 	s.lent = d.lend(s.lent, l.quantum.Load(), l.book.cfg.Credit)
 	rose := l.allow()

@@ -16,6 +16,7 @@ type seller struct {
 	idle     time.Time // when the last link went
 	pays     []arrival // waiting for one check, all of one channel
 	mark     int64     // of the newest payment's record
+	awaited  int64     // the greatest mark at which the journal wakes this pair
 	untold   []told    // of payments that are not durable yet, at most one check's
 }
 
@@ -73,8 +74,9 @@ func (s *seller) unbind(l *Link) {
 			s.flush(c, nil)
 		}
 	}
+	over, tag := false, channel.Tag(l.cfg.Infohash)
 	if debt := l.owes(); debt > 0 {
-		s.debtor.owe(channel.Tag(l.cfg.Infohash), debt)
+		over = s.debtor.owe(tag, debt)
 	}
 	l.mu.Lock()
 	l.fail(0)
@@ -82,6 +84,9 @@ func (s *seller) unbind(l *Link) {
 	l.sale.spared, l.sale.debtor = 0, nil
 	l.sale.lent = s.debtor.lend(l.sale.lent, l.quantum.Load(), 0)
 	l.mu.Unlock()
+	if over { // it cannot be remembered, so it is judged now
+		s.indebt(l, tag)
+	}
 }
 
 // anyLink returns another connection of the channel's payer.

@@ -54,7 +54,7 @@ func (s *seller) settlePays() {
 	if checked == nil || checked.Pay == nil && !shown {
 		return // repetitions, or an old payment of a stranger
 	}
-	if checked.Pay != nil && !s.secure(checked, l) {
+	if checked.Pay != nil && !s.secure(checked, l) || checked.Pay == nil && !s.settled() {
 		return
 	}
 	if err := c.m.Accept(checked); err != nil {
@@ -81,12 +81,21 @@ func (s *seller) secure(checked *channel.Checked, l *Link) bool {
 	if !ok {
 		return false
 	}
+	if !s.settled() {
+		return false
+	}
+	s.mark = mark
+	return true
+}
+
+// settled waits until the payment before is durable, and tells of it: no more than
+// what one check brought is ever untold.
+func (s *seller) settled() bool {
 	if err := s.book.journal.Wait(s.mark); err != nil {
 		s.fault(err)
 		return false
 	}
 	s.tell()
-	s.mark = mark
 	return true
 }
 
@@ -128,12 +137,11 @@ func (s *seller) event(c *sold, l *Link, e channel.Event) {
 		return
 	case channel.EventEarned:
 		c.bytes += e.Delta
-		s.debtor.history.Add(e.Delta)
 		if to := c.lanes[e.Lane]; to != nil {
 			l = to
 			to.credit(e.From, s.debtor)
-		} else {
-			s.debtor.owe(e.Tag, -e.Delta)
+		} else { // of a connection that ended
+			s.debtor.repay(e.Tag, e.Delta)
 		}
 		clean = s.book.clean(s.debtor, l)
 	case channel.EventOpened:

@@ -49,7 +49,8 @@ func (s *seller) flush(c *sold, l *Link) {
 	}
 	if len(s.untold) == 0 {
 		s.report(c.m, c.bytes)
-	} else {
+	} else if s.awaited < s.mark {
+		s.awaited = s.mark
 		s.book.journal.After(s.mark, s.wake)
 	}
 	if c.m.Stage().Final() {

@@ -59,18 +59,27 @@ func (b *Book) standing(account ledger.PublicKey) *standing {
 	return s
 }
 
-// owe changes what the account owes for a torrent by so many bytes.
-func (s *standing) owe(tag channel.Tag, bytes int64) {
+// owe changes what the account owes for a torrent by so many bytes. It reports whether
+// those are more torrents than are remembered: the caller forgives this one then.
+func (s *standing) owe(tag channel.Tag, bytes int64) (over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.debts[tag]
-	switch debt := old + bytes; {
-	case debt <= 0:
-		delete(s.debts, tag)
-	case old > 0 || len(s.debts) < MaxDebts:
+	if debt := old + bytes; debt > 0 {
 		s.debts[tag] = debt
+	} else {
+		delete(s.debts, tag)
 	}
 	s.debt += s.debts[tag] - old
+	return len(s.debts) > MaxDebts
+}
+
+// repay books a payment for a connection that ended: what it owed was served.
+func (s *standing) repay(tag channel.Tag, bytes int64) {
+	s.mu.Lock()
+	s.history.Add(min(bytes, s.debts[tag]))
+	s.mu.Unlock()
+	s.owe(tag, -bytes)
 }
 
 // lend returns how many bytes beyond its quantum a connection may owe that had so

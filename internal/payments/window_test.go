@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/ledger/ledgertest"
 )
 
@@ -145,4 +146,58 @@ func TestWindowsShareTheirCredit(t *testing.T) {
 		wires[1].paid(t)
 		return wires[1].window() == q+(paid/share)/q*q
 	})
+}
+
+// TestPaidAheadLendsNothing: bytes that are paid and were not served are no history:
+// at a low price they would buy credit at a high one. They are once they are served.
+func TestPaidAheadLendsNothing(t *testing.T) {
+	const q = 64 << 10
+	m := ledgertest.New()
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller := newNode(t, m, "seller", 0, func(c *Config) { c.Credit = 16 * q })
+	w := newWire(t, buyer.book, seller.book, 1, q)
+	trade(t, buyer, seller, w, price, 1<<40)
+	w.serve(t, 2*q, q)
+	w.paid(t)
+	const ahead = 8 * share * q
+	w.requester.Verified(ahead) // a payer may say so
+	eventually(t, "the payment", func() bool { return w.provided() == 2*q+ahead })
+	if got := w.window(); got != q {
+		t.Errorf("a window of %d for %d bytes served and %d paid ahead, want a quantum", got, 2*q, ahead)
+	}
+	w.provider.Served(ahead)
+	w.serve(t, q, q)
+	w.paid(t)
+	if got := w.window(); got != 9*q {
+		t.Errorf("a window of %d when all is served, want %d", got, 9*q)
+	}
+}
+
+// TestMoreDebtsThanRemembered: a payer that left debts in so many torrents that no more
+// are remembered is judged for the next at once: they are not free.
+func TestMoreDebtsThanRemembered(t *testing.T) {
+	const q = 64 << 10
+	m := ledgertest.New()
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller := newNode(t, m, "seller", 0, nil)
+	for tag := range byte(4) {
+		w := newWire(t, buyer.book, seller.book, 1+tag, q)
+		trade(t, buyer, seller, w, price, 1<<40)
+		w.serve(t, q, q)
+		w.paid(t)
+		w.provider.mu.Lock()
+		p := w.provider.sale.pair
+		w.provider.mu.Unlock()
+		if tag == 0 {
+			p.mu.Lock()
+			d := seller.book.accounts[buyer.purse.Account()]
+			for i := range MaxDebts {
+				d.owe(channel.Tag{byte(i), byte(i >> 8), 1}, 1)
+			}
+			p.mu.Unlock()
+		}
+		w.drain()
+		w.cut()
+	}
+	eventually(t, "failures", func() bool { return seller.book.Strikes(buyer.purse.Account()) > 0 })
 }
