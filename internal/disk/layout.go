@@ -164,3 +164,28 @@ func (l *layout) leaves(piece uint32) int {
 	_, data := l.dataOf(piece)
 	return int((data + BlockSize - 1) / BlockSize)
 }
+
+// FileOf returns the file that a version 2 piece belongs to, and the bytes of it
+// in the piece.
+func (s *Store) FileOf(piece uint32) (file int, data int64, err error) {
+	if int64(piece) >= int64(s.pieces) || !s.v2 {
+		return 0, 0, fmt.Errorf("find file of piece %d: %w", piece, ErrBlock)
+	}
+	file, data = s.dataOf(piece)
+	return file, data, nil
+}
+
+// SetLayer takes the piece layer of a file that was opened without it. The
+// caller has checked it against the file's root. It is kept.
+func (s *Store) SetLayer(file int, layer []byte) error {
+	if file < 0 || file >= len(s.files) || s.files[file].Root == nil || len(layer) != s.layerSize(file) {
+		return fmt.Errorf("set layer of %d bytes for file %d: %w", len(layer), file, ErrBlock)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.layers == nil {
+		s.layers = make(map[int][]byte)
+	}
+	s.layers[file] = layer
+	return nil
+}

@@ -17,16 +17,6 @@ const leafSize = sha256.Size
 // maxBlamed bounds the failed pieces whose block hashes are kept.
 const maxBlamed = 16
 
-// FileOf returns the file that a version 2 piece belongs to, and the bytes of it
-// in the piece.
-func (s *Store) FileOf(piece uint32) (file int, data int64, err error) {
-	if int64(piece) >= int64(s.pieces) || !s.v2 {
-		return 0, 0, fmt.Errorf("find file of piece %d: %w", piece, ErrBlock)
-	}
-	file, data = s.dataOf(piece)
-	return file, data, nil
-}
-
 // pieceRoot returns what a version 2 piece must hash to; false while the file's
 // layer is not known. s.mu is held.
 func (s *Store) pieceRoot(piece uint32) (root [leafSize]byte, known bool) {
@@ -47,21 +37,6 @@ func (s *Store) pieceRoot(piece uint32) (root [leafSize]byte, known bool) {
 	}
 	n := (int64(piece)*s.pieceLength - s.starts[i]) / s.pieceLength
 	return [leafSize]byte(layer[n*leafSize:]), true
-}
-
-// SetLayer takes the piece layer of a file that was opened without it. The
-// caller has checked it against the file's root. It is kept.
-func (s *Store) SetLayer(file int, layer []byte) error {
-	if file < 0 || file >= len(s.files) || s.files[file].Root == nil || len(layer) != s.layerSize(file) {
-		return fmt.Errorf("set layer of %d bytes for file %d: %w", len(layer), file, ErrBlock)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.layers == nil {
-		s.layers = make(map[int][]byte)
-	}
-	s.layers[file] = layer
-	return nil
 }
 
 // verdict judges a piece by the hashes that the torrent has; sha1 is nil without
@@ -205,6 +180,7 @@ type units struct {
 	blocks int      // of a unit, a power of two
 	sums   []byte   // leafSize each
 	good   []uint64 // what is verified
+	early  bool     // blocks may be ready whose unit is not verified
 }
 
 // SetUnits has a piece of version 2 verified in units of so many blocks, a power
@@ -227,7 +203,7 @@ func (s *Store) SetUnits(piece uint32, blocks int, sums []byte) error {
 		s.units = make(map[uint32]*units)
 	}
 	n := len(sums) / leafSize
-	u := &units{blocks: blocks, sums: append([]byte(nil), sums...), good: make([]uint64, (n+63)/64)}
+	u := &units{blocks: blocks, sums: append([]byte(nil), sums...), good: make([]uint64, (n+63)/64), early: true}
 	s.units[piece] = u
 	if p := s.active[piece]; p != nil && !p.done {
 		for unit := 0; unit*blocks < s.leaves(piece); unit++ { // what came before
@@ -265,6 +241,7 @@ func (s *Store) unitsRoom() bool {
 func (s *Store) endUnits(piece uint32) {
 	if u := s.units[piece]; u != nil && !s.isDone(piece) {
 		clear(u.good)
+		u.early = false
 	} else {
 		delete(s.units, piece)
 	}
@@ -280,7 +257,9 @@ func (s *Store) HasUnits(piece uint32, blocks int) bool {
 }
 
 // Sure says whether the block at an offset of a piece is verified, with its unit
-// or with the piece; from and to are the offsets of what was verified with it.
+// or with the piece; from and to are the offsets of what was verified with it. While
+// whoever sent the block also sent some of a unit before its hash was known, and that
+// unit is not right yet, nothing of it is sure: a bad one fails the whole piece.
 func (s *Store) Sure(piece, begin uint32) (from, to uint32, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -296,7 +275,36 @@ func (s *Store) Sure(piece, begin uint32) (from, to uint32, ok bool) {
 	}
 	size := uint32(u.blocks * BlockSize)
 	unit := begin / size
-	return unit * size, unit*size + size, u.isGood(int(unit))
+	from, to = unit*size, unit*size+size
+	p := s.active[piece]
+	if !u.isGood(int(unit)) || p == nil || s.owesUnit(p, u, p.authors[begin/BlockSize]) {
+		return from, to, false
+	}
+	waited := func(unit int) bool { return u.isGood(unit) && p.authors[unit*u.blocks] == p.authors[begin/BlockSize] }
+	for from > 0 && waited(int(from/size)-1) {
+		from -= size
+	}
+	for waited(int(to / size)) {
+		to += size
+	}
+	return from, to, true
+}
+
+// owesUnit says whether an author sent blocks of a unit that are ready though the
+// unit is not verified: they came before its hash. s.mu is held.
+func (s *Store) owesUnit(p *partial, u *units, author uint32) bool {
+	if !u.early {
+		return false
+	}
+	owes, early := false, false
+	for b := range s.leaves(p.piece) {
+		if p.ready[b/64]&(1<<(b%64)) != 0 && !u.isGood(b/u.blocks) {
+			early = true
+			owes = owes || p.authors[b] == author
+		}
+	}
+	u.early = early
+	return owes
 }
 
 // AnySure says whether some unit of a piece that is under way is verified.

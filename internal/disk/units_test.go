@@ -121,9 +121,9 @@ func TestLateUnits(t *testing.T) {
 	if err := s.SetUnits(0, 2, sums); err != nil {
 		t.Fatal(err)
 	}
-	for begin, want := range map[uint32]bool{0: true, 32 << 10: false, 64 << 10: false} {
-		if _, _, ok := s.Sure(0, begin); ok != want {
-			t.Errorf("unit at %d is sure: %v", begin, ok)
+	for _, begin := range []uint32{0, 32 << 10, 64 << 10} { // the first is right, but its author sent a bad one too
+		if _, _, ok := s.Sure(0, begin); ok {
+			t.Errorf("unit at %d is sure", begin)
 		}
 	}
 	for _, k := range tor.blocks()[5:8] {
@@ -138,6 +138,45 @@ func TestLateUnits(t *testing.T) {
 	if r, err := tor.deliver(s, 0); r != Verified || err != nil {
 		t.Errorf("the piece again: %v, %v", r, err)
 	}
+}
+
+// TestEarlyBlocks: whoever sent blocks of a unit before its hash was known is sure of
+// nothing in the piece before that unit is right; then of all that waited. Others are
+// sure at once.
+func TestEarlyBlocks(t *testing.T) {
+	const length, unit = 128 << 10, 32 << 10
+	tor := newTorrentV2(t.TempDir(), testPool(t, PoolConfig{}), length, false, File{Path: "a", Length: 256 << 10})
+	s := mustOpen(t, tor.config())
+	defer s.Close()
+	put := func(author uint32, blocks ...int) {
+		t.Helper()
+		for _, b := range blocks {
+			k := tor.blocks()[b]
+			if r, err := s.BlockFrom(author, k[0], k[1], tor.block(k)); r != Stored || err != nil {
+				t.Fatalf("block %d: %v %v", b, r, err)
+			}
+		}
+	}
+	sure := func(unit int, from, to uint32, want bool) {
+		t.Helper()
+		if a, b, ok := s.Sure(0, uint32(unit)*32<<10); ok != want || a != from<<10 || b != to<<10 {
+			t.Errorf("unit %d: %v from %d to %d KiB, want %v from %d to %d", unit, ok, a>>10, b>>10, want, from, to)
+		}
+	}
+	put(1, 2) // half of unit 1, early
+	if err := s.SetUnits(0, 2, tor.unitSums(0, length, unit)); err != nil {
+		t.Fatal(err)
+	}
+	put(1, 0, 1)
+	put(2, 4, 5)
+	sure(0, 0, 32, false)
+	sure(1, 32, 64, false)
+	sure(2, 64, 96, true)
+	put(1, 3)
+	sure(0, 0, 64, true)
+	sure(1, 0, 64, true)
+	sure(2, 64, 96, true)
+	sure(3, 96, 128, false)
 }
 
 func b2(b bool) int {
