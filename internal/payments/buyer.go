@@ -69,6 +69,7 @@ type bought struct {
 	ceilings []pendingCeiling
 	bytes    int64
 	signed   amount.Amount // newest payment
+	retired  time.Time     // since when it is full
 }
 
 type pendingCeiling struct {
@@ -304,7 +305,7 @@ func (b *buyer) settle(o *purchase) {
 		}
 		target := c.m.Fit(o.lane, o.due())
 		if target <= o.pos {
-			b.close(c)
+			b.retire(c, o.link)
 			continue
 		}
 		if err := c.m.Pay(o.lane, target); err != nil {
@@ -374,6 +375,9 @@ func (b *buyer) goBack(o *purchase) bool {
 // its payee's state by attaching, so it counts.
 func (b *buyer) usable() *bought {
 	for _, c := range b.channels {
+		if !c.retired.IsZero() {
+			continue
+		}
 		if c.m.Usable() || c.m.NeedsState() && c.m.Stage() == channel.Opened && c.m.Live() {
 			return c
 		}

@@ -31,7 +31,7 @@ func (b *buyer) provide() {
 		if live++; live >= MaxChannels {
 			return
 		}
-		if !c.m.Live() {
+		if !c.m.Live() || !c.retired.IsZero() {
 			continue
 		}
 		capacity := c.m.Remaining() + c.m.Paid()

@@ -158,6 +158,9 @@ func (b *buyer) clock(tick bool) {
 	now := b.book.cfg.Now()
 	out := b.book.head.out(now)
 	for _, c := range slices.Clone(b.channels) {
+		if !c.retired.IsZero() && c.m.Stage() < channel.Closing && now.Sub(c.retired) >= retireAfter {
+			b.close(c)
+		}
 		if late := now.Sub(c.since) > openTimeout && (!out || now.Sub(c.begun) > maxOpening); late {
 			c.since = now
 			switch c.m.Stage() {
@@ -174,6 +177,22 @@ func (b *buyer) clock(tick bool) {
 		b.flush(c, c.via)
 	}
 	b.tellOutage(out)
+}
+
+// retireAfter is how long the Close of a full channel waits for payments that are on
+// their way on other connections.
+const retireAfter = 2 * time.Second
+
+// retire ends the use of a channel that is too full for a link. Its Close must not
+// overtake what other connections pay in it: the payee would refuse that.
+func (b *buyer) retire(c *bought, full *Link) {
+	for l := range c.shown {
+		if l != full && !l.closed.Load() {
+			c.retired = b.book.cfg.Now()
+			return
+		}
+	}
+	b.close(c)
 }
 
 // tellOutage tells providers once that no channel can open because this node
