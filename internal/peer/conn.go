@@ -119,11 +119,12 @@ type Conn struct {
 	stale   []request // given up, perhaps still to be answered
 	void    []request // likewise, and not to be taken then
 	depth   int
-	bound   int   // of depth, by what waits in our socket; see pace
-	streak  int   // blocks that came since our socket was found empty
-	seen    int   // of streak, at the last look
-	since   int64 // when the streak began, as lastBlock
-	weight  int   // blocks written at a time under a rate limit; 0 is 1
+	bound   int         // of depth, by what waits in our socket; see pace
+	streak  int         // blocks that came since our socket was found empty
+	seen    int         // of streak, at the last look
+	since   int64       // when the streak began, as lastBlock
+	unpaced atomic.Bool // bound does not hold
+	weight  int         // blocks written at a time under a rate limit; 0 is 1
 	reqq    int
 	unasked int
 	stopped bool // blocks are not taken any more

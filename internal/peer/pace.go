@@ -12,8 +12,18 @@ const (
 	paceTime = 100 * time.Millisecond
 )
 
+// Pace says whether the requests in flight may be bounded by what the line holds, as
+// they are at first. What is bought is bounded by the window that the seller lends, and
+// must be asked for beyond what is paid.
+func (c *Conn) Pace(on bool) { c.unpaced.Store(!on) }
+
 // mostDepth is the greatest number of requests in flight. The caller holds the lock.
-func (c *Conn) mostDepth() int { return min(c.reqq, c.bound) }
+func (c *Conn) mostDepth() int {
+	if c.unpaced.Load() {
+		return c.reqq
+	}
+	return min(c.reqq, c.bound)
+}
 
 // pace bounds the requests in flight while what bounds the rate is how fast we take blocks,
 // and not the peer or the line. What is asked for beyond what the line holds waits in our
@@ -23,6 +33,9 @@ func (c *Conn) mostDepth() int { return min(c.reqq, c.bound) }
 // flight came and our socket was never empty between them, an eighth less is asked for; as
 // many more as come when it was. The caller holds the lock.
 func (c *Conn) pace(more bool) {
+	if c.unpaced.Load() {
+		return
+	}
 	last := c.lastBlock.Load()
 	switch {
 	case !more:

@@ -237,6 +237,7 @@ func (s *Swarm) feed(m *member) {
 		s.feedFast(m)
 		return
 	}
+	m.conn.Pace(!m.trade.Paying())
 	n := m.conn.Want()
 	if m.snubbed {
 		if m.trade.Paying() && s.served() {
