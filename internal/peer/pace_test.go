@@ -28,6 +28,7 @@ type line struct {
 	closed    bool
 	more      chan struct{}
 	asked, at int64 // blocks
+	buys      bool  // the connection is not paced
 }
 
 type sent struct {
@@ -146,6 +147,7 @@ func runLine(l *line, seconds int, took func(second, n int) time.Duration) (each
 		NewPieces(1<<20), 1<<20, 1<<40)
 	c.SetReqq(MaxQueued)
 	c.choked = false
+	c.Pace(!l.buys)
 	c.Start()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -234,4 +236,16 @@ func TestPace(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPaceOfBuyers: what is bought is asked for ahead as before, however slow the reader
+// is; the seller's window bounds it.
+func TestPaceOfBuyers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		took := func(_, n int) time.Duration { return time.Duration(float64(n) / 800e6 * float64(time.Second)) }
+		_, ahead := runLine(&line{rate: 4e9, delay: 100 * time.Microsecond, buys: true}, 2, took)
+		if ahead <= 2*pacedDepth {
+			t.Errorf("%d blocks ahead", ahead)
+		}
+	})
 }
