@@ -334,7 +334,7 @@ func (db *DB) close(write bool) error {
 		if err := db.guard(db.flush); err != nil {
 			db.fail(err)
 		}
-		if !db.freeze(true) {
+		if frozen, _ := db.freeze(true); !frozen {
 			break
 		}
 	}

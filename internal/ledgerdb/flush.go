@@ -79,13 +79,11 @@ func signal(c chan struct{}) {
 // makeRoom starts a flush; when the disk is far behind, it waits.
 func (db *DB) makeRoom(size int) error {
 	for {
-		if db.freeze(false) {
+		frozen, drained := db.freeze(false)
+		if frozen {
 			signal(db.wake)
 			return nil
 		}
-		db.mu.RLock()
-		drained := db.drained
-		db.mu.RUnlock()
 		if size < maxLayers*db.cfg.FlushSize {
 			return db.Err()
 		}
@@ -97,16 +95,18 @@ func (db *DB) makeRoom(size int) error {
 	}
 }
 
-// freeze hands the live layer to the flusher unless that is busy. idle counts
-// blocks without transactions as something to write.
-func (db *DB) freeze(idle bool) bool {
+// freeze hands the live layer to the flusher unless that is busy; then drained
+// closes when it is free. Both are of one moment: a channel that is read later
+// may be the next one, and nothing closes that. idle counts blocks without
+// transactions as something to write.
+func (db *DB) freeze(idle bool) (done bool, drained <-chan struct{}) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	if db.frozen != nil || !db.live.active() && (!idle || len(db.live.places) == 0) {
-		return false
+		return false, db.drained
 	}
 	db.frozen, db.live = db.live, newLayer(db.position)
-	return true
+	return true, nil
 }
 
 // flushLoop writes layers when they are large, or old. It ends with Close or

@@ -121,3 +121,38 @@ func TestDamageIsRebuilt(t *testing.T) {
 		t.Errorf("no damage among %d files was found", len(names))
 	}
 }
+
+// TestBusyFlusher takes the moment at which the flusher is busy and ends before
+// the committer waits: the committer must not wait for the flush after it, which
+// only its own next block would begin.
+func TestBusyFlusher(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t)
+		defer w.db.Abandon()
+		close(w.db.quit) // no flusher but this test
+		w.db.ended.Wait()
+		w.db.quit = make(chan struct{})
+		w.db.cfg.FlushSize = 1 << 20
+		for !w.db.live.active() {
+			w.block()
+		}
+		if frozen, _ := w.db.freeze(false); !frozen {
+			t.Fatal("an idle flusher took nothing")
+		}
+		for !w.db.live.active() {
+			w.block()
+		}
+		frozen, drained := w.db.freeze(false)
+		if frozen {
+			t.Fatal("a busy flusher took another layer")
+		}
+		if err := w.db.flush(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-drained:
+		default:
+			t.Fatal("the flush ended, and who waits for it goes on waiting")
+		}
+	})
+}
