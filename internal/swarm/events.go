@@ -211,6 +211,9 @@ func (s *Swarm) onBlock(m *member, e *peer.Event) {
 	case disk.BadUnit:
 		s.onBadUnit(e.Piece, e.Begin)
 	}
+	if s.lags(m) && m.conn.Outstanding() == 0 {
+		s.feedAll() // somebody may have waited for what was left to it
+	}
 }
 
 func (s *Swarm) onReject(m *member, e *peer.Event) {
@@ -250,7 +253,10 @@ func (s *Swarm) feed(m *member) {
 	}
 	who := picker.Peer{ID: m.conn.ID, Bits: m.bits, Seed: m.seed, Whole: m.trade.Paying() || m.parole, Alone: m.trade.Paying(),
 		Fast: true, Slow: s.behind(m), Snubbed: m.snubbed}
-	s.leases = s.goOn(m, who, s.leases[:0])
+	var waits bool
+	if s.leases, waits = s.goOn(m, who, s.leases[:0]); waits {
+		return
+	}
 	if len(s.leases) == 0 && s.picker.Ordered() {
 		s.wrest(m, who, n, true)
 	}

@@ -41,24 +41,43 @@ func (s *Swarm) mix(m *member, who *picker.Peer, n int) {
 // goOn leases to a peer that we pay what is missing of the pieces that it began: a
 // choke may have come between, and others may have been asked. Its payment waits
 // for them, and with an unpaid part of one piece under way it may not send another
-// whole one.
-func (s *Swarm) goOn(m *member, who picker.Peer, dst []picker.Lease) []picker.Lease {
+// whole one. Where one that lost the rest of such a piece to it still owes a part, it
+// gets that as soon as it is late, and nothing else until then: with two begun pieces
+// its window could be full and neither of them whole.
+func (s *Swarm) goOn(m *member, who picker.Peer, dst []picker.Lease) (leases []picker.Lease, waits bool) {
 	if !m.trade.Paying() {
-		return dst
+		return dst, false
 	}
 	s.ids = m.trade.Unpaid(s.ids[:0])
+	if m.taking && !slices.Contains(s.ids, m.taken) {
+		s.ids = append(s.ids, m.taken) // of which nothing came yet
+	}
 	for _, piece := range s.ids {
 		s.owing = s.picker.Owed(s.owing[:0], piece, who.ID)
-		if slices.ContainsFunc(s.owing, func(o picker.Owing) bool { other := s.peers[o.Peer]; return other == nil || other.trade.Paying() }) {
+		late := s.awaits()
+		m.taking = m.taking && (late || piece != m.taken)
+		switch {
+		case late && !s.tooSlow(m, piece):
+			waits = true
+			continue
+		case late:
+			s.shed()
+		case slices.ContainsFunc(s.owing, func(o picker.Owing) bool { other := s.peers[o.Peer]; return other == nil || other.trade.Paying() }):
 			continue // a web seed, or one that is to be paid as well
-		}
-		for _, o := range s.owing {
-			s.peers[o.Peer].conn.Withdraw(piece, o.Block)
-			s.picker.ReturnBlock(piece, o.Block, o.Peer)
+		default:
+			for _, o := range s.owing {
+				s.peers[o.Peer].conn.Withdraw(piece, o.Block)
+				s.picker.ReturnBlock(piece, o.Block, o.Peer)
+			}
 		}
 		dst = s.picker.Finish(dst, who, piece)
 	}
-	return dst
+	return dst, waits && len(dst) == 0
+}
+
+// awaits says whether all that owe what is in s.owing lost a piece a moment ago.
+func (s *Swarm) awaits() bool {
+	return len(s.owing) > 0 && !slices.ContainsFunc(s.owing, func(o picker.Owing) bool { other := s.peers[o.Peer]; return other == nil || !s.lags(other) })
 }
 
 const (
@@ -166,25 +185,47 @@ func (s *Swarm) wrest(m *member, who picker.Peer, n int, first bool) {
 	}
 	s.ids = s.picker.Held(s.ids[:0], who)
 	for _, piece := range s.ids {
-		if !s.tooSlow(m, piece) {
+		if !s.tooSlow(m, piece) || m.parole && !s.shares(m, piece) {
 			if first {
 				return
 			}
 			continue
 		}
-		for _, o := range s.owing {
-			if loser := s.peers[o.Peer]; loser.lostAt != s.now {
-				loser.lostAt = s.now
-				loser.conn.Shed(s.onTheWay(loser), func(piece, block uint32) { s.picker.ReturnBlock(piece, block, o.Peer) })
-			}
-		}
-		m.tried = true
+		s.shed()
+		m.tried, m.taking, m.taken = true, true, piece
 		s.leases = s.picker.Finish(s.leases, who, piece)
 		if len(s.leases) == 0 { // nothing had come of it, so it is as any other
 			s.leases = s.picker.Lease(s.leases, who, n)
 		}
 		return
 	}
+}
+
+// shed takes from those that owe what is in s.owing all that is not under way.
+func (s *Swarm) shed() {
+	for _, o := range s.owing {
+		if loser := s.peers[o.Peer]; loser.lostAt != s.now {
+			left := s.onTheWay(loser)
+			loser.lostAt = s.now
+			loser.conn.Shed(left, func(piece, block uint32) { s.picker.ReturnBlock(piece, block, o.Peer) })
+		}
+	}
+}
+
+// shares says whether a peer whose data are in doubt may have the rest of a piece, which
+// is what is in s.owing: a bad block of it would cost those their pay that sent the
+// others. So it may where none came and none is under way, or where those that it would
+// harm are stuck and nobody else brings anything: better shared than never.
+func (s *Swarm) shares(m *member, piece uint32) bool {
+	if s.picker.Progress(piece) == 0 && len(s.owing) == int(s.picker.Blocks(piece)) {
+		return true
+	}
+	for _, o := range s.peers {
+		if o != m && !o.parole && s.brings(o) && !s.stuck(o) {
+			return false
+		}
+	}
+	return true
 }
 
 // tooSlow says whether all that owe blocks of a piece bring it far slower than m would:
@@ -220,13 +261,15 @@ func (s *Swarm) tooSlow(m *member, piece uint32) bool {
 
 // onTheWay is how many of the blocks that a paid peer owes may be under way, the one
 // that it is sending included: they are left to it. A block that another brought first
-// is not paid, and what is not paid for good makes its window less than a piece.
+// is not paid, and what is not paid for good makes its window less than a piece. What
+// was left to one that lost a piece is late when it is not there after as long.
 func (s *Swarm) onTheWay(m *member) int {
 	since := m.conn.LastBlock()
 	if m.free.After(since) {
 		since = m.free
 	}
-	if !m.trade.Paying() || s.now.Sub(since) >= blockMax {
+	left := s.lags(m) && m.lostAt.After(m.free)
+	if !m.trade.Paying() || s.now.Sub(since) >= blockMax || left && s.now.Sub(m.lostAt) >= blockMax {
 		return 0
 	}
 	return 1 + int(m.rateBusy*int64(sentAhead/time.Second)/wire.BlockSize)

@@ -60,6 +60,8 @@ type member struct {
 	free     time.Time // when it last owed us nothing
 	lostAt   time.Time // when it last lost a piece for being slow
 	tried    bool      // it took one from another
+	taking   bool      // and who lost that, which is taken, may still owe a part
+	taken    uint32
 	chokes   uint32
 	interest bool // it is interested in us
 	wanted   bool // we told it that we are interested
