@@ -92,6 +92,10 @@ type Conn struct {
 	writing   atomic.Int64 // when the running write began; 0 = none
 	// reads counts where the reader is: odd while it waits for the peer.
 	reads atomic.Uint64
+	// blocks counts those that came, unwaited the bytes that did not wait for the
+	// download limits; both are the reader's.
+	blocks   uint64
+	unwaited int
 
 	mu       sync.Mutex // leaf lock over all below
 	wake     sync.Cond  // for the writer: something to send, or closed

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/internal/disk"
+	"github.com/bttnet/btt/internal/ratelimit"
 	"github.com/bttnet/btt/wire"
 )
 
@@ -50,33 +51,59 @@ func (c *Conn) read() error {
 	r, w := 0, 0
 	for {
 		c.reads.Add(1)
-		room := len(buf) - w
-		n, err := c.Net.Read(buf[w:])
+		room := c.portion(len(buf) - w)
+		n, err := c.Net.Read(buf[w : w+room])
 		c.reads.Add(1)
 		if err != nil {
 			return fmt.Errorf("read from peer: %w", err)
 		}
 		w += n
+		blocks := c.blocks
 		if r, err = c.batch(buf, r, w, n == room); err != nil {
 			return err
 		}
+		c.throttle(n, c.blocks == blocks && r == w)
 		if r == w {
 			r, w = 0, 0
 		} else if bufferSize-w < bufferSize/2 {
 			w = copy(buf, buf[r:w])
 			r = 0
 		}
-		c.throttle(n)
 	}
 }
 
-// throttle waits until every download limiter granted n bytes.
-func (c *Conn) throttle(n int) {
+const (
+	// leastRead is the fewest bytes asked for at once under a download limit: a block.
+	leastRead = 16 << 10
+	// freeControl is how much a peer may say between two waits for a download limit
+	// without waiting for it, if no block is in it.
+	freeControl = 16 << 10
+)
+
+// portion is how much of room is read at once: under a limit what passes in
+// ratelimit.BurstTime, so that connections that share it take turns, and no one
+// waits for seconds behind what another read.
+func (c *Conn) portion(room int) int {
 	for _, l := range c.Down {
-		if l == nil {
-			continue
+		if rate := l.Rate(); rate > 0 {
+			room = int(min(int64(room), max(leastRead, rate/int64(time.Second/ratelimit.BurstTime))))
 		}
-		if d := l.Take(n, time.Now()); d > 0 {
+	}
+	return room
+}
+
+// throttle takes n bytes of every download limiter and waits until they are granted.
+// Messages without a block (control) count and do not wait: a peer that says little,
+// and waits for an answer to each word, must not wait each time for all that others
+// sent. A channel is opened by such words.
+func (c *Conn) throttle(n int, control bool) {
+	c.unwaited += n
+	waits := !control || c.unwaited > freeControl
+	if waits {
+		c.unwaited = 0
+	}
+	for _, l := range c.Down {
+		if d := l.Take(n, time.Now()); d > 0 && waits {
 			c.pause(d)
 		}
 	}
@@ -127,6 +154,7 @@ func (c *Conn) backpressure() {
 func (c *Conn) handle(m *wire.Message) error {
 	switch m.ID {
 	case wire.Piece:
+		c.blocks++
 		return c.block(m)
 	case wire.Request:
 		return c.request(m)

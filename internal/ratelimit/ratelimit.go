@@ -58,7 +58,7 @@ func normal(rate int64) int64 {
 
 // Rate returns the rate in bytes a second, 0 when unlimited.
 func (l *Limiter) Rate() int64 {
-	if l == nil {
+	if l == nil || !l.bound.Load() {
 		return 0
 	}
 	l.mu.Lock()
