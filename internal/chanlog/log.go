@@ -165,7 +165,7 @@ func Read(dir string) (list []*channel.Snapshot, rest bool, err error) {
 // one stays beside it when keep is set.
 func Create(dir string, records []channel.Record, keep bool) (*Log, error) {
 	path := filepath.Join(dir, FileName)
-	f, err := os.OpenFile(path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := durable.Temporary(path)
 	if err != nil {
 		return nil, fmt.Errorf("create payment journal: %w", err)
 	}
@@ -179,7 +179,7 @@ func Create(dir string, records []channel.Record, keep bool) (*Log, error) {
 		}
 	}
 	if err == nil {
-		err = os.Rename(path+".new", path)
+		err = os.Rename(f.Name(), path)
 	}
 	if err == nil {
 		err = durable.SyncDir(dir)

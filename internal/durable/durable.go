@@ -2,9 +2,12 @@
 // last, and lets one process at a time have a directory.
 //
 // internal/purse, internal/payments and internal/ledgerd keep their keys,
-// limits and genesis with it; their logs they write themselves. The package
-// owns no goroutine; all functions are safe for concurrent use on different
-// names.
+// limits and genesis with it; their logs they write themselves. internal/resume,
+// internal/heads, internal/dht and the programs keep with it what several
+// processes with one home folder may write at the same time. The package owns
+// no goroutine; all functions are safe for concurrent use, by several processes
+// and on one name too: what is written at the same time comes one after the
+// other, whole.
 package durable
 
 import (
@@ -38,9 +41,6 @@ type Disk struct {
 	Fault func(Step, string) error
 }
 
-// temporary is the ending of a file that is being written.
-const temporary = ".new"
-
 // Write replaces the file name in dir by new content that only its owner can
 // read: after a crash or an error it holds the old or the new content, never a
 // part. The content is on the disk when Write returns nil. After an error the
@@ -57,19 +57,17 @@ func (d Disk) write(dir, name string, data []byte) error {
 		return err
 	}
 	path := filepath.Join(dir, name)
-	f, err := os.OpenFile(path+temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := Temporary(path)
 	if err != nil {
 		return err
 	}
+	defer f.Close() // whoever published it closed it, or owns it until here
 	err = d.fill(f, name, data)
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
 	if err == nil {
 		err = d.fault(Rename, name)
 	}
 	if err == nil {
-		err = os.Rename(path+temporary, path)
+		err = publish(f, path)
 	}
 	if err == nil {
 		err = d.fault(Publish, name)

@@ -54,7 +54,7 @@ var sideways = map[string][]string{
 	"internal/dht":        {"internal/durable"},
 	"internal/peer":       {"internal/disk", "internal/picker", "internal/ratelimit"},
 	"internal/mover":      {"internal/disk", "internal/durable"},
-	"internal/resume":     {"internal/disk", "internal/picker"},
+	"internal/resume":     {"internal/disk", "internal/durable", "internal/picker"},
 	"internal/chanlog":    {"internal/durable"},
 	"internal/payments":   {"internal/chanlog", "internal/purse"},
 	"internal/receipts":   {"internal/durable"},

@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+
+	"github.com/bttnet/btt/internal/durable"
 )
 
 const (
@@ -24,25 +26,74 @@ const (
 	saveWorkers = 8
 )
 
-// Folder is the directory the states of a session lie in. Its methods may be
-// called concurrently, but only one at a time for one torrent.
-type Folder struct{ dir string }
+// Folder is the directory the states of a session lie in; other sessions, of other
+// processes too, may have it as well, and share the torrents out among them by
+// [Folder.Hold]. Its methods may be called concurrently, but only one at a time for
+// one torrent.
+type Folder struct {
+	dir    string
+	mu     sync.Mutex      // leaf lock over claims
+	claims *durable.Claims // nil until the first is made
+}
 
-// Open makes the directory if needed and removes what an earlier crash left.
+// Open makes the directory if needed and removes what an earlier crash left, but
+// nothing that another process is writing.
 func Open(dir string) (*Folder, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open resume folder: %w", err)
 	}
-	stale, err := filepath.Glob(filepath.Join(dir, "*.tmp"))
-	if err != nil {
-		return nil, fmt.Errorf("open resume folder: %w", err)
-	}
-	for _, path := range stale {
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("clean resume folder: %w", err)
-		}
+	if err := durable.Sweep(dir); err != nil {
+		return nil, fmt.Errorf("clean resume folder: %w", err)
 	}
 	return &Folder{dir: dir}, nil
+}
+
+// ErrHeld says that another session keeps the state of a torrent.
+var ErrHeld = errors.New("another session keeps the torrent's state")
+
+// Hold claims what is kept of a torrent, its state, log and hashes of units, until
+// Release or Close: two that wrote it would each be told of files of the other's. The
+// error wraps ErrHeld while another Folder has it, in this process or another.
+func (f *Folder) Hold(infohash [20]byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.claims == nil {
+		c, err := durable.OpenClaims(f.dir)
+		if err != nil {
+			return fmt.Errorf("hold resume state: %w", err)
+		}
+		f.claims = c
+	}
+	err := f.claims.Take(hex.EncodeToString(infohash[:]))
+	if errors.Is(err, durable.ErrLocked) {
+		err = ErrHeld
+	}
+	if err != nil {
+		return fmt.Errorf("hold resume state: %w", err)
+	}
+	return nil
+}
+
+// Release gives back what Hold claimed.
+func (f *Folder) Release(infohash [20]byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.claims == nil {
+		return nil
+	}
+	return f.claims.Release(hex.EncodeToString(infohash[:]))
+}
+
+// Close gives back all that Hold claimed.
+func (f *Folder) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.claims == nil {
+		return nil
+	}
+	err := f.claims.Close()
+	f.claims = nil
+	return err
 }
 
 func (f *Folder) path(infohash [20]byte) string {
@@ -75,30 +126,7 @@ func (f *Folder) replace(s *State) error {
 	if err != nil {
 		return err
 	}
-	return f.write(f.path(s.InfoHash), b, true)
-}
-
-// write replaces a file, by another one that is durable before it takes the name, or
-// by one that may be torn after a power cut.
-func (f *Folder) write(path string, b []byte, durable bool) error {
-	tmp, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(b)
-	if err == nil && durable {
-		err = tmp.Sync()
-	}
-	if e := tmp.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(path+".tmp", path)
-	}
-	if err != nil {
-		_ = os.Remove(path + ".tmp")
-	}
-	return err
+	return durable.Replace(f.path(s.InfoHash), b, true)
 }
 
 // flush makes renames and removals durable.
@@ -173,7 +201,7 @@ func (f *Folder) SaveUnits(infohash [20]byte, saved []byte) error {
 	if len(saved) > MaxUnitsSize {
 		return fmt.Errorf("save hashes of units: %d bytes, at most %d are kept", len(saved), MaxUnitsSize)
 	}
-	if err := f.write(f.unitsPath(infohash), saved, false); err != nil {
+	if err := durable.Replace(f.unitsPath(infohash), saved, false); err != nil {
 		return fmt.Errorf("save hashes of units: %w", err)
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/internal/disk"
+	"github.com/bttnet/btt/internal/durable"
 )
 
 // Limits of a log.
@@ -132,17 +133,18 @@ func (l *Log) write(b []byte) {
 // create makes the generation's file with its head. It gets its name when the head
 // is in it: one without a head says nothing, and then everything would be hashed.
 func (l *Log) create() error {
-	path := filepath.Join(l.folder.dir, hex.EncodeToString(l.hash[:])+".new"+logSuffix)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+	path := l.folder.logPath(l.hash, l.gen)
+	f, err := durable.Temporary(path)
 	if err != nil {
 		return fmt.Errorf("create log of writes: %w", err)
 	}
 	head := append([]byte(logMagic), l.hash[:]...)
 	head = append(head, byte(len(l.boot)))
 	if _, err = f.Write(append(head, l.boot...)); err == nil {
-		err = os.Rename(path, l.folder.logPath(l.hash, l.gen))
+		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
+		_ = os.Remove(f.Name())
 		f.Close()
 		return fmt.Errorf("write log of writes: %w", err)
 	}

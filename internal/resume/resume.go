@@ -3,6 +3,7 @@
 //
 // internal/session calls it when a torrent stops and now and then while it
 // runs. There are no goroutines but those inside LoadAll, which end with it.
+// Sessions that share a folder share its torrents out by Folder.Hold.
 //
 // One small checksummed file a torrent, replaced by write, flush, rename and
 // flush of the folder: a crash leaves the old state or the new one. The rule

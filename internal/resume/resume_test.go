@@ -46,7 +46,7 @@ func TestRoundTrip(t *testing.T) {
 			t.Fatalf("Load = %+v, %v", got, err)
 		}
 	}
-	if left, _ := filepath.Glob(filepath.Join(f.dir, "*.tmp")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(f.dir, "*.new")); len(left) > 0 {
 		t.Fatalf("left %v", left)
 	}
 	if err := f.Delete(s.InfoHash); err != nil {
@@ -101,7 +101,7 @@ func TestLoadAllAndStale(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "feed.resume"), []byte("torn"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	stale := f.path(states[0].InfoHash) + ".tmp"
+	stale := f.path(states[0].InfoHash) + ".new"
 	if err := os.WriteFile(stale, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

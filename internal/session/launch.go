@@ -11,6 +11,7 @@ import (
 	"github.com/bttnet/btt/internal/catalog"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/ratelimit"
+	"github.com/bttnet/btt/internal/resume"
 	"github.com/bttnet/btt/internal/swarm"
 	"github.com/bttnet/btt/metainfo"
 )
@@ -59,7 +60,7 @@ func (t *Torrent) config() swarm.Config {
 	s.mu.Unlock()
 	cfg := swarm.Config{Index: index, InfoHash: t.hash, InfoHashV2: r.InfoHashV2, Alias: t.alias, Torrent: t.torrent, Tiers: tiers,
 		WebSeeds: r.WebSeeds, Dir: r.Dir, InPlace: r.InPlace,
-		Resume: s.resume, Priorities: slices.Clone(r.Priorities), Sequential: r.Sequential, Recheck: r.Recheck, Gate: s.gate, Preallocate: s.cfg.Preallocate,
+		Resume: t.hold(), Priorities: slices.Clone(r.Priorities), Sequential: r.Sequential, Recheck: r.Recheck, Gate: s.gate, Preallocate: s.cfg.Preallocate,
 		Blocked: s.Blocked, PeerID: s.peerID, Port: s.port, Client: s.cfg.Client, Pool: s.pool,
 		Up: []*ratelimit.Limiter{t.up, s.up}, Down: []*ratelimit.Limiter{t.down, s.down},
 		Announcer: s.announcer, MaxPeers: s.cfg.MaxPeersTorrent, Slots: s.slots, Dialer: (*dialer)(s), Web: s.web, Market: s.cfg.Market, FreeSlot: s.freeSlot, Notify: t.onEvent, Log: s.cfg.Log}
@@ -77,6 +78,42 @@ func (t *Torrent) config() swarm.Config {
 		cfg.Choose = t.chosen
 	}
 	return cfg
+}
+
+// hold claims what is kept of the torrent's data from one run to the next; nil =
+// nothing is kept by this one, because there is no folder for it or another session
+// with the same one, such as another program's, has the torrent.
+func (t *Torrent) hold() *resume.Folder {
+	f := t.s.resume
+	if f == nil {
+		return nil
+	}
+	if err := f.Hold(t.hash); err != nil {
+		t.s.cfg.Log.Warn("no resume data is kept, the next start checks the files", "torrent", t, "err", err)
+		return nil
+	}
+	return f
+}
+
+// release ends hold's claim; t.op is held.
+func (t *Torrent) release() {
+	if t.s.resume == nil {
+		return
+	}
+	if err := t.s.resume.Release(t.hash); err != nil {
+		t.s.cfg.Log.Warn("release resume data", "torrent", t, "err", err)
+	}
+}
+
+// forgetData deletes what is kept of the torrent's data, unless that is another
+// session's; t.op is held.
+func (t *Torrent) forgetData() error {
+	f := t.hold()
+	if f == nil {
+		return nil
+	}
+	defer t.release()
+	return f.Delete(t.hash)
 }
 
 // chosen asks for the files to fetch, once, on the swarm's goroutine.
@@ -108,6 +145,7 @@ func (t *Torrent) halt() {
 	t.note(&st) // before the swarm says no more
 	t.mu.Unlock()
 	sw.Close()
+	t.release()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.swarm = nil

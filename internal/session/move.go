@@ -89,16 +89,7 @@ func (t *Torrent) carry(ctx context.Context, m *mover.Move) error {
 		return errors.Join(fmt.Errorf("move torrent %s to %s: %w", t, m.To, err), back, t.save())
 	}
 	m.Step()
-	if t.s.resume != nil {
-		if st, err := t.s.resume.Load(t.hash); err == nil {
-			st.Dir = m.To
-			if err := t.s.resume.Save(st); err != nil {
-				t.s.cfg.Log.Warn("resume data of moved torrent", "torrent", t, "err", err)
-			}
-		} else if !errors.Is(err, resume.ErrNotFound) {
-			t.s.cfg.Log.Warn("resume data of moved torrent", "torrent", t, "err", err)
-		}
-	}
+	t.relabel(m)
 	t.moved(m.To, m.From)
 	m.Step()
 	if err := t.save(); err != nil { // from here on they are in the new folder
@@ -106,6 +97,24 @@ func (t *Torrent) carry(ctx context.Context, m *mover.Move) error {
 	}
 	m.Step()
 	return t.tidy(m)
+}
+
+// relabel notes in the resume data where the files are now, if it is of this torrent's
+// files and not of those that another session has elsewhere. Without it they are checked.
+func (t *Torrent) relabel(m *mover.Move) {
+	f := t.hold()
+	if f == nil {
+		return
+	}
+	defer t.release()
+	st, err := f.Load(t.hash)
+	if err == nil && st.Dir == m.From {
+		st.Dir = m.To
+		err = f.Save(st)
+	}
+	if err != nil && !errors.Is(err, resume.ErrNotFound) {
+		t.s.cfg.Log.Warn("resume data of moved torrent", "torrent", t, "err", err)
+	}
 }
 
 // moved notes where the files are.

@@ -220,8 +220,11 @@ func (s *Session) openState() error {
 }
 
 func (s *Session) unlock() {
+	if s.resume != nil {
+		_ = s.resume.Close() // the process's end does it too
+	}
 	if s.lock != nil {
-		s.lock.Release() // the process's end does it too
+		s.lock.Release() // the same
 	}
 }
 

@@ -159,6 +159,9 @@ func (s *Session) remove(ctx context.Context, t *Torrent, data bool) error {
 		if err := t.removeData(ctx); err != nil {
 			return err
 		}
+		if err := t.forgetData(); err != nil {
+			return err
+		}
 	}
 	t.removed.Store(true)
 	s.leave(t)
@@ -167,11 +170,6 @@ func (s *Session) remove(ctx context.Context, t *Torrent, data bool) error {
 		defer t.write.Unlock()
 		if err := s.kept.Forget(t.hash); err != nil {
 			return fmt.Errorf("forget torrent %s: %w", t, err)
-		}
-	}
-	if data && s.resume != nil {
-		if err := s.resume.Delete(t.hash); err != nil {
-			return err
 		}
 	}
 	s.replan()
