@@ -18,6 +18,7 @@
 package choker
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/bttnet/btt/amount"
@@ -99,6 +100,9 @@ type Candidate struct {
 	Bid, Reserve, Own, Price amount.Price
 	// Left is how many bytes of the torrent the peer lacks, as far as it told.
 	Left int64
+	// Host is the peer's address, by which Share remembers what it told; the zero
+	// value is not remembered.
+	Host netip.Addr
 	// Received and Sent are payload bytes of the last round.
 	Received, Sent int64
 	// UnchokedAt is when the peer was last unchoked (the start of the present

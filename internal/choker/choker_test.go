@@ -308,7 +308,7 @@ func TestShareOptions(t *testing.T) {
 		{ID: 2, Interested: true, Seeding: true, Unchoked: true, Optimistic: true, Sent: 100_000, Left: 1e9},
 		{ID: 3, Interested: true, Seeding: true, Left: 1e9},
 	}
-	all := func(int) bool { return true }
+	all := func(i int) (bool, bool) { return true, cands[i].Paid }
 	for _, k := range []struct {
 		keep     Keep
 		owed     int64
@@ -329,7 +329,7 @@ func TestShareOptions(t *testing.T) {
 	}
 	cands[0].Bid = 0
 	s.Book(Keep{}, cands)
-	if w := s.Weigh(cands, all); w != (Weights{Free: 1, Bidder: 1}) || s.Owed() != 0 || s.Apply(Default(2), cands).Withheld != 0 {
+	if w := s.Weigh(cands, all); w.Free != 1 || w.Bidder != 1 || w.First != 0 || w.Bids != nil || s.Owed() != 0 || s.Apply(Default(2), cands).Withheld != 0 {
 		t.Errorf("without bidders: owed %d, weights %+v", s.Owed(), w)
 	}
 }

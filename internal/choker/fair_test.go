@@ -41,7 +41,7 @@ func (f *fluid) run(rng *rand.Rand) []float64 {
 		}
 		w := Weights{Free: 1, Bidder: 1}
 		if f.share != nil {
-			w = f.share.Weigh(cands, func(i int) bool { return cands[i].Unchoked })
+			w = f.share.Weigh(cands, func(i int) (bool, bool) { return cands[i].Unchoked, cands[i].Paid })
 		}
 		weight := func(i int) float64 { return float64(w.Of(cands[i].ID, cands[i].Bid > 0)) }
 		rates := f.divide(cands, weight)

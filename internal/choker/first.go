@@ -24,6 +24,7 @@ func (s *Share) first(cands []Candidate) int {
 	}
 	if s.leads = best >= 0; s.leads {
 		s.leader = cands[best].ID
+		s.led, _ = claimantOf(&cands[best])
 	}
 	return best
 }

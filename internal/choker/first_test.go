@@ -32,8 +32,8 @@ func TestFirstIsServedBeside(t *testing.T) {
 	if !ds[0].Paid || !ds[1].Unchoke || ds[2].Unchoke || !ds[3].Unchoke || ds[3].Paid {
 		t.Fatalf("served: %+v", ds)
 	}
-	w := s.Weigh(cands, func(i int) bool { return ds[i].Unchoke })
-	if w.Of(4, false) != MaxWeight || w.Of(2, false) != 1 || w.Of(1, true) >= MaxWeight {
+	w := s.Weigh(cands, func(i int) (bool, bool) { return ds[i].Unchoke, ds[i].Paid })
+	if w.Of(4, false) != firstWeight || w.Of(2, false) != 1 || w.Of(1, true) >= firstWeight {
 		t.Fatalf("weights %+v", w)
 	}
 	cands[3].Unchoked, cands[3].Optimistic, cands[3].UnchokedAt = true, true, now

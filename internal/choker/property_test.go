@@ -345,7 +345,7 @@ func whole(s *Scratch, share *Share, dst []Decision, cands []Candidate) []Decisi
 	share.Book(Keep{}, cands)
 	cfg := share.Apply(Default(20), cands)
 	dst = s.Round(dst[:0], cfg, now, 1, cands)
-	share.Weigh(cands, func(i int) bool { return dst[i].Unchoke })
+	share.Weigh(cands, func(i int) (bool, bool) { return dst[i].Unchoke, dst[i].Paid })
 	return s.Fill(dst[:0], cfg, now, cands)
 }
 

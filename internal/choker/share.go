@@ -1,9 +1,8 @@
 package choker
 
-// MaxWeight is the highest weight of a peer in the upload.
-const MaxWeight = 8
-
 const (
+	// firstWeight is the weight of the free peer that goes first.
+	firstWeight = 8
 	// debtRounds bounds what the account of Share carries over, in rounds of what
 	// the seed sent last: what nobody could take is not owed for ever.
 	debtRounds = 4
@@ -25,9 +24,6 @@ const (
 	// margin is how much more than their part, of the upload in parts per million,
 	// peers without a bid get by the weight of the first alone when that suffices.
 	margin = ppm / 8
-	// lieDivisor: a peer that was sent this part more than it said it lacks, from
-	// the first round on, does not tell the truth or throws data away.
-	lieDivisor = 8
 )
 
 // Share keeps account of what a seed sends, so that peers that do not bid keep a
@@ -60,6 +56,9 @@ type Share struct {
 	serves   bool
 	leader   uint64 // who goes first, if leads
 	leads    bool
+	led      claimant // whose claim the leader's is
+	claims   claims
+	bids     []BidWeight // memory of byBid
 }
 
 // Keep says what Share keeps for peers that do not bid. The zero value leaves it
@@ -84,6 +83,10 @@ type Weights struct {
 	// the others; 0 means that there is none.
 	First   uint8
 	FirstID uint64
+	// Bids are the weights of peers that hold a sold slot; Bidder is their mean, and
+	// the weight of bidders that are not among them. nil where bids are equal. It is
+	// memory of Share, until it weighs again.
+	Bids []BidWeight
 }
 
 // Of is the weight of a peer.
@@ -92,6 +95,11 @@ func (w Weights) Of(id uint64, buys bool) uint8 {
 	case w.First > 0 && id == w.FirstID:
 		return w.First
 	case buys:
+		for i := range w.Bids {
+			if w.Bids[i].ID == id {
+				return w.Bids[i].Weight
+			}
+		}
 		return w.Bidder
 	default:
 		return w.Free
@@ -124,7 +132,7 @@ func (s *Share) Book(keep Keep, cands []Candidate) {
 	}
 	if free == 0 || free == heads { // nobody to protect, or from nobody
 		clear(s.even)
-		*s = Share{even: s.even, before: s.before, sent: s.sent}
+		*s = Share{even: s.even, before: s.before, sent: s.sent, claims: s.claims, bids: s.bids}
 		return
 	}
 	s.divide(cands, heads)
@@ -151,18 +159,35 @@ func (s *Share) divide(cands []Candidate, heads int64) {
 	}
 	s.even, s.before = s.before, s.even
 	clear(s.even)
+	gone := s.leads // and what it got since
 	for i := range cands {
 		c := &cands[i]
-		if !c.Seeding || !c.wants() {
+		gone = gone && c.ID != s.leader
+		if !c.Seeding {
+			continue
+		}
+		if !c.wants() {
+			if k, ok := claimantOf(c); ok {
+				s.claims.charge(k, c.Sent)
+			}
 			continue
 		}
 		e, known := s.before[c.ID]
 		if !known {
-			s.even[c.ID] = even{c.Left, c.Left, c.Left + c.Left/lieDivisor}
+			s.even[c.ID] = even{c.Left, c.Left, s.claims.recall(c)}
 			continue
 		}
 		elsewhere := max(e.last-c.Left-max(c.Sent, 0), 0)
 		s.even[c.ID] = even{max(e.left-s.sent/heads-elsewhere, 0), c.Left, e.room - max(c.Sent, 0)}
+	}
+	if gone {
+		s.claims.charge(s.led, s.sent)
+	}
+	s.claims.round++
+	for i := range cands {
+		if c := &cands[i]; c.Seeding && c.wants() && !c.buyer() {
+			s.claims.note(c, s.even[c.ID].room)
+		}
 	}
 }
 
@@ -220,10 +245,15 @@ func (s *Share) Apply(cfg Config, cands []Candidate) Config {
 	return cfg
 }
 
-// Weigh returns the weights that hold once the peers are served that served
-// names. They favour bidders only over free peers of whom another goes first, and
-// only while all of these together have their part.
-func (s *Share) Weigh(cands []Candidate, served func(i int) bool) Weights {
+// Weigh returns the weights that hold once peers have the slots that served tells,
+// sold or not. They favour bidders only over free peers of whom another goes first,
+// and only while all of these together have their part; bidders share by bid.
+func (s *Share) Weigh(cands []Candidate, served func(i int) (slot, sold bool)) Weights {
+	return s.byBid(s.weigh(cands, func(i int) bool { slot, _ := served(i); return slot }), cands, served)
+}
+
+// weigh returns the weights of free peers and of bidders.
+func (s *Share) weigh(cands []Candidate, served func(i int) bool) Weights {
 	free, bidders := int64(0), int64(0)
 	lone, rivals := 0, 0 // who want to be served: without a bid, and with one
 	for i := range cands {
@@ -258,12 +288,12 @@ func (s *Share) Weigh(cands []Candidate, served func(i int) bool) Weights {
 		return alone(rivals)
 	case goes && heads > part && free > 1:
 		w.Bidder = repaid
-	case goes && (free-1+MaxWeight)*ppm/(free-1+MaxWeight+bidders) >= s.part+margin: // the first alone takes what is owed
+	case goes && (free-1+firstWeight)*ppm/(free-1+firstWeight+bidders) >= s.part+margin: // the first alone takes what is owed
 	case heads < part:
 		w = closest(part*bidders, (ppm-part)*free)
 	}
 	if goes {
-		w.First, w.FirstID = MaxWeight, cands[first].ID
+		w.First, w.FirstID = firstWeight, cands[first].ID
 	}
 	return w
 }
@@ -284,7 +314,7 @@ func alone(bidders int) Weights {
 func closest(free, bidder int64) Weights {
 	best, found := Weights{Free: 1, Bidder: 1}, int64(-1)
 	want := free / max((free+bidder)/ppm, 1)
-	for f := int64(1); f <= MaxWeight; f++ {
+	for f := int64(1); f <= firstWeight; f++ {
 		for b := int64(1); b <= f; b++ {
 			d := f*ppm/(f+b) - want
 			if d = max(d, -d); found < 0 || d < found {

@@ -30,7 +30,7 @@ var settings = []setting{
 	{"two slots, peers spread little", 2, 1, 768 << 10, 16 << 10, 8, 3, []string{"400", "40"}, 1, true},
 	{"two slots, peers spread", 2, 1, 768 << 10, 192 << 10, 10, 1, []string{"400", "40"}, 1, false},
 	{"four slots, peers spread little", 4, 1, 1 << 20, 16 << 10, 6, 3, []string{"400", "200", "100", "60", "40"}, 2, true},
-	{"eight slots, peers spread little", 8, 1, 1 << 20, 16 << 10, 4, 1, []string{"400", "200", "100", "40"}, 2, false},
+	{"eight slots, peers spread little", 8, 1, 1 << 20, 16 << 10, 4, 1, []string{"400", "200", "100", "40"}, 2, true},
 }
 
 // crowd is what came of a swarm: when each peer had the whole torrent, and who

@@ -85,10 +85,13 @@ func (s *Session) swarms() []*swarm.Swarm {
 // weigh says how those share a seed's upload that are served from now on.
 func (c *choke) weigh(round bool) choker.Weights {
 	if round {
-		return c.share.Weigh(c.candidates, func(i int) bool { return c.decisions[i].Unchoke })
+		return c.share.Weigh(c.candidates, func(i int) (slot, sold bool) { return c.decisions[i].Unchoke, c.decisions[i].Paid })
 	}
-	return c.share.Weigh(c.candidates, func(i int) bool {
-		id := c.candidates[i].ID
-		return c.candidates[i].Unchoked || slices.ContainsFunc(c.decisions, func(d choker.Decision) bool { return d.ID == id })
+	return c.share.Weigh(c.candidates, func(i int) (slot, sold bool) {
+		p := &c.candidates[i]
+		if j := slices.IndexFunc(c.decisions, func(d choker.Decision) bool { return d.ID == p.ID }); j >= 0 {
+			return true, c.decisions[j].Paid
+		}
+		return p.Unchoked, p.Unchoked && p.Paid
 	})
 }

@@ -21,7 +21,7 @@ func (s *Swarm) candidates(dst []choker.Candidate, newRound bool) []choker.Candi
 	for _, m := range s.peers {
 		got, sent := m.conn.Received.Load(), m.conn.Sent.Load()
 		c := choker.Candidate{
-			ID: s.globalID(m), Torrent: s.cfg.Index, Interested: m.interest && s.mayUpload(),
+			ID: s.globalID(m), Torrent: s.cfg.Index, Host: m.addr.Addr(), Interested: m.interest && s.mayUpload(),
 			Unchoked: m.unchoked, Optimistic: m.optimistic, Seeding: s.state == Seeding, Snubbed: m.snubbed,
 			Received: got - m.roundReceived, Sent: sent - m.roundSent,
 			UnchokedAt: m.unchokedAt, WaitingSince: m.waiting, Idle: s.idle(m),
