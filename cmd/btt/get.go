@@ -50,6 +50,9 @@ Ctrl-C ends at once: then a part may be fetched again. Of several torrents
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r := g.reporter(cmd.OutOrStdout())
 			defer r.Close()
+			if err := t.choose(g, r); err != nil {
+				return err
+			}
 			return get(cmd.Context(), g, &t, &d, r, args)
 		},
 	}
@@ -102,7 +105,7 @@ func get(ctx context.Context, g *global, t *transfer, d *download, r *terminal.R
 	if err := checkFolder(d.dir); err != nil {
 		return err
 	}
-	x, err := t.open(ctx, g)
+	x, err := t.open(ctx, g, r)
 	if err != nil {
 		return err
 	}

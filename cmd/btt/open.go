@@ -20,12 +20,14 @@ type running struct {
 	events chan btt.Event
 	peers  []netip.AddrPort // of --peer
 	home   string
+	state  string          // where the choice about Speed is
 	claims *durable.Claims // nil = none are made
+	// unfollow ends what follows that choice; nil = nothing does.
+	unfollow func()
 }
 
-// open starts the node that the flags describe. The caller closes it with
-// closeNode.
-func (t *transfer) open(ctx context.Context, g *global) (*running, error) {
+// start starts the node that the flags describe. The caller closes it.
+func (t *transfer) start(ctx context.Context, g *global) (*running, error) {
 	peers, err := parsePeers(ctx, t.peers)
 	if err != nil {
 		return nil, err
@@ -36,8 +38,15 @@ func (t *transfer) open(ctx context.Context, g *global) (*running, error) {
 	}
 	x := &running{events: make(chan btt.Event, 1024), peers: peers, home: cfg.Home}
 	cfg.Notify = forward(x.events)
-	x.node, err = btt.Open(ctx, cfg)
-	return x, err
+	if t.chosen != nil {
+		if x.state, err = g.dir(); err != nil {
+			return nil, err
+		}
+	}
+	if x.node, err = btt.Open(ctx, cfg); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
 
 // loadFilter reads --ip-filter until ctx ends: it may be a pipe into which
@@ -73,6 +82,9 @@ func forward(events chan<- btt.Event) func(btt.Event) {
 func (x *running) close(r *terminal.Reporter) {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
 	defer cancel()
+	if x.unfollow != nil {
+		x.unfollow()
+	}
 	if err := x.node.Close(ctx); err != nil {
 		r.Warn("warning", plain(err), terminal.Fields{"error": plain(err)})
 	}

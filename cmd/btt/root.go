@@ -107,13 +107,14 @@ func newRoot(g *global) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "btt",
 		Short: "A BitTorrent client in which peers can pay for upload slots",
-		Long: `btt downloads and shares torrents like any BitTorrent client, and with --speed
-takes part in BitTorrent Speed: peers bid BTT for upload slots and pay for what
-they received and verified. Nothing is ever spent without --speed.
+		Long: `btt downloads and shares torrents like any BitTorrent client, and with --speed, or
+after "btt speed on", takes part in BitTorrent Speed: peers bid BTT for upload slots
+and pay for what they received and verified. Nothing is ever spent without either.
 
 Start with:   btt demo     a whole economy on this machine, in under a minute
               btt get      download a torrent or magnet link
-              btt seed     share a file or folder`,
+              btt seed     share a file or folder
+              btt speed    choose how far to take part in BitTorrent Speed`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		CompletionOptions: cobra.CompletionOptions{
@@ -127,7 +128,7 @@ Start with:   btt demo     a whole economy on this machine, in under a minute
 	cmd.PersistentPreRunE = func(cmd *cobra.Command, args []string) error { return refuseEmpty(cmd, args) }
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
 	cmd.AddCommand(newDemo(g), newGet(g), newSeed(g), newCreate(g), newTracker(g), newLedger(g),
-		newWallet(g), newChannel(g), newReceipts(g), newShow(g), newVerify(g), newVersion(g), newExitCodes())
+		newWallet(g), newChannel(g), newReceipts(g), newSpeed(g), newShow(g), newVerify(g), newVersion(g), newExitCodes())
 	return cmd
 }
 

@@ -70,7 +70,10 @@ torrents you are willing and allowed to share.`,
 			if err := checkPlain(plain, args, "shared"); err != nil {
 				return err
 			}
-			var err error
+			err := t.choose(g, r)
+			if err != nil {
+				return err
+			}
 			if t.join, err = join.config(g, &t); err != nil {
 				return err
 			}
@@ -105,7 +108,7 @@ func seed(ctx context.Context, g *global, t *transfer, r *terminal.Reporter, pat
 		o.plain = slices.Contains(plain, path)
 		offers = append(offers, o)
 	}
-	x, err := t.open(ctx, g)
+	x, err := t.open(ctx, g, r)
 	if err != nil {
 		return err
 	}

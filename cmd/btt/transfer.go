@@ -17,6 +17,7 @@ import (
 	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/choker"
+	"github.com/bttnet/btt/internal/consent"
 	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/mse"
 	"github.com/bttnet/btt/internal/swarm"
@@ -27,6 +28,9 @@ import (
 
 // transfer are the flags that get and seed share.
 type transfer struct {
+	set       *pflag.FlagSet  // nil in tests: nothing was given
+	chosen    *consent.Choice // what "btt speed" keeps; nil = nothing is followed
+	byChoice  bool            // it, and no flag, asks for Speed
 	listen    string
 	up, down  string
 	slots     int
@@ -65,6 +69,7 @@ type transfer struct {
 }
 
 func (t *transfer) register(f *pflag.FlagSet) {
+	t.set = f
 	f.StringVar(&t.listen, "listen", "", "HOST:PORT to accept peers on (default any free port; \"off\" = none)")
 	f.StringVar(&t.up, "limit-up", "", "upload limit per second, such as 2MiB")
 	f.StringVar(&t.down, "limit-down", "", "download limit per second, such as 10MiB")
@@ -74,8 +79,8 @@ func (t *transfer) register(f *pflag.FlagSet) {
 	f.StringVar(&t.freeShare, "free-share", "auto", "with --speed: what peers that do not bid keep of a seed's upload: auto (nearly what sharing evenly would give them), or a part such as 25% (0% = what the slots leave)")
 	f.StringArrayVar(&t.trackers, "tracker", nil, "another tracker's announce URL (may be repeated)")
 	f.StringArrayVar(&t.peers, "peer", nil, "HOST:PORT of a peer (may be repeated)")
-	f.BoolVar(&t.speed, "speed", false, "take part in BitTorrent Speed: bid, pay and earn BTT")
-	f.StringVar(&t.ledger, "ledger", "", "URL of the ledger, http://HOST:PORT or unix:/PATH (needed with --speed)")
+	f.BoolVar(&t.speed, "speed", false, "take part in BitTorrent Speed: bid, pay and earn BTT; --speed=false: do not (default as chosen with \"btt speed\")")
+	f.StringVar(&t.ledger, "ledger", "", "URL of the ledger, http://HOST:PORT or unix:/PATH (needed with --speed; default $"+ledgerEnv+", or that of \"btt speed\")")
 	f.StringVar(&t.reserve, "reserve", "", "least price of a paid slot while seeding, such as \"2 BTT/GiB\"; 0 = none (default: it grows)")
 	f.StringVar(&t.growth, "reserve-growth", "", fmt.Sprintf("let that price begin at 0 and grow while nobody else proves to have the torrent, such as \"1 BTT/GiB/day\" (default a tenth a day of the median price seen of late, up to that median; %s/day, up to %s, while none was seen)",
 		btt.DefaultGrowth, btt.DefaultGrowthCap))
@@ -147,7 +152,7 @@ func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 		return cfg, err
 	}
 	if t.ledger == "" {
-		return cfg, usage("--speed needs --ledger: the URL of the ledger that holds the BTT")
+		return cfg, usage("--speed needs --ledger: the URL of the ledger that holds the BTT (btt speed on keeps it)")
 	}
 	if terms.Ledger, err = dialLedger(ctx, t.ledger); err != nil {
 		return cfg, err

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bttnet/btt"
+	"github.com/bttnet/btt/internal/consent"
 	"github.com/bttnet/btt/internal/purse"
 	"github.com/bttnet/btt/internal/terminal"
 )
@@ -108,12 +109,19 @@ func (w *purseFlags) ledgerURL() string {
 	return os.Getenv(ledgerEnv)
 }
 
-// needLedger refuses a command that is about the ledger without one.
+// needLedger refuses a command that is about the ledger without one; the one that
+// "btt speed" keeps will do.
 func (w *purseFlags) needLedger(what string) error {
-	if w.ledgerURL() == "" {
-		return usage("%s: name the ledger with --ledger or in $%s", what, ledgerEnv)
+	if w.ledgerURL() != "" {
+		return nil
 	}
-	return nil
+	if home, err := w.dir(); err == nil {
+		if c, err := consent.Load(home); err == nil && c.Ledger != "" {
+			w.url = c.Ledger
+			return nil
+		}
+	}
+	return usage("%s: name the ledger with --ledger or in $%s", what, ledgerEnv)
 }
 
 // with opens the wallet, runs f and closes it.

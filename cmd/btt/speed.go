@@ -1,0 +1,259 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/bttnet/btt/internal/consent"
+	"github.com/bttnet/btt/internal/terminal"
+	"github.com/bttnet/btt/metainfo"
+)
+
+func newSpeed(g *global) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "speed",
+		Short: "Choose how far to take part in BitTorrent Speed, for all commands",
+		Long: `Shows, or changes, how far this home folder takes part in BitTorrent Speed. The
+choice is kept: "btt get" and "btt seed" follow it without further flags, and those
+that run hear of a change within about a second. Nothing is chosen at first: off.
+
+  off    a plain BitTorrent client; peers are told nothing of BTT, nothing is
+         sold and nothing is paid
+  earn   upload slots are sold to peers that bid BTT; nothing is ever spent
+  on     also bids for slots of others by itself, and pays for what was received
+         and verified, out of the wallet's balance and within the limits given
+         here and in "btt wallet limits"
+
+Peers that do not pay are served in every phase. A way to begin: "earn", look at
+"btt receipts" and "btt wallet balance", then "on" with a small --budget. Flags of
+a command go before what is kept: --speed takes part, --speed=false does not.`,
+		Example: `  btt speed
+  btt speed earn --ledger http://127.0.0.1:7700
+  btt speed on --budget "5 BTT" --price-cap "10 BTT/GiB"
+  btt speed plain film.torrent
+  btt speed off`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage("%s has no command %q", cmd.CommandPath(), args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			home, err := g.dir()
+			if err != nil {
+				return err
+			}
+			c, err := consent.Load(home)
+			if err != nil {
+				return err
+			}
+			return tellChoice(g, cmd, &c)
+		},
+	}
+	cmd.AddCommand(speedPhase(g, consent.Full, "Take part: bid, pay and earn"), speedPhase(g, consent.Earn, "Sell upload slots, and never spend anything"), speedOff(g),
+		speedPlain(g, "plain", "Keep torrents out of BitTorrent Speed", true), speedPlain(g, "trade", "Let torrents in again", false))
+	return cmd
+}
+
+// speedPhase makes the command of a phase that trades.
+func speedPhase(g *global, phase consent.Phase, short string) *cobra.Command {
+	var url string
+	var lim consent.Limits
+	var fresh bool
+	cmd := &cobra.Command{
+		Use: phase.String(), Short: short, Args: exactArgs(0, "no arguments"),
+		Long: short + `. What is not given stays as it was chosen before; the
+reserve prices hold from the next start of a command, the rest at once.`,
+	}
+	f := cmd.Flags()
+	f.StringVar(&url, "ledger", "", "URL of the ledger, http://HOST:PORT or unix:/PATH (needed the first time; default $"+ledgerEnv+")")
+	registerLimits(f, &lim)
+	f.BoolVar(&fresh, "defaults", false, "forget the limits and prices chosen before")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		url = firstText(url, os.Getenv(ledgerEnv))
+		if url != "" { // one that is known already may be down now
+			if _, err := dialReached(cmd.Context(), url); err != nil {
+				return err
+			}
+		}
+		return decide(g, cmd, func(c *consent.Choice) error {
+			c.Phase, c.Ledger = phase, firstText(url, c.Ledger)
+			if c.Ledger == "" {
+				return usage("name the ledger that holds the BTT with --ledger or in $%s", ledgerEnv)
+			}
+			if fresh {
+				c.Limits = consent.Limits{}
+			}
+			merge(&c.Limits, &lim)
+			_, err := (&transfer{}).with(&c.Limits).terms()
+			return err
+		})
+	}
+	return cmd
+}
+
+func speedOff(g *global) *cobra.Command {
+	return &cobra.Command{
+		Use: "off", Short: "Be a plain BitTorrent client", Args: exactArgs(0, "no arguments"),
+		Long: `Takes all torrents out of BitTorrent Speed, those of running commands too, also
+of ones that were started with --speed. What was earned and what is owed is
+settled when they end. The wallet and the limits stay as they are.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return decide(g, cmd, func(c *consent.Choice) error { c.Phase = consent.Off; return nil })
+		},
+	}
+}
+
+// decide changes the phase and shows what is kept now.
+func decide(g *global, cmd *cobra.Command, f func(*consent.Choice) error) error {
+	home, err := g.dir()
+	if err != nil {
+		return err
+	}
+	off := cmd.Name() == consent.Off.String()
+	c, err := consent.Change(home, off, func(c *consent.Choice) error {
+		err := f(c)
+		c.Said++
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return tellChoice(g, cmd, &c)
+}
+
+func speedPlain(g *global, name, short string, plain bool) *cobra.Command {
+	return &cobra.Command{
+		Use: name + " FILE.torrent|MAGNET|INFOHASH...", Short: short,
+		Long: short + `, whatever the phase: they neither bid nor pay nor sell, and their peers are
+told nothing. Running commands follow.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usage("%s needs a torrent file, magnet link or info hash", cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var hashes []metainfo.InfoHash
+			for _, a := range args {
+				h, err := hashOf(a)
+				if err != nil {
+					return err
+				}
+				hashes = append(hashes, h)
+			}
+			home, err := g.dir()
+			if err != nil {
+				return err
+			}
+			c, err := consent.Change(home, false, func(c *consent.Choice) error {
+				for _, h := range hashes {
+					c.SetPlain(h, plain)
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			return tellChoice(g, cmd, &c)
+		},
+	}
+}
+
+// hashOf reads which torrent is meant.
+func hashOf(text string) (metainfo.InfoHash, error) {
+	if h, err := metainfo.ParseInfoHash(text); err == nil {
+		return h, nil
+	}
+	if strings.HasPrefix(strings.ToLower(text), "magnet:") {
+		m, err := metainfo.ParseMagnet(text)
+		if err != nil {
+			return metainfo.InfoHash{}, err
+		}
+		return m.Hash(), nil
+	}
+	t, err := readTorrent(text)
+	if err != nil {
+		return metainfo.InfoHash{}, err
+	}
+	return t.InfoHash, nil
+}
+
+// phaseTexts say what a phase means, to those who chose it.
+var phaseTexts = map[consent.Phase]string{
+	consent.Off:  "off: a plain client; nothing is told, sold or paid (btt help speed)",
+	consent.Earn: "earn: upload slots are sold to peers that bid BTT; nothing is spent",
+	consent.Full: "on: bids by itself, and pays for what was received and verified",
+}
+
+// tellChoice shows what is kept.
+func tellChoice(g *global, cmd *cobra.Command, c *consent.Choice) error {
+	r := g.reporter(cmd.OutOrStdout())
+	defer r.Close()
+	lines := []string{"BitTorrent Speed is " + phaseTexts[c.Phase]}
+	if c.Ledger != "" {
+		lines = append(lines, "ledger: "+printable(c.Ledger))
+	}
+	for _, s := range texts(&c.Limits) {
+		if *s.text != "" {
+			lines = append(lines, s.name+": "+printable(*s.text))
+		}
+	}
+	if n := len(c.Plain); n > 0 {
+		lines = append(lines, "stay out in any case: "+terminal.Count(n, "torrent"))
+	}
+	r.Event("speed", strings.Join(lines, "\n"), terminal.Fields{"phase": c.Phase, "ledger": c.Ledger, "limits": c.Limits, "plain": append([]metainfo.InfoHash{}, c.Plain...)})
+	return nil
+}
+
+// setting is one of the limits by the name of its flag.
+type setting struct {
+	name string
+	text *string
+}
+
+func texts(l *consent.Limits) []setting {
+	return []setting{{"spend-rate", &l.SpendRate}, {"price-cap", &l.PriceCap}, {"budget", &l.Budget},
+		{"reserve", &l.Reserve}, {"reserve-growth", &l.ReserveGrowth}, {"reserve-cap", &l.ReserveCap}}
+}
+
+func registerLimits(f *pflag.FlagSet, l *consent.Limits) {
+	var t transfer // of whose flags these are some
+	var all pflag.FlagSet
+	t.register(&all)
+	for _, s := range texts(l) {
+		f.StringVar(s.text, s.name, "", all.Lookup(s.name).Usage)
+	}
+}
+
+// merge takes over what is given. A fixed reserve price and one that grows
+// exclude each other.
+func merge(to, from *consent.Limits) {
+	if from.Reserve != "" || from.ReserveGrowth != "" {
+		to.Reserve, to.ReserveGrowth, to.ReserveCap = "", "", ""
+	}
+	into := texts(to)
+	for i, s := range texts(from) {
+		if *s.text != "" {
+			*into[i].text = *s.text
+		}
+	}
+}
+
+func firstText(list ...string) string {
+	for _, s := range list {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+// errChoice marks what is wrong with what "btt speed" keeps.
+func errChoice(err error) error {
+	return fmt.Errorf("what \"btt speed\" keeps: %w", err)
+}

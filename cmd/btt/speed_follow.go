@@ -1,0 +1,227 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/bttnet/btt"
+	"github.com/bttnet/btt/internal/consent"
+	"github.com/bttnet/btt/internal/terminal"
+	"github.com/bttnet/btt/metainfo"
+	"github.com/bttnet/btt/speed/autobid"
+)
+
+// followEvery is how soon a running command hears of "btt speed".
+const followEvery = time.Second
+
+// choose lets what "btt speed" keeps stand for the flags that were not given.
+func (t *transfer) choose(g *global, r *terminal.Reporter) error {
+	home, err := g.dir()
+	if err != nil {
+		return nil // said where a home is needed
+	}
+	c, err := consent.Load(home)
+	switch {
+	case err != nil && t.speed: // it may say that a torrent stays out
+		return err
+	case err != nil:
+		r.Warn("warning", plain(err), terminal.Fields{"error": plain(err)})
+		return nil
+	}
+	t.chosen = &c
+	if !t.given("speed") && c.Phase != consent.Off {
+		t.speed, t.byChoice = true, true
+	}
+	if !t.speed {
+		return nil
+	}
+	t.ledger = firstText(t.ledger, os.Getenv(ledgerEnv), c.Ledger)
+	flagged := *t
+	*t = *flagged.with(&c.Limits)
+	if _, err := t.terms(); err != nil {
+		if _, own := flagged.terms(); own != nil {
+			return own
+		}
+		return errChoice(err)
+	}
+	return nil
+}
+
+// given says whether a flag was on the command line.
+func (t *transfer) given(name string) bool { return t.set != nil && t.set.Changed(name) }
+
+// with returns the flags with kept limits in the places of those not given.
+func (t *transfer) with(l *consent.Limits) *transfer {
+	n, use := *t, *l
+	if t.given("reserve") || t.given("reserve-growth") {
+		use.Reserve, use.ReserveGrowth, use.ReserveCap = t.reserve, t.growth, t.resCap
+	}
+	into := map[string]*string{"spend-rate": &n.spendRate, "price-cap": &n.priceCap, "budget": &n.budget,
+		"reserve": &n.reserve, "reserve-growth": &n.growth, "reserve-cap": &n.resCap}
+	for _, s := range texts(&use) {
+		if !t.given(s.name) {
+			*into[s.name] = *s.text
+		}
+	}
+	return &n
+}
+
+// phase is how far the command takes part at its start.
+func (t *transfer) phase() consent.Phase {
+	switch {
+	case !t.speed:
+		return consent.Off
+	case t.byChoice:
+		return t.chosen.Phase
+	}
+	return consent.Full // --earn-only is another matter
+}
+
+// open starts the node that the flags describe. The caller closes it. Where only
+// the kept choice asks for Speed, trouble with the wallet or the ledger does not
+// keep anybody from downloading: the command goes on as a plain client and says so.
+func (t *transfer) open(ctx context.Context, g *global, r *terminal.Reporter) (*running, error) {
+	x, err := t.start(ctx, g)
+	if err == nil || !t.byChoice || t.whenPaid || t.join != nil || t.paidOnly || ctx.Err() != nil || errors.Is(err, errUsage) {
+		return x.followed(t, r), err
+	}
+	t.speed, t.byChoice = false, false
+	x, plainErr := t.start(ctx, g)
+	if plainErr != nil {
+		return nil, plainErr
+	}
+	r.Warn("warning", "without BitTorrent Speed this time: "+plain(err), terminal.Fields{"error": plain(err)})
+	return x.followed(t, r), nil
+}
+
+// follower has a running node do what "btt speed" is told meanwhile. Only its
+// goroutine uses it, which ends with close.
+type follower struct {
+	x     *running
+	t     *transfer
+	r     *terminal.Reporter
+	last  consent.Choice
+	phase consent.Phase
+	bad   string // what was told last of a file that cannot be read
+}
+
+// followed starts the goroutine that follows the choice; it ends with close.
+func (x *running) followed(t *transfer, r *terminal.Reporter) *running {
+	if x == nil || t.chosen == nil || t.given("speed") && !t.speed {
+		return x
+	}
+	f := &follower{x: x, t: t, r: r, last: *t.chosen, phase: t.phase()}
+	if t.speed {
+		f.spend() // a phase that only earns does so from the first peer on
+	}
+	run, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f.run(run)
+	}()
+	x.unfollow = func() { cancel(); <-done }
+	return x
+}
+
+func (f *follower) run(ctx context.Context) {
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			f.look()
+		}
+	}
+}
+
+// look reads the choice and does what changed in it.
+func (f *follower) look() {
+	c, err := consent.Load(f.x.state)
+	if err != nil {
+		if f.bad != plain(err) {
+			f.bad = plain(err)
+			f.r.Warn("warning", f.bad, terminal.Fields{"error": f.bad})
+		}
+		return
+	}
+	f.bad = ""
+	last := f.last
+	f.last = c
+	if c.Said != last.Said {
+		f.enter(c.Phase)
+	}
+	if f.t.speed && (c.Said != last.Said || c.Limits != last.Limits) {
+		f.spend()
+	}
+	if f.t.speed && !slices.Equal(c.Plain, last.Plain) {
+		f.part(&last)
+	}
+}
+
+// enter takes part as far as the user says now.
+func (f *follower) enter(phase consent.Phase) {
+	if !f.t.speed {
+		if phase != consent.Off {
+			f.r.Event("speed", "BitTorrent Speed was chosen: this command stays a plain client until it is started anew", terminal.Fields{"chosen": phase, "phase": consent.Off})
+		}
+		return
+	}
+	if phase == f.phase {
+		return
+	}
+	f.phase = phase
+	if err := f.x.node.SetSpeed(phase != consent.Off); err != nil {
+		f.r.Warn("warning", plain(err), terminal.Fields{"error": plain(err)})
+		return
+	}
+	f.r.Event("speed", "BitTorrent Speed is "+phaseTexts[phase], terminal.Fields{"phase": phase})
+}
+
+// spend bids within the limits of now.
+func (f *follower) spend() {
+	terms, err := f.t.with(&f.last.Limits).terms()
+	if err != nil {
+		f.r.Warn("warning", plain(errChoice(err)), terminal.Fields{"error": plain(err)})
+		return
+	}
+	set := btt.Spending{Rate: cmp.Or(terms.SpendRate, autobid.DefaultSpendRate), PriceCap: terms.PriceCap, TorrentBudget: terms.TorrentBudget}
+	if terms.EarnOnly || f.phase != consent.Full {
+		set.Rate = 0
+	}
+	if now, err := f.x.node.Spending(); err == nil && now == set {
+		return
+	}
+	if err := f.x.node.SetSpending(set); err != nil {
+		f.r.Warn("warning", plain(err), terminal.Fields{"error": plain(err)})
+	}
+}
+
+// part takes torrents out that were named since, and lets in those that are not
+// named any more.
+func (f *follower) part(last *consent.Choice) {
+	for _, t := range f.x.node.Torrents() {
+		hash := metainfo.InfoHash(t.InfoHash())
+		out := f.last.IsPlain(hash)
+		if out == last.IsPlain(hash) {
+			continue
+		}
+		if err := t.SetSpeed(!out); err != nil {
+			f.r.Warn("warning", plain(err), terminal.Fields{"error": plain(err)})
+			continue
+		}
+		text := "takes part in BitTorrent Speed"
+		if out {
+			text = "stays out of BitTorrent Speed"
+		}
+		st := t.Status()
+		f.r.Event("speed", fmt.Sprintf("%s %s", title(&st), text), of(&st, terminal.Fields{"plain": out}))
+	}
+}
