@@ -20,6 +20,9 @@ type partial struct {
 	claimed   []uint64 // blocks
 	ready     []uint64
 	kept      []uint64   // wait for the rest of their unit; see Store.SetUnits
+	given     []uint64   // version 2: handed to the writers
+	landed    []uint64   // and in the files by now
+	earlier   bool       // some of it is of an earlier run and in the files alone: see Store.Restore
 	cursor    int64      // bytes hashed
 	hash      hash.Hash  // version 1
 	both      lanes.Both // in its place where the store hashes together
@@ -86,7 +89,7 @@ func (s *Store) BlockFrom(author, piece, begin uint32, data []byte) (Result, err
 	s.calls++
 	s.mu.Unlock()
 	copy(dst, data)
-	if s.v2 && !s.together {
+	if s.v2 && (!s.together || p.earlier) {
 		leaf := sha256.Sum256(data[:min(int64(len(data)), s.ofFile(piece, begin))])
 		copy(p.leaves[block*leafSize:], leaf[:])
 	}
@@ -98,7 +101,9 @@ func (s *Store) BlockFrom(author, piece, begin uint32, data []byte) (Result, err
 		result = BadUnit
 	}
 	if result != BadUnit {
-		result, err = s.advance(p)
+		if result, err = s.advance(p); result == Stored {
+			s.sink(p)
+		}
 	}
 	p.busy--
 	s.calls--
@@ -150,6 +155,7 @@ func (s *Store) Forget(piece uint32) {
 		}
 		s.stale[piece] += p.pending
 	}
+	s.cond.Broadcast() // nobody waits for what was revoked
 	s.settle(p)
 }
 
@@ -209,11 +215,14 @@ func (s *Store) newPartial(piece uint32) *partial {
 		}
 		if s.v2 {
 			p.leaves = make([]byte, blocks*leafSize)
+			p.given, p.landed = make([]uint64, (blocks+63)/64), make([]uint64, (blocks+63)/64)
 		}
 	}
 	clear(p.claimed)
 	clear(p.ready)
 	clear(p.kept)
+	clear(p.given)
+	clear(p.landed)
 	clear(p.authors)
 	switch {
 	case s.together:
@@ -228,7 +237,7 @@ func (s *Store) newPartial(piece uint32) *partial {
 		})
 	}
 	p.piece, p.size, p.cursor = piece, s.pieceSize(piece), 0
-	p.hashing, p.done, p.failed, p.forgotten, p.lost, p.err = false, false, false, false, false, nil
+	p.hashing, p.done, p.failed, p.forgotten, p.lost, p.earlier, p.err = false, false, false, false, false, false, nil
 	s.active[piece] = p
 	return p
 }
@@ -267,7 +276,7 @@ func (s *Store) advance(p *partial) (Result, error) {
 	}
 	p.hashing = true
 	for run := s.run(p); run != nil && !p.done; run = s.run(p) {
-		if s.v1 {
+		if s.v1 && !p.earlier {
 			s.mu.Unlock()
 			s.hashRun(p, run)
 			s.mu.Lock()
@@ -283,8 +292,13 @@ func (s *Store) advance(p *partial) (Result, error) {
 	}
 	var sum []byte
 	var root [leafSize]byte
+	for p.earlier && s.v1 && p.pending > 0 && !p.done { // it is hashed from the files
+		s.cond.Wait()
+	}
 	s.mu.Unlock()
 	switch {
+	case s.v1 && p.earlier:
+		sum = s.readSum(p)
 	case s.together:
 		p.sum, _ = p.both.Sum()
 		sum = p.sum[:]
@@ -341,11 +355,23 @@ func (s *Store) enqueue(p *partial, chunk int64) {
 	off := chunk * s.chunk
 	slab := p.chunks[chunk]
 	p.chunks[chunk] = nil
-	p.pending++
 	n := int(min(s.chunk, p.size-off))
-	if slab == nil { // padding alone, queued for what follows the last write
+	if slab != nil && s.v2 && s.giveRest(p, slab, off, n) {
+		s.pool.slabs.put(slab)
+		slab = nil
+	}
+	if slab == nil { // padding alone, or given by parts: queued for what follows the last write
 		n = 0
 	}
+	s.give(p, slab, off, n)
+	if s.verified == s.pieces { // nothing follows
+		s.pool.ripen(s)
+	}
+}
+
+// give queues bytes at an offset of a piece, which are the writers' from here on.
+func (s *Store) give(p *partial, slab []byte, off int64, n int) {
+	p.pending++
 	j := job{partial: p, slab: slab, off: int64(p.piece)*s.pieceLength + off, n: n}
 	if s.stale[p.piece] > 0 {
 		p.held = append(p.held, j)
@@ -353,9 +379,6 @@ func (s *Store) enqueue(p *partial, chunk int64) {
 		return
 	}
 	s.pool.enqueue(s, j)
-	if s.verified == s.pieces { // nothing follows
-		s.pool.ripen(s)
-	}
 }
 
 // settle ends a piece that nobody uses any more. s.mu is held. A piece with an

@@ -143,18 +143,21 @@ const (
 	Failed
 	// Written: the piece is in the file system (durable after Sync).
 	Written
+	// WrittenPart: units of a piece that is not complete ([Store.SetUnits]) are in the
+	// file system, where an end of the process loses nothing of them ([Store.Landed]).
+	WrittenPart
 	// BadUnit: the block completed a unit ([Store.SetUnits]) whose hash is
 	// wrong; the unit's blocks are dropped and may come again.
 	BadUnit
 )
 
 func (r Result) String() string {
-	return [...]string{"stored", "duplicate", "verified", "failed", "written", "bad unit"}[r]
+	return [...]string{"stored", "duplicate", "verified", "failed", "written", "part written", "bad unit"}[r]
 }
 
 // Event reports what became of a verified or partly written piece.
 type Event struct {
-	Kind  Result // Written or Failed
+	Kind  Result // Written, WrittenPart or Failed
 	Piece uint32
 	Err   error // for Failed: an *Error
 }

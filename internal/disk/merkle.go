@@ -118,10 +118,8 @@ func (s *Store) blame(p *partial) {
 func (s *Store) partialLeaves(p *partial) (leaves []byte) {
 	buf := make([]byte, BlockSize)
 	for at := int64(0); at < p.size; at += BlockSize {
-		b := buf[:min(BlockSize, p.size-at)]
-		if chunk := p.chunks[at/s.chunk]; chunk != nil {
-			b = chunk[at%s.chunk:][:len(b)]
-		} else if s.readAt(b, int64(p.piece)*s.pieceLength+at) != nil {
+		b := s.blockOf(p, at, buf)
+		if b == nil {
 			return nil
 		}
 		leaf := sha256.Sum256(b)
@@ -180,6 +178,9 @@ type units struct {
 	blocks int      // of a unit, a power of two
 	sums   []byte   // leafSize each
 	good   []uint64 // what is verified
+	given  []uint64 // and on its way to the files, whatever becomes of the piece
+	landed []uint64 // and in them, so that an end of the process loses nothing of it
+	noted  bool     // the journal knows the hashes
 	early  bool     // blocks may be ready whose unit is not verified
 }
 
@@ -202,8 +203,8 @@ func (s *Store) SetUnits(piece uint32, blocks int, sums []byte) error {
 	if s.units == nil {
 		s.units = make(map[uint32]*units)
 	}
-	n := len(sums) / leafSize
-	u := &units{blocks: blocks, sums: append([]byte(nil), sums...), good: make([]uint64, (n+63)/64), early: true}
+	u := newUnits(blocks, sums)
+	u.early = true
 	s.units[piece] = u
 	if p := s.active[piece]; p != nil && !p.done {
 		for unit := 0; unit*blocks < s.leaves(piece); unit++ { // what came before
@@ -211,6 +212,7 @@ func (s *Store) SetUnits(piece uint32, blocks int, sums []byte) error {
 				s.settleUnit(p, u, unit)
 			}
 		}
+		s.sink(p)
 	}
 	return nil
 }
@@ -241,6 +243,8 @@ func (s *Store) unitsRoom() bool {
 func (s *Store) endUnits(piece uint32) {
 	if u := s.units[piece]; u != nil && !s.isDone(piece) {
 		clear(u.good)
+		clear(u.given)
+		clear(u.landed)
 		u.early = false
 	} else {
 		delete(s.units, piece)
@@ -327,9 +331,7 @@ func (s *Store) UnitAuthors(piece, begin uint32) []uint32 {
 	return append([]uint32(nil), p.authors[from:min(from+u.blocks, s.leaves(piece))]...)
 }
 
-func (u *units) isGood(unit int) bool {
-	return unit/64 < len(u.good) && u.good[unit/64]&(1<<(unit%64)) != 0
-}
+func (u *units) isGood(unit int) bool { return hasBit(u.good, unit) }
 
 // judgeUnit verifies a unit whose last block may have come: right, all its blocks are
 // ready; wrong, it drops those that were held back, and says false. A wrong one
@@ -380,7 +382,7 @@ func (s *Store) unitRoot(p *partial, u *units, unit int) [leafSize]byte {
 	for b := from; b < to; b++ {
 		leaf := leaves[(b-from)*leafSize:][:leafSize]
 		begin := int64(b) * BlockSize
-		if chunk := p.chunks[begin/s.chunk]; s.together && chunk != nil {
+		if chunk := p.chunks[begin/s.chunk]; s.together && !p.earlier && chunk != nil {
 			sum := sha256.Sum256(chunk[begin%s.chunk:][:min(BlockSize, s.ofFile(p.piece, uint32(begin)))])
 			copy(leaf, sum[:])
 		} else {

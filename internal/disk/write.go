@@ -14,7 +14,8 @@ type job struct {
 	slab    []byte
 	off     int64
 	n       int
-	skip    bool // its piece was given up meanwhile
+	skip    bool  // its piece was given up meanwhile
+	fail    error // it could not be made
 }
 
 // writeQueue is a Store's share of the Pool's queue, under Pool.mu.
@@ -202,6 +203,7 @@ type writer struct {
 	pool  *Pool
 	batch []job
 	flat  []byte // adjacent slabs, joined
+	notes []note
 	record
 }
 
@@ -211,8 +213,10 @@ func (w *writer) run(s *Store) {
 	for i := range w.batch {
 		j := &w.batch[i]
 		j.skip = j.partial.forgotten || j.partial.err != nil // forgotten since the writer took it
+		w.take(s, j)
 	}
 	s.mu.Unlock()
+	w.tell(s)
 	slices.SortFunc(w.batch, func(a, b job) int { return cmp.Compare(a.off, b.off) })
 	if s.journal != nil {
 		id := w.begin(s.journal, w.batch)
@@ -234,7 +238,7 @@ func (w *writer) run(s *Store) {
 			if group[i].slab != nil {
 				w.pool.slabs.put(group[i].slab)
 			}
-			if piece := group[i].partial.piece; s.written(group[i].partial, err) {
+			if piece := group[i].partial.piece; s.written(&group[i], cmp.Or(err, group[i].fail)) {
 				w.done = append(w.done, piece)
 			}
 		}
@@ -261,8 +265,9 @@ func (w *writer) join(group []job, size int) []byte {
 // written settles one job and tells the piece's fate after its last one. A
 // failed piece is told only when it is out of the table, so that whatever the
 // owner asks for again meets a fresh attempt.
-func (s *Store) written(p *partial, err error) (whole bool) {
+func (s *Store) written(j *job, err error) (whole bool) {
 	s.mu.Lock()
+	p := j.partial
 	p.pending--
 	if err != nil && p.err == nil && !p.failed {
 		p.err = err
@@ -273,6 +278,7 @@ func (s *Store) written(p *partial, err error) (whole bool) {
 	if p.forgotten {
 		s.overtake(p.piece)
 	}
+	part := err == nil && s.land(p, j)
 	event := Event{Kind: Written, Piece: p.piece}
 	tell := p.done && !p.failed && p.pending == 0
 	if tell && p.err != nil {
@@ -286,6 +292,8 @@ func (s *Store) written(p *partial, err error) (whole bool) {
 	s.mu.Unlock()
 	if tell {
 		s.notify(event)
+	} else if part {
+		s.notify(Event{Kind: WrittenPart, Piece: event.Piece})
 	}
 	return tell && event.Kind == Written
 }
@@ -349,6 +357,10 @@ type Journal interface {
 	// End tells that this is done, or failed: how the files that were touched
 	// look now, and which pieces are verified and whole in them.
 	End(id uint64, files []Touched, done []uint32)
+	// Units tells the hashes of the units of a piece, each of so many blocks, before
+	// one of them counts as in the files: whoever finds these in an earlier process's
+	// records may [Store.Restore] what is right of the piece. Repetitions change nothing.
+	Units(piece uint32, blocks int, sums []byte)
 }
 
 // Touched is a file after a write.

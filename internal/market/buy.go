@@ -58,10 +58,9 @@ func (t *Torrent) Credit(p *Trade, piece, begin uint32, n int64) {
 	}
 	from, to, sure := t.swarm.Sure(piece, begin)
 	if sure { // with it its unit; or it is a block of the last batch, or of another peer's
-		p.book(piece, paid, free)
+		p.book(piece, begin, paid, free)
 		if p.unit > 0 {
-			paid, free = p.take(piece, from, to)
-			p.book(piece, paid, free)
+			p.bookPart(piece, from, to)
 		}
 		return // the caller pays for all of its batch
 	}
@@ -121,27 +120,36 @@ func (p *Trade) UncreditUnit(piece, from, to uint32, held []uint32) {
 	})
 }
 
-// book books verified bytes of a piece: those at a price are due.
-func (p *Trade) book(piece uint32, paid, free int64) {
-	if paid > 0 {
-		p.due += paid
-		p.owed = append(p.owed, owed{piece, paid})
-	}
+// book books verified bytes of a piece: those at a price are due, by units where the
+// seller is paid so.
+func (p *Trade) book(piece, begin uint32, paid, free int64) {
 	p.flow.free.Bytes += free
+	if paid == 0 {
+		return
+	}
+	p.due += paid
+	o := owed{piece: piece, to: anywhere, bytes: paid}
+	if unit := uint32(p.unit); unit > 0 && begin != anywhere {
+		o.from = begin / unit * unit
+		o.to = o.from + unit
+	}
+	if n := len(p.owed); n > 0 && p.owed[n-1].piece == piece && p.owed[n-1].from == o.from && p.owed[n-1].to == o.to {
+		p.owed[n-1].bytes += paid
+		return
+	}
+	p.owed = append(p.owed, o)
 }
 
-// take removes the credit of a part of a piece and returns its bytes. What was
-// booked of the piece without a place belongs to the whole of it.
-func (p *Trade) take(piece, from, to uint32) (paid, free int64) {
+// bookPart books the credit of a part of a piece. What was booked of the piece without a
+// place belongs to the whole of it.
+func (p *Trade) bookPart(piece, from, to uint32) {
 	p.credits = slices.DeleteFunc(p.credits, func(c credit) bool {
 		mine := c.in(piece, from, to)
 		if mine {
-			paid += c.bytes
-			free += c.free
+			p.book(piece, c.begin, c.bytes, c.free)
 		}
 		return mine
 	})
-	return paid, free
 }
 
 // Verified pays everyone who sold us a part of a piece whose hash was right.
@@ -153,8 +161,7 @@ func (t *Torrent) VerifiedUnit(piece, from, to uint32) {
 		return
 	}
 	for _, p := range t.sources {
-		paid, free := p.take(piece, from, to)
-		p.book(piece, paid, free)
+		p.bookPart(piece, from, to)
 		t.wants(p)
 		t.Pay(p)
 	}
@@ -168,56 +175,63 @@ func (t *Torrent) wants(p *Trade) {
 	}
 }
 
-// owed is what is verified of a piece and not paid.
+// owed is what is verified of a piece, or of a part of it, and not paid.
 type owed struct {
-	piece uint32
-	bytes int64
+	piece, from, to uint32
+	bytes           int64
 }
 
-// risk is what was paid of pieces that are not written: whoever is killed has lost it,
-// and would pay it again.
+// risk is what was paid of parts that are not written, of all sellers: whoever is killed
+// has lost it, and would pay it again.
 type risk struct {
-	bytes  int64
-	pieces map[uint32]int64
+	bytes int64
+	parts map[part]int64
 }
+
+// part is one of a piece; the whole of it ends anywhere.
+type part struct{ piece, from, to uint32 }
 
 // take adds to it unless that makes it more than most.
 func (r *risk) take(d owed, most int64) bool {
 	if r.bytes+d.bytes > most {
 		return false
 	}
-	if r.pieces == nil {
-		r.pieces = make(map[uint32]int64)
+	if r.parts == nil {
+		r.parts = make(map[part]int64)
 	}
 	r.bytes += d.bytes
-	r.pieces[d.piece] += d.bytes
+	r.parts[part{d.piece, d.from, d.to}] += d.bytes
 	return true
 }
 
-func (r *risk) written(piece uint32) {
-	r.bytes -= r.pieces[piece]
-	delete(r.pieces, piece)
+// free takes the parts of a piece out that are over.
+func (r *risk) free(piece uint32, over func(from, to uint32) bool) {
+	for k, n := range r.parts {
+		if k.piece == piece && over(k.from, k.to) {
+			r.bytes -= n
+			delete(r.parts, k)
+		}
+	}
 }
 
 // Pay pays what is due, in one payment, but never so much that more than one quantum
-// is paid and not written (docs/rfcs/0044): the rest waits for the disk, and nothing
-// that is paid waits to be written with more. Of a piece that is paid by parts all are written when it is whole, so
-// there each peer may have been paid for one.
+// of the torrent is paid and not written (docs/rfcs/0044): the rest waits for the disk, and
+// nothing that is paid waits to be written with more.
 func (t *Torrent) Pay(p *Trade) {
 	if t == nil || p.due == 0 || p.link == nil {
 		return
 	}
-	r := &t.risk
+	most := t.quantum()
 	if p.unit > 0 {
-		r = &p.risk
+		most = p.unit
 	}
 	n, sum := 0, int64(0)
-	for n < len(p.owed) && (t.swarm.Has(p.owed[n].piece) || t.risks(r, p.owed[n])) {
+	for n < len(p.owed) && (t.landed(p.owed[n]) || t.risk.take(p.owed[n], most)) {
 		sum += p.owed[n].bytes
 		n++
 	}
 	t.pay(p, n, sum)
-	if r.bytes > 0 {
+	if t.risk.bytes > 0 {
 		t.swarm.Press()
 	}
 	if len(p.owed) == 0 {
@@ -229,38 +243,7 @@ func (t *Torrent) Pay(p *Trade) {
 	}
 }
 
-// risks takes a part of a piece into the account of what is paid and not written. A
-// piece that was paid by parts, and that its seller left for others to finish, goes
-// out of it when there is no more room: nothing of it is on its way to the disk, so
-// the seller would wait for a payment that waits for them.
-func (t *Torrent) risks(r *risk, d owed) bool {
-	if r.take(d, t.quantum()) {
-		return true
-	}
-	if r == &t.risk {
-		return false // whole pieces, all of which are being written
-	}
-	for piece := range r.pieces {
-		if piece != d.piece && !t.whole(piece) {
-			r.written(piece)
-		}
-	}
-	return r.take(d, t.quantum())
-}
-
-// whole says whether all of a piece is verified.
-func (t *Torrent) whole(piece uint32) bool {
-	for at := uint32(0); ; {
-		_, to, ok := t.swarm.Sure(piece, at)
-		if !ok {
-			return false
-		}
-		if to <= at || int64(to) >= t.layout.PieceLength { // a short piece is told as one
-			return true
-		}
-		at = to
-	}
-}
+func (t *Torrent) landed(d owed) bool { return t.swarm.Landed(d.piece, d.from, d.to) }
 
 // pay pays the oldest n parts that are owed.
 func (t *Torrent) pay(p *Trade, n int, sum int64) {
@@ -271,14 +254,27 @@ func (t *Torrent) pay(p *Trade, n int, sum int64) {
 	}
 }
 
-// Written pays what waited for a piece to be in its files.
+// Written pays what waited for a piece, or for parts of it, to be in its files.
 func (t *Torrent) Written(piece uint32) {
 	if t == nil {
 		return
 	}
-	t.risk.written(piece)
+	t.risk.free(piece, func(from, to uint32) bool { return t.swarm.Landed(piece, from, to) })
+	t.payAll()
+}
+
+// Dropped takes note that what came of a piece is not there any more: nothing of it is on
+// its way to the disk, and other payments wait for it no longer.
+func (t *Torrent) Dropped(piece uint32) {
+	if t == nil {
+		return
+	}
+	t.risk.free(piece, func(uint32, uint32) bool { return true })
+	t.payAll()
+}
+
+func (t *Torrent) payAll() {
 	for _, p := range t.sources {
-		p.risk.written(piece)
 		t.Pay(p)
 	}
 }

@@ -36,6 +36,9 @@ type Swarm interface {
 	Left() int64
 	// Has says whether a piece is verified and on disk.
 	Has(piece uint32) bool
+	// Landed says whether a part of a piece is verified and on disk, where the next
+	// process finds it.
+	Landed(piece, from, to uint32) bool
 	// Sure says whether an offset of a piece is verified, and what with it.
 	Sure(piece, begin uint32) (from, to uint32, ok bool)
 	// Units says whether pieces can be verified in parts: the torrent has
@@ -124,7 +127,7 @@ type Torrent struct {
 	// part.
 	sources map[uint32]*Trade
 	flowed  time.Time // when receipts were last told
-	risk    risk      // of pieces that are paid as a whole
+	risk    risk
 
 	bidding       bool
 	spent, earned amount.Amount

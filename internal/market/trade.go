@@ -58,7 +58,6 @@ type Trade struct {
 	unit     int64 // bytes that what we buy is verified and paid by; 0 = pieces
 	due      int64 // verified bytes not yet paid
 	owed     []owed
-	risk     risk      // of pieces that are paid by parts
 	held     time.Time // since when payments wait for the disk
 	pleaded  bool      // and the provider was told
 	// since is since when only a payment is still to come, tired that it was

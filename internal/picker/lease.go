@@ -3,6 +3,7 @@ package picker
 import (
 	"cmp"
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"slices"
 )
@@ -107,11 +108,14 @@ func (p *Picker) choosePartial(peer *Peer) (best int32, rank int) {
 	return best, rank
 }
 
-// sole says whether all that came of a piece came from this peer.
+// Earlier is the author of blocks of an earlier run: they are right.
+const Earlier = math.MaxUint32
+
+// sole says whether all that came of a piece came from this peer, or is known to be right.
 func (p *Picker) sole(s int32, peer uint32) bool {
 	owner := p.ownersOf(s)
 	for b, st := range p.states(s) {
-		if st == blockReceived && owner[b].id[0] != peer {
+		if st == blockReceived && owner[b].id[0] != peer && owner[b].id[0] != Earlier {
 			return false
 		}
 	}

@@ -76,7 +76,7 @@ func victim(dir string) error {
 	var history *History
 	var gen uint64
 	if old != nil {
-		history, gen = folder.LoadLog([20]byte{1}, old.Log)
+		history, _, gen = folder.LoadLog([20]byte{1}, old.Log)
 	}
 	log := folder.Log([20]byte{1}, gen)
 	c.Journal = log
@@ -195,7 +195,7 @@ func checkState(t *testing.T, dir string, c disk.Config) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	history, _ := folder.LoadLog([20]byte{1}, state.Log)
+	history, _, _ := folder.LoadLog([20]byte{1}, state.Log)
 	trusted, list := Check(state, history, Layout{killLength, c.Files}, now)
 	if len(list) > inProgress {
 		t.Errorf("%d pieces to be hashed again, at most %d were in progress", len(list), inProgress)

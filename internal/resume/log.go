@@ -1,6 +1,7 @@
 package resume
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -8,11 +9,11 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +35,7 @@ const (
 
 	recordBegin = 1
 	recordEnd   = 2
+	recordUnits = 3
 	touchedLen  = 4 + 8 + 8
 )
 
@@ -96,6 +98,15 @@ func (l *Log) End(id uint64, files []disk.Touched, done []uint32) {
 	l.write(b)
 }
 
+// Units implements [disk.Journal]. It is to be told again what holds after Rotate.
+func (l *Log) Units(piece uint32, blocks int, sums []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := binary.BigEndian.AppendUint64(l.head(recordUnits), uint64(piece))
+	b = binary.BigEndian.AppendUint32(b, uint32(blocks))
+	l.write(append(b, sums...))
+}
+
 func (l *Log) writeBegin(id uint64, pieces []uint32) {
 	b := binary.BigEndian.AppendUint64(l.head(recordBegin), id)
 	b = binary.BigEndian.AppendUint64(b, uint64(l.now().UnixNano()))
@@ -153,8 +164,8 @@ func (l *Log) create() error {
 }
 
 // Rotate begins a new generation, in which the writes under way are written down
-// anew, and returns its number for the state. Then comes the set of the pieces to
-// save, the Sync and the Save, and at last Drop.
+// anew, and returns its number for the state. Then come the Units of the pieces that
+// are begun (disk.Store.Begun), the set of the pieces to save, the Sync and the Save, and at last Drop.
 func (l *Log) Rotate() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -204,6 +215,8 @@ type History struct {
 	Pieces map[uint32]bool
 	// Begun are the writes of which no end is known.
 	Begun []Begun
+
+	units map[uint32]disk.Begun
 }
 
 // Begun is a write that began and perhaps did not end.
@@ -212,12 +225,17 @@ type Begun struct {
 	Pieces []uint32
 }
 
-// LoadLog returns what was written down since the state with generation gen, and
+// maxBegun bounds the pieces of which hashes of units are returned.
+const maxBegun = 256
+
+// LoadLog returns what was written down since the state with generation gen, the hashes of
+// units of pieces that were begun and are not known to be whole, and
 // the generation for a new log. The history is nil when it is of no use: it
 // cannot be read, or the system was restarted, so that what was written may be
-// lost. One without entries says that nothing was written.
-func (f *Folder) LoadLog(infohash [20]byte, gen uint64) (h *History, next uint64) {
-	h, next = &History{Files: map[int]disk.FileStat{}, Pieces: map[uint32]bool{}}, gen
+// lost. One without entries says that nothing was written. The hashes are of use all the
+// same: whoever takes them (disk.Store.Restore) sees whether they and the data are right.
+func (f *Folder) LoadLog(infohash [20]byte, gen uint64) (h *History, begun []disk.Begun, next uint64) {
+	h, next = newHistory(), gen
 	open := map[uint64]Begun{}
 	boot, ok := bootID(), true
 	for g := gen; g < gen+maxLogs; g++ {
@@ -226,15 +244,24 @@ func (f *Folder) LoadLog(infohash [20]byte, gen uint64) (h *History, next uint64
 			break // a later one would be of no use without it
 		}
 		next = g + 1
-		ok = ok && err == nil && h.read(b, infohash, boot, open)
+		ok = err == nil && h.read(b, infohash, boot, open) && ok
+	}
+	for _, b := range h.units {
+		if len(begun) < maxBegun {
+			begun = append(begun, b)
+		}
 	}
 	if !ok || boot == "" {
-		return nil, next
+		return nil, begun, next
 	}
 	for _, b := range open {
 		h.Begun = append(h.Begun, b)
 	}
-	return h, next
+	return h, begun, next
+}
+
+func newHistory() *History {
+	return &History{Files: map[int]disk.FileStat{}, Pieces: map[uint32]bool{}, units: map[uint32]disk.Begun{}}
 }
 
 func readAtMost(path string, most int64) ([]byte, error) {
@@ -254,14 +281,14 @@ func readAtMost(path string, most int64) ([]byte, error) {
 }
 
 // read takes the records of one generation in; false = it is of another run of
-// the system. A record that is cut off or damaged ends it.
+// the system, or of another torrent. A record that is cut off or damaged ends it.
 func (h *History) read(b []byte, infohash [20]byte, boot string, open map[uint64]Begun) bool {
-	head := string(logMagic) + string(infohash[:]) + string([]byte{byte(len(boot))}) + boot
-	rest, ok := strings.CutPrefix(string(b), head)
-	if !ok {
+	b, ok := bytes.CutPrefix(b, append([]byte(logMagic), infohash[:]...))
+	if !ok || len(b) < 1+int(b[0]) {
 		return false
 	}
-	for b = []byte(rest); len(b) >= 4; {
+	same := string(b[1:1+b[0]]) == boot
+	for b = b[1+b[0]:]; len(b) >= 4; {
 		n := int(binary.BigEndian.Uint32(b))
 		if n < 4+1+8 || n > len(b)-4 || crc32.Checksum(b[:n], castagnoli) != binary.BigEndian.Uint32(b[n:]) {
 			break
@@ -269,7 +296,7 @@ func (h *History) read(b []byte, infohash [20]byte, boot string, open map[uint64
 		h.record(b[4:n], open)
 		b = b[n+4:]
 	}
-	return true
+	return same
 }
 
 // record takes one record in; what makes no sense is passed over.
@@ -297,7 +324,10 @@ func (h *History) record(b []byte, open map[uint64]Begun) {
 		}
 		for _, p := range words(body) {
 			h.Pieces[p] = true
+			delete(h.units, p)
 		}
+	case b[0] == recordUnits && id <= math.MaxUint32 && len(body) >= 4:
+		h.units[uint32(id)] = disk.Begun{Piece: uint32(id), Blocks: int(binary.BigEndian.Uint32(body)), Sums: bytes.Clone(body[4:])}
 	}
 }
 

@@ -41,7 +41,7 @@ func logged(t *testing.T, boot string, f func(l *Log, clock *time.Time), now []d
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	h, _ := folder.LoadLog(logHash, s.Log)
+	h, _, _ := folder.LoadLog(logHash, s.Log)
 	bits, list := Check(s, h, logLayout, now)
 	for i := range 10 {
 		if bits[i/8]&(0x80>>(i%8)) != 0 {
@@ -145,14 +145,14 @@ func TestLogSurvives(t *testing.T) {
 	if err := os.WriteFile(path, whole[:len(whole)-3], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	h, next := folder.LoadLog(logHash, 1)
+	h, _, next := folder.LoadLog(logHash, 1)
 	if h == nil || next != 2 || !h.Pieces[1] || len(h.Begun) != 0 {
 		t.Fatalf("history %+v, next %d", h, next)
 	}
 	second := folder.Log(logHash, next)
 	second.Begin([]uint32{3})
 	second.Close()
-	h, next = folder.LoadLog(logHash, 1)
+	h, _, next = folder.LoadLog(logHash, 1)
 	if h == nil || next != 3 || !h.Pieces[1] || len(h.Begun) != 1 {
 		t.Fatalf("history of two runs %+v, next %d", h, next)
 	}
@@ -208,6 +208,7 @@ func FuzzLog(f *testing.F) {
 	l.boot = "boot"
 	l.End(l.Begin([]uint32{1, 2}), []disk.Touched{{File: 1, FileStat: at(60, 111)}}, []uint32{2})
 	l.Begin([]uint32{3})
+	l.Units(3, 2, make([]byte, 64))
 	l.Close()
 	seed, err := os.ReadFile(folder.logPath(logHash, 1))
 	if err != nil {
@@ -215,9 +216,9 @@ func FuzzLog(f *testing.F) {
 	}
 	f.Add(seed)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		h := &History{Files: map[int]disk.FileStat{}, Pieces: map[uint32]bool{}}
-		if h.read(b, logHash, "boot", map[uint64]Begun{}) && len(h.Pieces) > len(b) {
-			t.Fatalf("%d pieces of %d bytes", len(h.Pieces), len(b))
+		h := newHistory()
+		if h.read(b, logHash, "boot", map[uint64]Begun{}) && len(h.Pieces)+len(h.units) > len(b) {
+			t.Fatalf("%d pieces, %d begun, of %d bytes", len(h.Pieces), len(h.units), len(b))
 		}
 	})
 }

@@ -9,7 +9,7 @@
 // flush of the folder: a crash leaves the old state or the new one. The rule
 // that keeps the bitfield true is the caller's order of steps:
 //
-//  1. Log.Rotate,
+//  1. Log.Rotate, then Log.Units of what disk.Store.Begun returns,
 //  2. copy the set of pieces that are verified and in their files
 //     (disk.Store.Written),
 //  3. disk.Store.Sync; on error stop here and keep the old state,
@@ -18,6 +18,7 @@
 //
 // Beside it lies a log of the writes since, which is not flushed: a record
 // before each write and one after it, with the times that the files then have.
+// It also has the hashes of units of pieces that are bought by parts (RFC 44).
 // At the restart Check decides which pieces are trusted:
 //
 //   - A file that looks as its last known write left it was written to by nobody

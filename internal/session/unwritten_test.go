@@ -27,6 +27,8 @@ func (g gate) Begin([]uint32) uint64 {
 
 func (g gate) End(uint64, []disk.Touched, []uint32) {}
 
+func (g gate) Units(uint32, int, []byte) {}
+
 // hang lets each writer of a session's pool begin a write of another torrent that does
 // not end before the function it returns is called.
 func (x *trader) hang() (release func()) {

@@ -158,6 +158,7 @@ func (s *Swarm) onBadPiece(piece uint32) {
 		}
 	}
 	s.again(piece)
+	s.market.Dropped(piece)
 	alone := len(s.ids) == 1
 	for _, id := range s.ids {
 		m := s.peers[id]

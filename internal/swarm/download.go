@@ -59,6 +59,7 @@ type opened struct {
 	log               *resume.Log // nil = no state is kept
 	state             *resume.State
 	certain, doubtful []uint32
+	begun             []disk.Begun // by units, if what is known of them is right
 	err               error
 }
 
@@ -83,7 +84,7 @@ func (s *Swarm) open(t *metainfo.Torrent) (o opened) {
 		if o.state = s.load(t.Info); o.state != nil {
 			gen = o.state.Log
 		}
-		history, gen = s.cfg.Resume.LoadLog(s.cfg.InfoHash, gen)
+		history, o.begun, gen = s.cfg.Resume.LoadLog(s.cfg.InfoHash, gen)
 		o.log = s.cfg.Resume.Log(s.cfg.InfoHash, gen)
 		journal = o.log
 	}
@@ -129,11 +130,11 @@ func (s *Swarm) install(o opened) {
 	s.holdBack()
 	s.openWebSeeds()
 	s.cfg.Log.Info("files are open", "torrent", info.Name, "certain", len(o.certain), "to_check", len(o.doubtful))
-	if s.layers != nil && !info.HasV1() && len(o.doubtful) > 0 {
+	if s.layers != nil && !info.HasV1() && len(o.doubtful)+len(o.begun) > 0 {
 		s.state, s.unchecked = FetchingMetadata, &o // what is there can be checked when all layers are
 		return
 	}
-	s.check(o.certain, o.doubtful)
+	s.check(&o)
 }
 
 func pads(info *metainfo.Info) []picker.Span {
@@ -152,19 +153,23 @@ func (s *Swarm) diskEvent(e disk.Event) {
 }
 
 // check verifies in the background what is on disk and not known to be good.
-func (s *Swarm) check(certain, doubtful []uint32) {
+func (s *Swarm) check(o *opened) {
+	doubtful, begun := o.doubtful, o.begun
 	s.state = Checking
-	for _, p := range certain {
+	for _, p := range o.certain {
 		s.pieces.Set(p)
 		s.picker.SetHave(p)
 		s.store.SetVerified(p, true)
 	}
-	if len(doubtful) == 0 {
+	if len(doubtful)+len(begun) == 0 {
 		s.checked(nil)
 		return
 	}
 	go func() { // ends when the pieces are read or the swarm is closed
 		err := s.verify(doubtful)
+		if err == nil {
+			begun, err = s.restoreBegun(begun)
+		}
 		s.post(func() {
 			for _, p := range doubtful {
 				if s.pieces.Has(p) {
@@ -172,6 +177,7 @@ func (s *Swarm) check(certain, doubtful []uint32) {
 					s.dirty = true
 				}
 			}
+			s.goOnWith(begun)
 			s.checked(err)
 		})
 	}()

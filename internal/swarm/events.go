@@ -349,6 +349,8 @@ func (s *Swarm) onDisk(e disk.Event) {
 	switch e.Kind {
 	case disk.Written:
 		s.onWritten(e.Piece)
+	case disk.WrittenPart:
+		s.market.Written(e.Piece)
 	case disk.Failed:
 		s.fail(e.Err)
 	}

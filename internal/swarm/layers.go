@@ -272,7 +272,7 @@ func (s *Swarm) haveLayer(f *layerFetch, root [32]byte) {
 		s.notify(GotLayers, nil)
 		if o := s.unchecked; o != nil {
 			s.unchecked = nil
-			s.check(o.certain, o.doubtful)
+			s.check(o)
 		}
 	}
 	if s.state == Downloading {

@@ -336,6 +336,7 @@ func (s *Swarm) slotEnded(m *member) {
 func (s *Swarm) restart(piece uint32) {
 	s.store.Forget(piece)
 	s.picker.Reset(piece)
+	s.market.Dropped(piece)
 }
 
 // tickSnub gives what a peer was asked for and does not send to others. What one

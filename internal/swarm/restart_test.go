@@ -88,6 +88,8 @@ func (j *hungJournal) Begin([]uint32) uint64 {
 
 func (j *hungJournal) End(uint64, []disk.Touched, []uint32) {}
 
+func (j *hungJournal) Units(uint32, int, []byte) {}
+
 // hang gives a swarm without peers a store whose writes wait.
 func hang(t *testing.T, w *world, s *Swarm, dir string) *hungJournal {
 	t.Helper()

@@ -31,6 +31,38 @@ func (o *opened) restore(st *resume.State, h *resume.History, l resume.Layout, l
 	}
 }
 
+// restoreBegun takes what an earlier run bought of pieces by units and had in the files,
+// and returns the pieces of which there is some. It touches nothing of the swarm's own.
+func (s *Swarm) restoreBegun(begun []disk.Begun) (kept []disk.Begun, err error) {
+	for _, b := range begun {
+		if s.store.Verified(b.Piece) || s.ctx.Err() != nil {
+			continue
+		}
+		units, err := s.store.Restore(b)
+		switch {
+		case errors.Is(err, disk.ErrUnits):
+			s.cfg.Log.Debug("begun piece not used", "piece", b.Piece, "err", err)
+		case err != nil:
+			return nil, err
+		case units > 0:
+			kept = append(kept, b)
+		}
+	}
+	return kept, nil
+}
+
+// goOnWith has the picker ask for what is missing of begun pieces.
+func (s *Swarm) goOnWith(begun []disk.Begun) {
+	for _, b := range begun {
+		s.authors = s.store.Holds(s.authors[:0], b.Piece)
+		for block, who := range s.authors {
+			if who != 0 {
+				s.picker.Keep(b.Piece, uint32(block), who)
+			}
+		}
+	}
+}
+
 func (s *Swarm) load(info *metainfo.Info) *resume.State {
 	st, err := s.cfg.Resume.Load(s.cfg.InfoHash)
 	if errors.Is(err, resume.ErrNotFound) {
@@ -132,6 +164,9 @@ func (s *Swarm) save() {
 // the swarm's own.
 func (s *Swarm) persist(st *resume.State) error {
 	st.Log = s.log.Rotate()
+	for _, b := range s.store.Begun() {
+		s.log.Units(b.Piece, b.Blocks, b.Sums)
+	}
 	st.Bitfield = s.store.Written(nil)
 	if err := s.store.Sync(); err != nil {
 		return err

@@ -57,6 +57,10 @@ func (f forMarket) FreeSlot()             { f.s.cfg.FreeSlot() }
 func (f forMarket) Post(run func())       { f.s.post(run) }
 func (f forMarket) Press()                { f.s.store.Press() }
 
+func (f forMarket) Landed(piece, from, to uint32) bool {
+	return f.s.pieces.Has(piece) || f.s.store.Landed(piece, from, to)
+}
+
 func (f forMarket) Sure(piece, begin uint32) (from, to uint32, ok bool) {
 	return f.s.store.Sure(piece, begin)
 }

@@ -1,0 +1,340 @@
+package disk
+
+import (
+	"crypto/sha1"
+	"fmt"
+	"math"
+	"math/bits"
+
+	"github.com/bttnet/btt/metainfo"
+)
+
+// What is verified of a piece by units (version 2, [Store.SetUnits]) is paid, so it is
+// written at once, and not with the rest of its piece, which may never come; and the
+// journal gets the hashes of the units, so that the next process finds what there is.
+
+// Earlier is the author of blocks that are in the files from an earlier run.
+const Earlier = math.MaxUint32
+
+func hasBit(b []uint64, i int) bool { return i/64 < len(b) && b[i/64]&(1<<(i%64)) != 0 }
+
+func setBit(b []uint64, i int) { b[i/64] |= 1 << (i % 64) }
+
+func newUnits(blocks int, sums []byte) *units {
+	n := (len(sums)/leafSize + 63) / 64
+	return &units{blocks: blocks, sums: append([]byte(nil), sums...), good: make([]uint64, n), given: make([]uint64, n), landed: make([]uint64, n)}
+}
+
+// sink hands the units of a piece that are right to the writers, unless they are on
+// their way with a chunk. Whoever hashes the piece calls it next. s.mu is held.
+func (s *Store) sink(p *partial) {
+	u := s.units[p.piece]
+	if u == nil || p.done || p.hashing {
+		return
+	}
+	for w := range u.good {
+		for due := u.good[w] &^ u.given[w]; due != 0; due &= due - 1 {
+			unit := w*64 + bits.TrailingZeros64(due)
+			if !s.sinkUnit(p, u, unit) {
+				return // no memory: the next block tries again
+			}
+			setBit(u.given, unit)
+		}
+	}
+}
+
+// sinkUnit hands one unit over: chunks that nothing else needs, copies of what lies
+// in others.
+func (s *Store) sinkUnit(p *partial, u *units, unit int) bool {
+	from, to := s.unitRange(p.piece, u, unit)
+	per, fresh := int(s.chunk/BlockSize), false
+	for b := from; b < to; {
+		chunk, end := b/per, min(to, (b/per+1)*per)
+		slab := p.chunks[chunk]
+		switch {
+		case slab == nil:
+		case !s.v1 && b == chunk*per && (end == b+per || end == s.leaves(p.piece)):
+			s.enqueue(p, int64(chunk))
+			fresh = true
+		default:
+			gave, err := s.giveCopies(p, slab, int64(chunk)*s.chunk, b, end)
+			if err != nil {
+				return false
+			}
+			fresh = fresh || gave
+		}
+		b = end
+	}
+	if !fresh && s.allLanded(p, from, to) { // a writer is to tell the journal
+		s.give(p, nil, int64(from)*BlockSize, 0)
+	}
+	return true
+}
+
+// unitRange are the first block of a unit and the one after its last.
+func (s *Store) unitRange(piece uint32, u *units, unit int) (from, to int) {
+	return unit * u.blocks, min((unit+1)*u.blocks, s.leaves(piece))
+}
+
+// giveRest marks a chunk's blocks as given. If some were before, it gives copies of the
+// others and says so: the chunk is not to be written.
+func (s *Store) giveRest(p *partial, slab []byte, off int64, n int) bool {
+	from, to := int(off/BlockSize), int((off+int64(n)+BlockSize-1)/BlockSize)
+	some := false
+	for b := from; b < to && !some; b++ {
+		some = hasBit(p.given, b)
+	}
+	if some {
+		if _, err := s.giveCopies(p, slab, off, from, to); err != nil {
+			p.pending++
+			s.pool.enqueue(s, job{partial: p, off: int64(p.piece)*s.pieceLength + off, fail: fmt.Errorf("write piece %d: %w", p.piece, err)})
+		}
+		return true
+	}
+	for b := from; b < to; b++ {
+		setBit(p.given, b)
+	}
+	return false
+}
+
+// giveCopies gives copies of the blocks from one to another that were not given; the
+// slab begins at an offset of the piece.
+func (s *Store) giveCopies(p *partial, slab []byte, off int64, from, to int) (gave bool, err error) {
+	for from < to {
+		if hasBit(p.given, from) {
+			from++
+			continue
+		}
+		end := from + 1
+		for end < to && !hasBit(p.given, end) {
+			end++
+		}
+		at := int64(from) * BlockSize
+		n := min(int64(end)*BlockSize, p.size) - at
+		b, err := s.pool.slabs.get(n)
+		if err != nil {
+			return gave, err
+		}
+		copy(b, slab[at-off:][:n])
+		for ; from < end; from++ {
+			setBit(p.given, from)
+		}
+		s.give(p, b, at, int(n))
+		gave = true
+	}
+	return gave, nil
+}
+
+func (s *Store) allLanded(p *partial, from, to int) bool {
+	for b := from; b < to; b++ {
+		if !hasBit(p.landed, b) {
+			return false
+		}
+	}
+	return true
+}
+
+// land notes what a job has written, and says whether there is a unit more in the files.
+// s.mu is held.
+func (s *Store) land(p *partial, j *job) (more bool) {
+	if !s.v2 || j.skip || p.forgotten {
+		return false
+	}
+	at := j.off - int64(p.piece)*s.pieceLength
+	first, end := int(at/BlockSize), int((at+int64(j.n)+BlockSize-1)/BlockSize)
+	for b := first; b < end; b++ {
+		setBit(p.landed, b)
+	}
+	u := s.units[p.piece]
+	if u == nil || p.done || s.active[p.piece] != p {
+		return false
+	}
+	for unit := first / u.blocks; unit*u.blocks < max(end, first+1); unit++ {
+		from, to := s.unitRange(p.piece, u, unit)
+		switch {
+		case !u.isGood(unit) || hasBit(u.landed, unit) || !s.allLanded(p, from, to):
+		case s.journal != nil && !u.noted: // its hashes came while it was written
+			s.give(p, nil, int64(from)*BlockSize, 0)
+		default:
+			setBit(u.landed, unit)
+			more = true
+		}
+	}
+	return more
+}
+
+// Landed says whether a part of a piece, from one offset to another, is verified and in
+// the files, where the next process finds it.
+func (s *Store) Landed(piece, from, to uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if int64(piece) >= int64(s.pieces) || from >= to {
+		return false
+	}
+	if s.isDone(piece) {
+		return s.active[piece] == nil
+	}
+	u := s.units[piece]
+	if u == nil {
+		return false
+	}
+	size := u.blocks * BlockSize
+	to = min(to, uint32(s.leaves(piece))*BlockSize)
+	for unit := int(from) / size; unit*size < int(to); unit++ {
+		if !hasBit(u.landed, unit) {
+			return false
+		}
+	}
+	return true
+}
+
+// note is what the journal is to know of a piece's units.
+type note struct {
+	piece uint32
+	units *units
+}
+
+// take keeps what the journal does not know yet of the units of a job's piece. s.mu is
+// held.
+func (w *writer) take(s *Store, j *job) {
+	if u := s.units[j.partial.piece]; s.journal != nil && u != nil && !u.noted && !j.skip {
+		if n := len(w.notes); n == 0 || w.notes[n-1].units != u {
+			w.notes = append(w.notes, note{j.partial.piece, u})
+		}
+	}
+}
+
+// tell has the journal know them.
+func (w *writer) tell(s *Store) {
+	if len(w.notes) == 0 {
+		return
+	}
+	for _, n := range w.notes {
+		s.journal.Units(n.piece, n.units.blocks, n.units.sums)
+	}
+	s.mu.Lock()
+	for _, n := range w.notes {
+		n.units.noted = true
+	}
+	s.mu.Unlock()
+	clear(w.notes)
+	w.notes = w.notes[:0]
+}
+
+// Begun is a piece under way that is verified in units: so many blocks each, with these
+// hashes.
+type Begun struct {
+	Piece  uint32
+	Blocks int
+	Sums   []byte
+}
+
+// Begun returns the pieces under way of which a unit is verified, for a journal that
+// begins anew.
+func (s *Store) Begun() (list []Begun) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for piece, u := range s.units {
+		for _, w := range u.good {
+			if w != 0 && !s.isDone(piece) {
+				list = append(list, Begun{piece, u.blocks, u.sums})
+				break
+			}
+		}
+	}
+	return list
+}
+
+// Restore takes what an earlier process verified of a piece by units and had in the
+// files: it reads the piece and keeps the units that are right by hashes which lead to
+// the piece's own. Nothing of them is asked for again. It returns how many they are. The
+// piece must not be under way.
+func (s *Store) Restore(b Begun) (right int, err error) {
+	if int64(b.Piece) >= int64(s.pieces) || !s.v2 || b.Blocks <= 0 || b.Blocks&(b.Blocks-1) != 0 || len(b.Sums)/leafSize*b.Blocks < s.leaves(b.Piece) {
+		return 0, fmt.Errorf("restore %d units of %d blocks of piece %d: %w", len(b.Sums)/leafSize, b.Blocks, b.Piece, ErrUnits)
+	}
+	i, _ := s.dataOf(b.Piece)
+	n := (s.leaves(b.Piece) + b.Blocks - 1) / b.Blocks
+	nodes := append([]byte(nil), b.Sums[:n*leafSize]...)
+	made := metainfo.PieceRootFrom(nodes, metainfo.PieceLevel(int64(b.Blocks)*BlockSize), s.files[i].Length, s.pieceLength)
+	s.mu.Lock()
+	root, known := s.pieceRoot(b.Piece)
+	s.mu.Unlock()
+	if !known || root != made {
+		return 0, fmt.Errorf("restore piece %d: hashes do not lead to the piece's: %w", b.Piece, ErrUnits)
+	}
+	h := newHasher(s)
+	h.state = nil
+	if err := h.piece(b.Piece); err != nil {
+		if absent(err) {
+			return 0, nil
+		}
+		return 0, err
+	}
+	u := newUnits(b.Blocks, b.Sums[:n*leafSize])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.isDone(b.Piece) || s.active[b.Piece] != nil || s.closed || !s.unitsRoom() {
+		return 0, nil
+	}
+	for unit := range n {
+		from, to := s.unitRange(b.Piece, u, unit)
+		leaves := append([]byte(nil), h.leaves[from*leafSize:to*leafSize]...)
+		if metainfo.PieceRoot(leaves, math.MaxInt64, int64(u.blocks)*BlockSize) == [leafSize]byte(u.sums[unit*leafSize:]) {
+			setBit(u.good, unit)
+			right++
+		}
+	}
+	if right > 0 {
+		s.adopt(b.Piece, u, h.leaves)
+	}
+	return right, nil
+}
+
+// adopt begins a piece with the units of it that are in the files. s.mu is held.
+func (s *Store) adopt(piece uint32, u *units, leaves []byte) {
+	if s.units == nil {
+		s.units = make(map[uint32]*units)
+	}
+	s.units[piece] = u
+	p := s.newPartial(piece)
+	p.earlier = true
+	copy(p.leaves, leaves)
+	copy(u.given, u.good)
+	copy(u.landed, u.good)
+	for b := range s.leaves(piece) {
+		if u.isGood(b / u.blocks) {
+			for _, set := range [][]uint64{p.claimed, p.ready, p.given, p.landed} {
+				setBit(set, b)
+			}
+			p.authors[b] = Earlier
+		}
+	}
+}
+
+// blockOf returns a block of a piece that is partly in memory, partly in its files,
+// perhaps in buf; nil if it cannot be read.
+func (s *Store) blockOf(p *partial, at int64, buf []byte) []byte {
+	b := buf[:min(BlockSize, p.size-at)]
+	if chunk := p.chunks[at/s.chunk]; chunk != nil && !hasBit(p.landed, int(at/BlockSize)) {
+		return chunk[at%s.chunk:][:len(b)]
+	}
+	if s.readAt(b, int64(p.piece)*s.pieceLength+at) != nil {
+		return nil
+	}
+	return b
+}
+
+// readSum is the version 1 hash of a piece that is partly in memory, partly in its
+// files; of one that cannot be read it is wrong.
+func (s *Store) readSum(p *partial) []byte {
+	h, buf := sha1.New(), make([]byte, BlockSize)
+	for at := int64(0); at < p.size; at += BlockSize {
+		b := s.blockOf(p, at, buf)
+		if b == nil {
+			break
+		}
+		_, _ = h.Write(b)
+	}
+	return h.Sum(nil)
+}
