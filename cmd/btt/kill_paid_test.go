@@ -18,8 +18,8 @@ import (
 	"github.com/bttnet/btt/internal/ledgerhttp"
 )
 
-// killPiece is the piece length of a bank's torrent: the most that a kill may cost
-// either side.
+// killPiece is what a bank's torrent is sold by, a piece or a part of one: the most that a
+// kill may cost either side.
 const killPiece = 64 << 10
 
 // TestKillPayer kills the paying side at random moments. It pays on after each
@@ -38,24 +38,30 @@ func TestKillPayer(t *testing.T) {
 }
 
 // TestKillAny kills requester, provider or ledger at random moments of paid
-// downloads, BTT_KILLS times in all.
+// downloads, BTT_KILLS times in all: of whole pieces, and of parts of pieces of version 2
+// and of hybrids.
 func TestKillAny(t *testing.T) {
-	kills := 5
+	kills := 6
 	if s := os.Getenv("BTT_KILLS"); s != "" {
 		var err error
 		if kills, err = strconv.Atoi(s); err != nil {
 			t.Fatal(err)
 		}
 	}
-	const each = 5 // kills of one download
+	each := max(3, min(5, kills/4)) // kills of one download
 	for life := 0; kills > 0; life++ {
 		n := min(each, kills)
 		kills -= n
 		t.Run(fmt.Sprintf("download %d", life), func(t *testing.T) {
-			if life%2 == 0 {
+			switch life % 4 {
+			case 0:
 				newBank(t).downloadWithKills(n)
-			} else {
-				lendingBank(t).downloadWithKills(n)
+			case 1:
+				openBank(t, parts, 0).downloadWithKills(n)
+			case 2:
+				lendingBank(t, wholePieces).downloadWithKills(n)
+			case 3:
+				lendingBank(t, []goods{parts, hybridParts}[life/4%2]).downloadWithKills(n)
 			}
 		})
 	}
@@ -286,6 +292,34 @@ func (b *bank) channels(home string) (list []map[string]any) {
 		}
 	}
 	return list
+}
+
+// TestKillInsidePiece ends downloads in the middle of pieces that are paid by parts, by a
+// kill and by an interrupt. What was paid and written of them is neither fetched nor paid
+// again: all in all a part more for each end, of sixteen that a piece has.
+func TestKillInsidePiece(t *testing.T) {
+	for _, g := range []goods{parts, hybridParts} {
+		t.Run(g.format, func(t *testing.T) {
+			b := openBank(t, g, 0)
+			const ends = 4
+			for i := range ends {
+				get := b.get(fmt.Sprintf("get%d", i))
+				moment := int64(i)<<20 + 3*killPiece + rand.Int64N(12*killPiece)
+				b.until(get, "download", func() bool { return b.pipe.bytes.Load() >= moment })
+				if i%2 == 0 {
+					b.kill(get)
+				} else if _, err := get.stop(syscall.SIGINT); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b.end(b.get("last"), false)
+			const overhead = 64 << 10 // of the messages, a session
+			if n := b.pipe.bytes.Load(); n > bankSize+ends*killPiece+(ends+1)*overhead {
+				t.Errorf("%d bytes were sent for a file of %d", n, bankSize)
+			}
+			b.account(toll{killedRequester: ends})
+		})
+	}
 }
 
 // TestKillProviderForGood: the provider is killed in the middle and never comes back. All

@@ -67,7 +67,17 @@ type bank struct {
 	pipe         *pipe
 	want         [32]byte
 	lends        int64 // bytes that the seed may lose beyond a piece for each kill
+	goods        goods
 }
+
+// goods are what a bank's seed sells: by killPiece, whole pieces or parts of them.
+type goods struct{ format, piece, quantum string }
+
+var (
+	wholePieces = goods{"v1", "64KiB", "piece"}
+	parts       = goods{"v2", "1MiB", "64KiB"}
+	hybridParts = goods{"hybrid", "1MiB", "64KiB"}
+)
 
 const (
 	bankSize  = 6<<20 + 4321
@@ -77,13 +87,13 @@ const (
 
 // newBank has a seed that risks a piece and no more, lendingBank one with the default
 // of --credit, which lends a 64th of what was paid besides.
-func newBank(t *testing.T) *bank     { return openBank(t, 0) }
-func lendingBank(t *testing.T) *bank { return openBank(t, bankSize/64) }
+func newBank(t *testing.T) *bank              { return openBank(t, wholePieces, 0) }
+func lendingBank(t *testing.T, g goods) *bank { return openBank(t, g, bankSize/64) }
 
-func openBank(t *testing.T, lends int64) *bank {
+func openBank(t *testing.T, g goods, lends int64) *bank {
 	w := newTown(t)
-	b := &bank{town: w, want: w.content(bankSize), lends: lends}
-	w.run("create", "share/film.bin", "--piece-size", "64KiB")
+	b := &bank{town: w, want: w.content(bankSize), lends: lends, goods: g}
+	w.run("create", "share/film.bin", "--piece-size", g.piece, "--format", g.format)
 	leech := w.run("wallet", "init", "--home", "leech")[0]["address"].(string)
 	w.run("wallet", "init", "--home", "seed")
 	w.run("ledger", "init", "--dir", "ledger", "--grant", leech+"=100")
@@ -98,7 +108,7 @@ func openBank(t *testing.T, lends int64) *bank {
 func (b *bank) sells(listen string) {
 	b.t.Helper()
 	args := []string{"seed", "share/film.bin", "--home", "seed", "--listen", listen, "--limit-up", "2MiB",
-		"--speed", "--ledger", b.url, "--reserve", bankPrice, "--paid-only", "--choke-interval", "1s", "--verbose", "--json"}
+		"--speed", "--ledger", b.url, "--quantum", b.goods.quantum, "--reserve", bankPrice, "--paid-only", "--choke-interval", "1s", "--verbose", "--json"}
 	if b.lends == 0 {
 		args = append(args, "--credit", "64KiB")
 	}
@@ -128,7 +138,7 @@ func (b *bank) restartLedger() {
 func (b *bank) get(name string) *program {
 	b.t.Helper()
 	return b.start(name, "get", "share/film.bin.torrent", "-o", "download", "--home", "leech", "--listen", "off",
-		"--peer", b.pipe.Addr().String(), "--speed", "--ledger", b.url, "--json")
+		"--peer", b.pipe.Addr().String(), "--speed", "--ledger", b.url, "--quantum", b.goods.quantum, "--json")
 }
 
 func (b *bank) balance(home string) amount.Amount {

@@ -350,37 +350,6 @@ func (s *Store) hashRun(p *partial, run []byte) {
 	}
 }
 
-// enqueue gives one hashed chunk to the writers.
-func (s *Store) enqueue(p *partial, chunk int64) {
-	off := chunk * s.chunk
-	slab := p.chunks[chunk]
-	p.chunks[chunk] = nil
-	n := int(min(s.chunk, p.size-off))
-	if slab != nil && s.v2 && s.giveRest(p, slab, off, n) {
-		s.pool.slabs.put(slab)
-		slab = nil
-	}
-	if slab == nil { // padding alone, or given by parts: queued for what follows the last write
-		n = 0
-	}
-	s.give(p, slab, off, n)
-	if s.verified == s.pieces { // nothing follows
-		s.pool.ripen(s)
-	}
-}
-
-// give queues bytes at an offset of a piece, which are the writers' from here on.
-func (s *Store) give(p *partial, slab []byte, off int64, n int) {
-	p.pending++
-	j := job{partial: p, slab: slab, off: int64(p.piece)*s.pieceLength + off, n: n}
-	if s.stale[p.piece] > 0 {
-		p.held = append(p.held, j)
-		s.pool.reserve(s, n)
-		return
-	}
-	s.pool.enqueue(s, j)
-}
-
 // settle ends a piece that nobody uses any more. s.mu is held. A piece with an
 // I/O error is settled by the writer that tells it.
 func (s *Store) settle(p *partial) {

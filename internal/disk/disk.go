@@ -6,7 +6,8 @@
 // version 2 each block is a leaf of its file's tree (BEP 52), and a hybrid's
 // piece must pass both. Padding (BEP 47) is neither taken nor written. Verified data
 // goes to a few writer goroutines that turn adjacent slabs into one write; small
-// pieces are gathered for a moment for that.
+// pieces are gathered for a moment for that. What is paid by units of a piece is written by
+// units, and the journal can bring a begun piece into the next process ([Store.Restore]).
 // Nothing is read back to be verified, and a slow disk shows only as
 // back-pressure in Store.Block.
 //

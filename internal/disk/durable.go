@@ -3,6 +3,7 @@ package disk
 import (
 	"errors"
 	"io/fs"
+	"slices"
 )
 
 // Stat returns size and modification time of every file, for resume data. Pad
@@ -112,4 +113,61 @@ func (s *Store) Remove() error {
 		}
 	}
 	return errors.Join(err, s.tree.close())
+}
+
+// Journal is told of each write to a torrent's files before it begins, and of
+// what is there after it, so that a process that is killed leaves behind which
+// pieces it was writing. Calls come from the Pool's writers.
+type Journal interface {
+	// Begin tells the pieces, in order, of which parts are about to be written.
+	Begin(pieces []uint32) (id uint64)
+	// End tells that this is done, or failed: how the files that were touched
+	// look now, and which pieces are verified and whole in them.
+	End(id uint64, files []Touched, done []uint32)
+	// Units tells the hashes of the units of a piece, each of so many blocks, before
+	// one of them counts as in the files: whoever finds these in an earlier process's
+	// records may [Store.Restore] what is right of the piece. Repetitions change nothing.
+	Units(piece uint32, blocks int, sums []byte)
+}
+
+// Touched is a file after a write.
+type Touched struct {
+	File int
+	FileStat
+}
+
+// record is one writer's memory of a batch for the journal.
+type record struct {
+	pieces  []uint32
+	done    []uint32
+	touched []Touched
+}
+
+// begin tells the journal of a sorted batch.
+func (r *record) begin(j Journal, batch []job) uint64 {
+	r.pieces, r.done, r.touched = r.pieces[:0], r.done[:0], r.touched[:0]
+	for i := range batch {
+		if p := batch[i].partial.piece; !batch[i].skip && batch[i].n > 0 && !slices.Contains(r.pieces, p) {
+			r.pieces = append(r.pieces, p)
+		}
+	}
+	return j.Begin(r.pieces)
+}
+
+// note keeps how a file looks after a write to it.
+func (r *record) note(i int, f file) {
+	st, ok := f.(interface{ Stat() (fs.FileInfo, error) })
+	if !ok {
+		return
+	}
+	info, err := st.Stat()
+	if err != nil {
+		return // the file counts as changed at the next start
+	}
+	t := Touched{i, FileStat{Exists: true, Size: info.Size(), ModTime: info.ModTime()}}
+	if k := slices.IndexFunc(r.touched, func(t Touched) bool { return t.File == i }); k >= 0 {
+		r.touched[k] = t
+		return
+	}
+	r.touched = append(r.touched, t)
 }

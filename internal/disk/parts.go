@@ -76,6 +76,37 @@ func (s *Store) unitRange(piece uint32, u *units, unit int) (from, to int) {
 	return unit * u.blocks, min((unit+1)*u.blocks, s.leaves(piece))
 }
 
+// enqueue gives one hashed chunk to the writers.
+func (s *Store) enqueue(p *partial, chunk int64) {
+	off := chunk * s.chunk
+	slab := p.chunks[chunk]
+	p.chunks[chunk] = nil
+	n := int(min(s.chunk, p.size-off))
+	if slab != nil && s.v2 && s.giveRest(p, slab, off, n) {
+		s.pool.slabs.put(slab)
+		slab = nil
+	}
+	if slab == nil { // padding alone, or given by parts: queued for what follows the last write
+		n = 0
+	}
+	s.give(p, slab, off, n)
+	if s.verified == s.pieces { // nothing follows
+		s.pool.ripen(s)
+	}
+}
+
+// give queues bytes at an offset of a piece, which are the writers' from here on.
+func (s *Store) give(p *partial, slab []byte, off int64, n int) {
+	p.pending++
+	j := job{partial: p, slab: slab, off: int64(p.piece)*s.pieceLength + off, n: n}
+	if s.stale[p.piece] > 0 {
+		p.held = append(p.held, j)
+		s.pool.reserve(s, n)
+		return
+	}
+	s.pool.enqueue(s, j)
+}
+
 // giveRest marks a chunk's blocks as given. If some were before, it gives copies of the
 // others and says so: the chunk is not to be written.
 func (s *Store) giveRest(p *partial, slab []byte, off int64, n int) bool {
