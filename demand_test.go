@@ -59,7 +59,7 @@ func TestDyingSwarm(t *testing.T) {
 		t.Error("nothing was paid")
 	}
 	eventually(t, "the next rest", func() bool { return s.Status().Resting })
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := payer.Close(ctx); err != nil {
 		t.Fatal(err)

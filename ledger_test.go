@@ -79,7 +79,7 @@ func TestOpenLedger(t *testing.T) {
 	g := add(t, leech, btt.Add{Torrent: torrent, Dir: t.TempDir(), Peers: []netip.AddrPort{seed.Addr()}})
 	eventually(t, "the download", func() bool { return g.Status().State == btt.Seeding })
 	for _, n := range []*btt.Node{leech, seed} {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		if err := n.Close(ctx); err != nil {
 			t.Errorf("close: %v", err)
 		}

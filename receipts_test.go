@@ -89,7 +89,7 @@ func TestReceipts(t *testing.T) {
 		eventually(t, "the download", func() bool { return g.Status().State == btt.Seeding })
 	}
 	for _, x := range append(sellers, buyer) {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		if err := x.node.Close(ctx); err != nil {
 			t.Errorf("close: %v", err)
 		}

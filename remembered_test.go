@@ -52,7 +52,7 @@ func TestPricesKept(t *testing.T) {
 	if median, ok := n.PricesSeen(); !ok || median != 2*perGiB {
 		t.Fatalf("before the restart: %v, %v", median, ok)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := n.Close(ctx); err != nil {
 		t.Fatal(err)

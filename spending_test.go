@@ -80,9 +80,13 @@ func add(t *testing.T, n *btt.Node, a btt.Add) *btt.Torrent {
 	return s
 }
 
+// patience is how long anything may take before a test gives up on it; nothing is
+// measured by it.
+const patience = 3 * time.Minute
+
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("waited too long for %s", what)
 		}

@@ -58,7 +58,7 @@ func freeAddr() string {
 
 // patience is how long anything may take before a test gives up on it; nothing
 // is measured by it.
-const patience = 150 * time.Second
+const patience = 4 * time.Minute
 
 const pollEvery = 10 * time.Millisecond
 

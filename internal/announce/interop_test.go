@@ -43,7 +43,7 @@ func opentracker(t *testing.T, hash tracker.InfoHash) (port int) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	for range 100 {
+	for range 3600 {
 		if c, err := net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 			c.Close()
 			return port

@@ -18,7 +18,7 @@ import (
 
 // small is an economy that ends in a few seconds.
 func small(t *testing.T) Options {
-	return Options{Dir: t.TempDir(), Size: 3<<20 + 1, Upload: 2 << 20, ChokeEach: 500 * time.Millisecond}
+	return Options{Dir: t.TempDir(), Size: 3<<20 + 1, Upload: 2 << 20, ChokeEach: 500 * time.Millisecond, Timeout: 5 * time.Minute}
 }
 
 // TestRun runs the economy and checks its statement against the files and the

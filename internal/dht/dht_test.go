@@ -333,7 +333,7 @@ func TestLoopback(t *testing.T) {
 			nodes[0].Start(Torrent{InfoHash: ID{1}, Port: 4000})
 			nodes[1].Start(Torrent{InfoHash: ID{1}, Found: f.found})
 			want := netip.AddrPortFrom(netip.MustParseAddr(host), 4000)
-			for end := time.Now().Add(time.Minute); !f.has(want); time.Sleep(20 * time.Millisecond) {
+			for end := time.Now().Add(3 * time.Minute); !f.has(want); time.Sleep(20 * time.Millisecond) {
 				if time.Now().After(end) {
 					t.Fatalf("%v not found: %+v, %+v", want, a.Status(), nodes[1].Status())
 				}

@@ -195,7 +195,7 @@ func (b *bench) openTracker(ctx context.Context, c Config, infoHashes ...string)
 
 // flushMax is how long a client may take to write what it has called complete:
 // libtorrent, and with it qBittorrent, reports a piece before it is in its file.
-const flushMax = 10 * time.Second
+const flushMax = 2 * time.Minute
 
 // same compares what arrived below got with what is below want, file by file.
 // by is the client that fetched. btt must have it on disk when it says so.

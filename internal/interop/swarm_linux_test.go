@@ -9,7 +9,7 @@ import (
 
 // dhtMax is how long a lookup and a small transfer may take: Transmission waits
 // for its table to fill before it asks for peers.
-const dhtMax = 150 * time.Second
+const dhtMax = 6 * time.Minute
 
 // dhtNodes is how many nodes of btt the DHT has beside those who trade, and
 // transmissionNodes where Transmission does: it asks nothing of a DHT of which it

@@ -164,7 +164,7 @@ func killRound(t *testing.T, dir string, network ledger.Network, payers []*payer
 	if err != nil {
 		t.Fatal(err)
 	}
-	up, stopWaiting := context.WithTimeout(t.Context(), 30*time.Second)
+	up, stopWaiting := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer stopWaiting()
 	for {
 		if _, err := c.Status(up); err == nil {

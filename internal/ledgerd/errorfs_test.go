@@ -204,7 +204,7 @@ func (x *scenario) failed() error {
 	select {
 	case err := <-x.fatal:
 		return err
-	case <-time.After(5 * time.Second):
+	case <-time.After(3 * time.Minute):
 		return nil
 	}
 }

@@ -179,7 +179,7 @@ func TestLinearizable(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if got := porcupine.CheckOperationsTimeout(registerModel, history, 30*time.Second); got != porcupine.Ok {
+	if got := porcupine.CheckOperationsTimeout(registerModel, history, 5*time.Minute); got != porcupine.Ok {
 		t.Fatalf("history of %d operations: %v", len(history), got)
 	}
 }

@@ -128,7 +128,7 @@ func TestLinearizableSlots(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if got := porcupine.CheckOperationsTimeout(slotModel, history, 30*time.Second); got != porcupine.Ok {
+	if got := porcupine.CheckOperationsTimeout(slotModel, history, 5*time.Minute); got != porcupine.Ok {
 		t.Fatalf("history of %d operations: %v", len(history), got)
 	}
 }

@@ -301,7 +301,7 @@ func (w *wire) serve(t testing.TB, n, unit int64) {
 
 // patience is how long a test waits for what must come; a busy machine may take
 // seconds for a sync.
-const patience = 40 * time.Second
+const patience = 3 * time.Minute
 
 // paid waits until everything served is paid.
 func (w *wire) paid(t testing.TB) {
@@ -336,7 +336,7 @@ func trade(t testing.TB, buyer, seller *node, w *wire, p amount.Price, left int6
 
 func closeBook(t testing.TB, n *node) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := n.book.Close(ctx); err != nil {
 		for _, s := range n.book.Summary() {

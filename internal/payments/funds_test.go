@@ -15,7 +15,7 @@ import (
 func (b *Book) asked(t *testing.T, a ledger.Address, least amount.Amount) (amount.Amount, bool) {
 	t.Helper()
 	b.Funds(a, least)
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		b.funds.mu.Lock()
 		h := b.funds.seen[a]
 		asking := h != nil && h.asking

@@ -366,7 +366,7 @@ func TestReads(t *testing.T) {
 	r := newRig(t, fast)
 	settled := func(want bool) uint64 {
 		t.Helper()
-		for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
 			if mark, waiting := r.c.Reads(); waiting == want {
 				return mark
 			}
@@ -380,13 +380,13 @@ func TestReads(t *testing.T) {
 		t.Fatalf("mark went from %d to %d by nothing", first, mark)
 	}
 	r.send(wire.AppendKeepAlive(nil))
-	for end := time.Now().Add(5 * time.Second); settled(true) == first; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); settled(true) == first; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("a keep-alive leaves the mark")
 		}
 	}
 	r.send(bytes.Repeat(wire.AppendIndex(nil, wire.Have, 1), maxEvents+2)) // nobody takes them
-	for end := time.Now().Add(5 * time.Second); ; {
+	for end := time.Now().Add(patience); ; {
 		held := settled(false)
 		time.Sleep(20 * time.Millisecond)
 		if mark, waiting := r.c.Reads(); mark == held && !waiting {

@@ -70,14 +70,14 @@ func TestAllow(t *testing.T) {
 	all := NewAllowance(100*block, 0)
 	r.c.Allow([]uint32{1, 5}, 2*block, all)
 	for _, p := range []uint32{1, 5} {
-		if m, err := r.next(5 * time.Second); err != nil || m.ID != wire.AllowedFast || m.Index != p {
+		if m, err := r.next(patience); err != nil || m.ID != wire.AllowedFast || m.Index != p {
 			t.Fatalf("told %+v, %v", m, err)
 		}
 	}
 	ask := func(q request, want wire.ID) {
 		t.Helper()
 		r.send(wire.AppendBlock(nil, wire.Request, q.piece, q.begin, q.length))
-		if m, err := r.next(5 * time.Second); err != nil || m.ID != want {
+		if m, err := r.next(patience); err != nil || m.ID != want {
 			t.Errorf("%v: answer %v, %v, want %v", q, m.ID, err, want)
 		}
 	}
@@ -95,7 +95,7 @@ func TestAllow(t *testing.T) {
 	ask(req(5), wire.Piece)
 	ask(req(6), wire.Reject) // no credit left
 	r.c.Allow([]uint32{1}, 2*block, NewAllowance(0, 0))
-	if m, err := r.next(5 * time.Second); err != nil || m.ID != wire.AllowedFast {
+	if m, err := r.next(patience); err != nil || m.ID != wire.AllowedFast {
 		t.Fatalf("told %+v, %v", m, err)
 	}
 	ask(req(7), wire.Reject) // others had it all

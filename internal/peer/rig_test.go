@@ -96,10 +96,14 @@ func socketPair(t testing.TB) (a, b net.Conn) {
 	return a, b
 }
 
+// patience is how long anything may take before a test gives up on it; nothing is
+// measured by it.
+const patience = 2 * time.Minute
+
 // await returns the next event of a kind; others before it are kept.
 func (r *rig) await(k Kind) Event {
 	r.t.Helper()
-	timeout := time.After(5 * time.Second)
+	timeout := time.After(patience)
 	for {
 		for i, e := range r.o.kept {
 			if e.Kind == k {
@@ -134,7 +138,7 @@ func (r *rig) next(d time.Duration) (wire.Message, error) {
 		return wire.Message{}, err
 	}
 	b := append(head[:], make([]byte, binary.BigEndian.Uint32(head[:]))...)
-	_ = r.nc.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = r.nc.SetReadDeadline(time.Now().Add(patience))
 	if _, err := io.ReadFull(r.nc, b[4:]); err != nil {
 		return wire.Message{}, err
 	}
@@ -146,7 +150,7 @@ func (r *rig) next(d time.Duration) (wire.Message, error) {
 func (r *rig) expect(id wire.ID, qs ...request) {
 	r.t.Helper()
 	for _, q := range qs {
-		m, err := r.next(5 * time.Second)
+		m, err := r.next(patience)
 		if err != nil {
 			r.t.Fatalf("want %d %v: %v", id, q, err)
 		}
@@ -165,7 +169,7 @@ func (r *rig) expect(id wire.ID, qs ...request) {
 
 func (r *rig) expectID(id wire.ID) {
 	r.t.Helper()
-	if m, err := r.next(5 * time.Second); err != nil || m.ID != id {
+	if m, err := r.next(patience); err != nil || m.ID != id {
 		r.t.Fatalf("got %d, %v; want message %d", m.ID, err, id)
 	}
 }

@@ -22,7 +22,7 @@ func TestFollowRecordsEachPaymentOnce(t *testing.T) {
 		if want == 2 {
 			b.gift(4 * amount.BTT)
 		}
-		for deadline := time.Now().Add(20 * time.Second); len(b.history()) < want; {
+		for deadline := time.Now().Add(3 * time.Minute); len(b.history()) < want; {
 			if time.Now().After(deadline) {
 				t.Fatalf("%d entries, want %d", len(b.history()), want)
 			}
@@ -79,7 +79,7 @@ func TestFollowRecordsGrants(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- b.purse.Follow(ctx) }()
-		for deadline := time.Now().Add(20 * time.Second); len(b.history()) < entries; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(3 * time.Minute); len(b.history()) < entries; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%d entries, want %d", len(b.history()), entries)
 			}

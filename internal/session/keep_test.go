@@ -22,10 +22,14 @@ import (
 	"github.com/bttnet/btt/metainfo"
 )
 
+// patience is how long anything may take before a test gives up on it; nothing is
+// measured by it.
+const patience = 3 * time.Minute
+
 // until waits for something that must come.
 func until(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(60 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("waited in vain for " + what)
 		}

@@ -89,7 +89,7 @@ func dialPlain(t *testing.T, to netip.AddrPort, torrent *metainfo.Torrent, bits 
 	c.peerID = h.PeerID
 	c.send(h.Append(nil))
 	var b [wire.HandshakeLen]byte
-	if err := nc.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := nc.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.ReadFull(nc, b[:]); err != nil {
@@ -101,7 +101,7 @@ func dialPlain(t *testing.T, to netip.AddrPort, torrent *metainfo.Torrent, bits 
 
 // send writes; an error shows when reading.
 func (c *raw) send(b []byte) {
-	_ = c.nc.SetWriteDeadline(time.Now().Add(5 * time.Second))
+	_ = c.nc.SetWriteDeadline(time.Now().Add(patience))
 	_, _ = c.nc.Write(b)
 }
 
@@ -134,7 +134,7 @@ func (c *raw) next(d time.Duration) (*wire.Message, error) {
 	}
 	b := make([]byte, 4+binary.BigEndian.Uint32(head[:]))
 	copy(b, head[:])
-	_ = c.nc.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.nc.SetReadDeadline(time.Now().Add(patience))
 	if _, err := io.ReadFull(c.nc, b[4:]); err != nil {
 		return nil, err
 	}
@@ -166,7 +166,7 @@ func (c *raw) note(m *wire.Message) {
 // until reads messages up to one that f accepts.
 func (c *raw) until(what string, f func(*wire.Message) bool) *wire.Message {
 	c.t.Helper()
-	for end := time.Now().Add(8 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		m, err := c.next(time.Until(end))
 		if err != nil {
 			c.t.Fatalf("no %s: %v", what, err)
@@ -201,10 +201,14 @@ func (c *raw) silent(d time.Duration, what string, f func(*wire.Message) bool) {
 	}
 }
 
+// soon is half of what a connection on which nothing comes is kept: what ends before
+// has another reason.
+const soon = time.Minute
+
 // ends reads until the node closes the connection.
 func (c *raw) ends() {
 	c.t.Helper()
-	for end := time.Now().Add(8 * time.Second); ; {
+	for end := time.Now().Add(soon); ; {
 		_, err := c.next(time.Until(end))
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			c.t.Fatal("the node keeps the connection")
@@ -272,7 +276,7 @@ func (h *hostileSeed) serves(t *testing.T) {
 	t.Helper()
 	leech := newTrader(t, h.ledger, traderConfig{funds: 10 * amount.BTT, cap: perGiB(500)})
 	g, to := leech.gets(h.torrent, h.Addr())
-	for end := time.Now().Add(30 * time.Second); g.Status().State != swarm.Seeding && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); g.Status().State != swarm.Seeding && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if eligible, _ := h.market.Standing(leech.purse.Address(), netip.Addr{}, time.Now()); !eligible {
 			h.later.Add(int64(speed.PenaltyBase))
 		}

@@ -64,7 +64,7 @@ func content(t testing.TB, files map[string]int, piece int64) (dir string, torre
 // await waits until the torrent is complete.
 func await(t testing.TB, sw *Torrent) {
 	t.Helper()
-	end := time.Now().Add(30 * time.Second)
+	end := time.Now().Add(patience)
 	for time.Now().Before(end) {
 		switch st := sw.Status(); st.State {
 		case swarm.Seeding, swarm.Finished:

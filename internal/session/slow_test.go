@@ -34,7 +34,7 @@ func TestSettersDoNotWait(t *testing.T) {
 	select {
 	case err := <-done:
 		must(t, err)
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Fatal("a setting waits for the disk")
 	}
 	if st := x.Status(); !slices.Equal(st.Labels, []string{"slow"}) || !st.Sequential || st.Position != 1 || x.Files()[0].Priority != 7 {

@@ -69,7 +69,7 @@ func TestAria2(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dirs[0], "payload"), data, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 			defer cancel()
 			seeder := aria2(ctx, t, bin, dirs[0], "--seed-ratio=0.0", "--listen-port=21413", "--dht-listen-port=21413")
 			if err := seeder.Start(); err != nil {
