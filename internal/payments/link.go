@@ -134,22 +134,6 @@ func (l *Link) Unclaimed() int64 {
 	return max(0, l.served.Load()-l.sale.paid)
 }
 
-// Guard has a stream at a price begin with nothing ahead of payment until the
-// connection proved to be an account's by its channel, and one quantum then. Call it
-// before Sell.
-func (l *Link) Guard(on bool) {
-	l.mu.Lock()
-	l.sale.guarded = on
-	l.mu.Unlock()
-}
-
-// Guarded reports whether nothing is served at a price because no channel is shown.
-func (l *Link) Guarded() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.sale.guarded && !l.sale.proven && l.sale.tariff.Price() > 0
-}
-
 // Excused reports whether the payer says that it cannot reach the ledger, and did
 // not pay since.
 func (l *Link) Excused() bool {

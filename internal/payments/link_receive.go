@@ -116,3 +116,29 @@ func (l *Link) toSeller(m channel.Message) (bool, error) {
 	}
 	return true, p.post(op{kind: opMessage, link: l, message: m})
 }
+
+// Guard has a stream at a price begin with nothing ahead of payment until the
+// connection proved to be an account's by its channel, and one quantum then. A stream
+// that has begun goes on as it did: with its window cut in the middle of a quantum an
+// honest payer could neither finish nor pay that. Call it before Sell.
+func (l *Link) Guard(on bool) {
+	l.mu.Lock()
+	s := &l.sale
+	s.guarded = on && (s.guarded || !s.begunAt(l.served.Load()))
+	l.mu.Unlock()
+}
+
+// begunAt says whether any of what was served up to a position costs something and is
+// not paid.
+func (s *sale) begunAt(position int64) bool {
+	from := s.tariff.SkipFree(s.paid)
+	rest := s.tariff.Trim(from)
+	return from < position && len(rest) > 0 && rest[0].Price > 0
+}
+
+// Guarded reports whether nothing is served at a price because no channel is shown.
+func (l *Link) Guarded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sale.guarded && !l.sale.proven && l.sale.tariff.Price() > 0
+}
