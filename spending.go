@@ -45,7 +45,8 @@ func (n *Node) Spending() (Spending, error) {
 }
 
 // SetSpending changes how the node bids, until it is closed. Peers hear the
-// new bids at once, or when the minute since the last one is over (R8.8, A8).
+// new bids at once, or when the minute since the last one is over (R8.8, A8); that there
+// are none any more, mostly at once.
 // Prices of running slots stay as agreed until the provider's next round. The
 // error is [ErrNoSpeed].
 func (n *Node) SetSpending(set Spending) error {

@@ -352,3 +352,10 @@ func (m Channel) check() error {
 	}
 	return nil
 }
+
+func role(provider bool) int {
+	if provider {
+		return 1
+	}
+	return 0
+}

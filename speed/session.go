@@ -43,8 +43,8 @@ const (
 	UnknownBurst  = 100
 	UnknownRefill = 100 * time.Millisecond
 	// CrossingWindow is how long after a new bid a response to the one before
-	// it is still valid: both may have been on the way. No third bid can be
-	// younger.
+	// it is still valid: both may have been on the way. Only a withdrawal may
+	// follow a bid sooner.
 	CrossingWindow = autobid.MinInterval
 )
 
@@ -77,7 +77,7 @@ type Session struct {
 
 	bidder   autobid.Bidder
 	want     amount.Price // bid the owner wants the peer to know
-	previous amount.Price // bid before the last one sent
+	previous amount.Price // the highest bid before the last one that may be on the way still
 	bidAt    time.Time
 
 	reserve   Reserve // last sent
@@ -304,7 +304,10 @@ func (s *Session) flushBid(now time.Time) []byte {
 	if !s.bidder.Step(now, s.want) {
 		return nil
 	}
-	s.previous, s.bidAt = before, now
+	if s.bidAt.IsZero() || now.Sub(s.bidAt) >= CrossingWindow {
+		s.previous = 0
+	}
+	s.previous, s.bidAt = max(s.previous, before), now
 	return encode(Bid{Price: s.want, Account: s.cfg.Account})
 }
 
@@ -367,13 +370,6 @@ func (s *Session) SetUnits(provider bool, size uint32) []byte {
 	}
 	s.ourUnits[role(provider)] = size
 	return f
-}
-
-func role(provider bool) int {
-	if provider {
-		return 1
-	}
-	return 0
 }
 
 // Prove returns the answer to the peer's present challenge (reserve.Hash).

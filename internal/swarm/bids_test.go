@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -284,6 +285,43 @@ func TestRebid(t *testing.T) {
 		heard(10*btt, 105*btt/10, 11*btt, 20*btt, 0)
 		if st := s.Status(); st.Bid != 0 {
 			t.Errorf("still bids %v", st.Bid)
+		}
+	})
+}
+
+// TestUserWithdraws: who stops bidding by its user's will is sold nothing more at the
+// former bid: the peers hear it at once, in the minute after a bid too. The next bid waits.
+func TestUserWithdraws(t *testing.T) {
+	bubble(t, 10*testPiece, func(t *testing.T, w *world) {
+		k := rich(w)
+		s := w.node(k, w.t.TempDir(), nil)
+		p := w.visitAs(s, wire.HaveAll, true)
+		heard := func(want ...amount.Price) {
+			t.Helper()
+			synctest.Wait()
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			var got []amount.Price
+			for _, b := range p.bids {
+				got = append(got, b.Price)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("bids heard: %v, want %v", got, want)
+			}
+		}
+		after(2 * time.Second)
+		first := k.Spending()
+		k.SetSpending(market.Spending{})
+		s.Rebid()
+		heard(10*btt, 0)
+		k.SetSpending(first)
+		s.Rebid()
+		after(119 * time.Second)
+		heard(10*btt, 0)
+		after(2 * time.Second)
+		heard(10*btt, 0, 10*btt)
+		if p.gone() {
+			t.Error("the peer counts it as a flood")
 		}
 	})
 }

@@ -166,6 +166,10 @@ func TestBidder(t *testing.T) {
 		{"user change waits for the minute", []step{{0, 100, false, true}, {time.Second, 101, true, false}, {time.Minute, 101, false, true}, {3 * time.Minute, 102, true, true}}},
 		{"user change taken back", []step{{0, 100, false, true}, {time.Second, 101, true, false}, {2 * time.Second, 100, false, false}, {time.Hour, 101, false, false}}},
 		{"withdraw and return", []step{{0, 100, false, true}, {time.Hour, 0, false, true}, {2 * time.Hour, 0, false, false}, {3 * time.Hour, 1, false, true}}},
+		{"user withdraws at once, and bids anew after two minutes", []step{{0, 100, false, true}, {time.Second, 0, true, true}, {2 * time.Second, 100, true, false}, {120 * time.Second, 100, true, false}, {121 * time.Second, 100, true, true}}},
+		{"a withdrawal of its own waits", []step{{0, 100, false, true}, {time.Second, 0, false, false}, {time.Minute, 0, false, true}}},
+		{"a withdrawal just after two bids waits", []step{{0, 100, false, true}, {time.Minute, 200, false, true}, {61 * time.Second, 0, true, false}, {2 * time.Minute, 0, false, true}}},
+		{"a withdrawal after two bids", []step{{0, 100, false, true}, {2 * time.Minute, 200, false, true}, {121 * time.Second, 0, true, true}}},
 		{"small bids", []step{{0, 1, false, true}, {time.Hour, 2, false, true}}},
 	}
 	for _, tt := range tests {
@@ -192,21 +196,28 @@ func TestBidder(t *testing.T) {
 	}
 }
 
-// TestBidderRate: whatever is wanted, one bid a minute at most.
+// TestBidderRate: whatever is wanted, no bid follows anything within a minute but a
+// withdrawal, and never are there more messages than two at once and one a minute.
 func TestBidderRate(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var b Bidder
 		now, last := time.Unix(0, 0), time.Time{}
+		tokens, at := 2*time.Minute, now // of who receives them
 		for range 100 {
 			now = now.Add(time.Duration(rapid.IntRange(0, 40).Draw(t, "s")) * time.Second)
 			if rapid.Bool().Draw(t, "force") {
 				b.Force()
 			}
-			if b.Step(now, amount.Price(rapid.Int64Range(0, 300).Draw(t, "want"))) {
-				if !last.IsZero() && now.Sub(last) < MinInterval {
+			want := amount.Price(max(0, rapid.Int64Range(-200, 300).Draw(t, "want")))
+			if b.Step(now, want) {
+				if !last.IsZero() && now.Sub(last) < MinInterval && want > 0 {
 					t.Fatalf("two bids in %v", now.Sub(last))
 				}
 				last = now
+				tokens, at = min(2*time.Minute, tokens+now.Sub(at))-time.Minute, now
+				if tokens < 0 {
+					t.Fatal("more than two at once and one a minute")
+				}
 			}
 		}
 	})

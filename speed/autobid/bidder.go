@@ -20,6 +20,9 @@ type Bidder struct {
 	at     time.Time
 	told   bool
 	forced bool
+	// calm says that the last message came two minutes after the one before it, or
+	// was the first: the peer tolerates another one at once.
+	calm bool
 }
 
 // Sent returns the last bid sent, 0 if none.
@@ -27,7 +30,10 @@ func (b *Bidder) Sent() amount.Price { return b.sent }
 
 // Force makes the next Step send its price whatever the size of the change:
 // the user changed the sum (R8.8). The minute still holds: the bid goes out at
-// its end (A8).
+// its end (A8). A withdrawal is no bid: until it is heard the peer may sell at the
+// former one. It goes out at once, unless there were two messages in the last two
+// minutes; the next bid waits for two minutes then, so that a peer that tolerates two
+// messages at once and one a minute does so however unevenly they arrive.
 func (b *Bidder) Force() { b.forced = true }
 
 // Step takes the bid wanted now and returns true if it is to be sent now; the
@@ -39,12 +45,21 @@ func (b *Bidder) Step(now time.Time, want amount.Price) bool {
 		b.forced = false // a change taken back needs no message
 		return false
 	}
-	if b.told && now.Before(b.at.Add(MinInterval)) {
+	switch due := b.at.Add(MinInterval); {
+	case !b.told || !now.Before(due):
+		b.calm = !b.told || !now.Before(due.Add(MinInterval))
+		b.at = now
+	case b.early(want):
+		b.calm, b.at = false, now.Add(MinInterval)
+	default:
 		return false
 	}
-	b.sent, b.at, b.told, b.forced = want, now, true, false
+	b.sent, b.told, b.forced = want, true, false
 	return true
 }
+
+// early says whether a bid of want may be sent before the minute is over.
+func (b *Bidder) early(want amount.Price) bool { return want == 0 && b.forced && b.calm }
 
 // wants reports whether want differs enough from the last bid sent.
 func (b *Bidder) wants(want amount.Price) bool {
@@ -65,6 +80,9 @@ func (b *Bidder) Next(want amount.Price) time.Time {
 	want = min(max(want, 0), amount.MaxPrice)
 	if !b.wants(want) {
 		return time.Time{}
+	}
+	if b.early(want) {
+		return b.at
 	}
 	return b.at.Add(MinInterval)
 }
