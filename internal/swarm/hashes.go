@@ -25,6 +25,8 @@ const (
 	// sent to it as much is added: a buyer may ask once for what it buys.
 	leafBurst = 256 << 20
 	leafRate  = 8 << 20
+	// maxCopies is how many files of the same content are looked at for a piece of it.
+	maxCopies = 64
 )
 
 // errNoHashes says that hashes were asked for that we have not.
@@ -32,8 +34,9 @@ var errNoHashes = errors.New("no such hashes")
 
 // hashServer answers hash requests, one at a time beside the swarm's goroutine.
 type hashServer struct {
-	kept  sync.Once        // hashes of units that were saved are loaded
-	files map[[32]byte]int // by root; nil until the first request
+	kept  sync.Once          // hashes of units that were saved are loaded
+	files map[[32]byte]int   // by root, the first of the same content; nil until the first request
+	same  map[[32]byte][]int // the others, at most maxCopies
 	trees map[[32]byte]*metainfo.Tree
 	bytes int // of trees
 	jobs  []hashJob
@@ -124,32 +127,52 @@ func (s *Swarm) hashPlan(r *wire.HashRange) (q hashPlan, ok bool) {
 		if last := (int(r.Index) + length - 1) >> shift; last != q.first && !q.small {
 			return q, false
 		}
-		q.piece = int(s.starts[i]/s.info.PieceLength) + q.first
 		if int64(q.first)*s.info.PieceLength >= f.Length {
 			return q, false // beyond the file's end
 		}
+		q.piece = s.heldCopy(r.Root, i, q.first)
 	}
 	q.layer = !q.small && base+up+r.Uncles() > q.level || !q.small && base >= q.level
 	return q, true
 }
 
-// fileOf finds a file by its root.
+// fileOf finds a file by its root, the first of the same content.
 func (s *Swarm) fileOf(root [32]byte) (int, bool) {
-	if s.hashes.files == nil {
-		s.hashes.files = make(map[[32]byte]int)
+	if h := &s.hashes; h.files == nil {
+		h.files, h.same = make(map[[32]byte]int), make(map[[32]byte][]int)
 		s.starts = make([]int64, len(s.info.Files))
 		at := int64(0)
 		for i := range s.info.Files {
 			f := &s.info.Files[i]
 			s.starts[i] = at
 			at += f.Length
-			if f.PiecesRoot != nil {
-				s.hashes.files[*f.PiecesRoot] = i
+			if f.PiecesRoot == nil {
+				continue
+			}
+			if _, again := h.files[*f.PiecesRoot]; !again {
+				h.files[*f.PiecesRoot] = i
+			} else if len(h.same[*f.PiecesRoot]) < maxCopies {
+				h.same[*f.PiecesRoot] = append(h.same[*f.PiecesRoot], i)
 			}
 		}
 	}
 	i, ok := s.hashes.files[root]
 	return i, ok
+}
+
+// heldCopy is the torrent's number of a file's piece, that of another file of the same
+// content if we have only that one.
+func (s *Swarm) heldCopy(root [32]byte, file, first int) int {
+	at := func(file int) int { return int(s.starts[file]/s.info.PieceLength) + first }
+	if s.pieces.Has(uint32(at(file))) {
+		return at(file)
+	}
+	for _, other := range s.hashes.same[root] {
+		if s.pieces.Has(uint32(at(other))) {
+			return at(other)
+		}
+	}
+	return at(file)
 }
 
 // nextHashes starts the next answer.
