@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,14 +23,15 @@ import (
 type offer struct {
 	torrent *metainfo.Torrent
 	dir     string
-	path    string // as the user named it, made absolute
-	plain   bool   // out of the market
+	path    string       // as the user named it, made absolute
+	plain   bool         // out of the market
+	reserve *btt.Reserve // of its own; nil = as --reserve says
 }
 
 func newSeed(g *global) *cobra.Command {
 	var t transfer
 	var file, data string
-	var plain []string
+	var plain, asks []string
 	var join joinFlags
 	cmd := &cobra.Command{
 		Use:   "seed PATH...",
@@ -50,6 +52,7 @@ torrents you are willing and allowed to share.`,
 		Example: `  btt seed film.mkv
   btt seed *.torrent --data /srv/files
   btt seed --speed --ledger http://127.0.0.1:7700 --reserve "2 BTT/GiB" film.mkv
+  btt seed --speed --ledger http://127.0.0.1:7700 --reserve 0 --reserve-for "film.mkv=2 BTT/GiB" film.mkv talk.mkv
   btt seed --speed --ledger http://127.0.0.1:7700 --join-paid http://tracker.example/announce \
       --join-max 10GiB --join-price "1 BTT/GiB" --join-spend 0.5`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -77,13 +80,18 @@ torrents you are willing and allowed to share.`,
 			if t.join, err = join.config(g, &t); err != nil {
 				return err
 			}
-			return seed(cmd.Context(), g, &t, r, args, plain, file, data)
+			offers, err := offersOf(cmd.Context(), &t, args, file, data, plain, asks)
+			if err != nil {
+				return err
+			}
+			return seed(cmd.Context(), g, &t, r, offers)
 		},
 	}
 	t.register(cmd.Flags())
 	join.register(cmd.Flags())
 	cmd.Flags().StringVar(&file, "torrent", "", "torrent file of the one PATH (default PATH.torrent, made if it does not exist)")
 	cmd.Flags().StringArrayVar(&plain, "plain", nil, "with --speed: a PATH that neither bids nor sells (may be repeated)")
+	cmd.Flags().StringArrayVar(&asks, "reserve-for", nil, "with --speed: PATH=PRICE, the least price of paid slots of one PATH, in the place of --reserve, such as \"film.mkv=2 BTT/GiB\" (may be repeated)")
 	cmd.Flags().StringVar(&data, "data", "", "folder in which the files of torrents given as PATH lie (default that of the torrent file)")
 	return cmd
 }
@@ -98,23 +106,59 @@ func checkPlain(plain, args []string, what string) error {
 	return nil
 }
 
-func seed(ctx context.Context, g *global, t *transfer, r *terminal.Reporter, paths, plain []string, file, data string) error {
-	var offers []offer
+// reservesFor reads the reserve prices that arguments have of their own, by argument.
+func reservesFor(list, args []string, t *transfer) (map[string]*btt.Reserve, error) {
+	if len(list) > 0 && !t.speed {
+		return nil, usage("--reserve-for needs --speed: without it nothing is sold")
+	}
+	own := make(map[string]*btt.Reserve, len(list))
+	for _, s := range list {
+		at := strings.LastIndexByte(s, '=')
+		if at < 0 || s[at+1:] == "" {
+			return nil, usage("--reserve-for %.80q is no PATH=PRICE, such as \"film.mkv=2 BTT/GiB\"", s)
+		}
+		path := s[:at]
+		if !slices.Contains(args, path) {
+			return nil, usage("--reserve-for %.80q: %q is none of those that are shared", s, path)
+		}
+		if own[path] != nil {
+			return nil, usage("--reserve-for gives %q two prices", path)
+		}
+		ask, err := price("--reserve-for", s[at+1:])
+		if err != nil {
+			return nil, err
+		}
+		own[path] = &btt.Reserve{Fixed: ask}
+	}
+	return own, nil
+}
+
+// offersOf finds the torrents of the paths, or makes them. Those in plain stay out of the
+// market, asks are reserve prices by path.
+func offersOf(ctx context.Context, t *transfer, paths []string, file, data string, plain, asks []string) (list []offer, err error) {
+	own, err := reservesFor(asks, paths, t)
+	if err != nil {
+		return nil, err
+	}
 	for _, path := range paths {
 		o, err := offerOf(ctx, t, path, file, data)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		o.plain = slices.Contains(plain, path)
-		offers = append(offers, o)
+		o.plain, o.reserve = slices.Contains(plain, path), own[path]
+		list = append(list, o)
 	}
+	return list, nil
+}
+
+func seed(ctx context.Context, g *global, t *transfer, r *terminal.Reporter, offers []offer) error {
 	x, err := t.open(ctx, g, r)
 	if err != nil {
 		return err
 	}
 	defer x.close(r)
 	for _, o := range offers {
-		_, err := x.add(t, btt.Add{Torrent: o.torrent, Dir: o.dir, InPlace: true, Plain: o.plain})
+		_, err := x.add(t, btt.Add{Torrent: o.torrent, Dir: o.dir, InPlace: true, Plain: o.plain, Reserve: o.reserve})
 		if errors.Is(err, btt.ErrExists) {
 			return fmt.Errorf("share %s: another PATH has the same content: %w", o.path, err)
 		}

@@ -301,7 +301,7 @@ func rate(flag, s string) (int64, error) {
 }
 
 func price(flag, s string) (amount.Price, error) {
-	if s == "" {
+	if s == "" || s == "0" { // nothing is nothing in any unit
 		return 0, nil
 	}
 	p, err := amount.ParsePrice(s)
