@@ -69,6 +69,10 @@ type SpeedConfig struct {
 	// SpendRate is the paper's aggressiveness in parts per million (R8.4);
 	// 0 = the default.
 	SpendRate uint32
+	// BidMarket bids what a slot costs by the bids and transfers seen, more for what
+	// is rare or can be sold again, instead of the paper's formula, which bounds it
+	// (R8.9-R8.11).
+	BidMarket bool
 	// PriceCap is the highest price ever bid; 0 = none.
 	PriceCap amount.Price
 	// TorrentBudget is the most spent on one torrent; 0 = no limit of its own.

@@ -177,7 +177,7 @@ func (n *Node) openMoney(ctx context.Context) error {
 	n.market = &market.Node{Book: n.book, Account: n.purse.Address(), Key: n.purse.AccountKey(), Net: st.Network,
 		Balance: func() amount.Amount { return amount.Amount(n.balance.Load()) },
 		Left:    func(infohash [20]byte) amount.Amount { return n.purse.TorrentLeft(hex.EncodeToString(infohash[:])) },
-		Bid:     bid, Buy: !c.EarnOnly, Sell: true, TorrentBudget: c.TorrentBudget, Funds: n.book.Funds,
+		Bid:     bid, Market: c.BidMarket, Buy: !c.EarnOnly, Sell: true, TorrentBudget: c.TorrentBudget, Funds: n.book.Funds,
 		Reserve: c.reserve(), Quantum: c.Quantum, TrackerBids: !c.NoTrackerBids, Receipts: n.booked}
 	n.readPrices()
 	n.readPenalties()

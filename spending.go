@@ -28,6 +28,9 @@ type Spending struct {
 	// Rate is the paper's aggressiveness in parts per million, 0 (no bids) to
 	// 1,000,000; greater values count as that (R8.4).
 	Rate uint32
+	// Market bids what a slot costs by the bids and transfers seen, more for what is
+	// rare or can be sold again, within the paper's bid, instead of that (R8.9-R8.11).
+	Market bool
 	// PriceCap is the highest price ever bid; 0 = none.
 	PriceCap amount.Price
 	// TorrentBudget is the most spent on one torrent, what was spent so far
@@ -41,7 +44,7 @@ func (n *Node) Spending() (Spending, error) {
 		return Spending{}, ErrNoSpeed
 	}
 	set := n.market.Spending()
-	return Spending{Rate: set.Bid.SpendRate, PriceCap: set.Bid.Cap, TorrentBudget: set.TorrentBudget}, nil
+	return Spending{Rate: set.Bid.SpendRate, Market: set.Market, PriceCap: set.Bid.Cap, TorrentBudget: set.TorrentBudget}, nil
 }
 
 // SetSpending changes how the node bids, until it is closed. Peers hear the
@@ -55,7 +58,7 @@ func (n *Node) SetSpending(set Spending) error {
 	}
 	bid := n.market.Spending().Bid
 	bid.SpendRate, bid.Cap = min(set.Rate, autobid.PPM), set.PriceCap
-	n.market.SetSpending(market.Spending{Bid: bid, TorrentBudget: set.TorrentBudget})
+	n.market.SetSpending(market.Spending{Bid: bid, Market: set.Market, TorrentBudget: set.TorrentBudget})
 	for _, s := range n.session.Torrents() {
 		s.Rebid()
 	}

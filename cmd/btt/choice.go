@@ -137,6 +137,13 @@ func (t *transfer) bids(c *btt.SpeedConfig) (err error) {
 		c.SpendRate = ppm
 		c.EarnOnly = c.EarnOnly || ppm == 0
 	}
+	switch t.bidsBy {
+	case "", "paper":
+	case "market":
+		c.BidMarket = true
+	default:
+		return usage("--bids %q is neither paper nor market", t.bidsBy)
+	}
 	if c.PriceCap, err = price("--price-cap", t.priceCap); err != nil {
 		return err
 	}

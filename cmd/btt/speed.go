@@ -217,7 +217,7 @@ type setting struct {
 }
 
 func texts(l *consent.Limits) []setting {
-	return []setting{{"spend-rate", &l.SpendRate}, {"price-cap", &l.PriceCap}, {"budget", &l.Budget},
+	return []setting{{"spend-rate", &l.SpendRate}, {"bids", &l.Bids}, {"price-cap", &l.PriceCap}, {"budget", &l.Budget},
 		{"reserve", &l.Reserve}, {"reserve-growth", &l.ReserveGrowth}, {"reserve-cap", &l.ReserveCap}}
 }
 

@@ -61,7 +61,7 @@ func (t *transfer) with(l *consent.Limits) *transfer {
 	if t.given("reserve") || t.given("reserve-growth") {
 		use.Reserve, use.ReserveGrowth, use.ReserveCap = t.reserve, t.growth, t.resCap
 	}
-	into := map[string]*string{"spend-rate": &n.spendRate, "price-cap": &n.priceCap, "budget": &n.budget,
+	into := map[string]*string{"spend-rate": &n.spendRate, "bids": &n.bidsBy, "price-cap": &n.priceCap, "budget": &n.budget,
 		"reserve": &n.reserve, "reserve-growth": &n.growth, "reserve-cap": &n.resCap}
 	for _, s := range texts(&use) {
 		if !t.given(s.name) {
@@ -192,7 +192,7 @@ func (f *follower) spend() {
 		f.r.Warn("warning", plain(errChoice(err)), terminal.Fields{"error": plain(err)})
 		return
 	}
-	set := btt.Spending{Rate: cmp.Or(terms.SpendRate, autobid.DefaultSpendRate), PriceCap: terms.PriceCap, TorrentBudget: terms.TorrentBudget}
+	set := btt.Spending{Rate: cmp.Or(terms.SpendRate, autobid.DefaultSpendRate), Market: terms.BidMarket, PriceCap: terms.PriceCap, TorrentBudget: terms.TorrentBudget}
 	if terms.EarnOnly || f.phase != consent.Full {
 		set.Rate = 0
 	}

@@ -50,6 +50,7 @@ type transfer struct {
 	watch     time.Duration
 	stay      time.Duration
 	spendRate string
+	bidsBy    string
 	priceCap  string
 	budget    string
 	credit    string
@@ -92,6 +93,7 @@ func (t *transfer) register(f *pflag.FlagSet) {
 	f.BoolVar(&t.paidOnly, "paid-only", false, "with --speed: serve nobody for nothing while seeding")
 	f.BoolVar(&t.noBids, "no-tracker-bids", false, "with --speed: tell trackers no bids and ask for none")
 	f.StringVar(&t.spendRate, "spend-rate", "", "how much of the balance bids may go up to, from 0.0 (no bids) to 1.0 (the default)")
+	f.StringVar(&t.bidsBy, "bids", "paper", "with --speed: how bids are found: paper (what the balance allows for the bytes left), or market (what a slot costs of late and a quarter, more for rare pieces and where a bid loses, never more than paper)")
 	f.StringVar(&t.priceCap, "price-cap", "", "highest price ever bid, such as \"50 BTT/GiB\"")
 	f.StringVar(&t.budget, "budget", "", "most spent on one torrent, such as \"5 BTT\"")
 	f.StringVar(&t.quantum, "quantum", "", "part of a piece that is paid for itself in torrents of version 2: 16KiB, 32KiB, … or piece (default: sell by 1MiB, pay by 256KiB or more)")

@@ -120,6 +120,8 @@ func TestBidFlags(t *testing.T) {
 		{name: "less than none", f: transfer{spendRate: "-0.1"}, err: "--spend-rate"},
 		{name: "too fine", f: transfer{spendRate: "0.0000001"}, err: "--spend-rate"},
 		{name: "no number", f: transfer{spendRate: "half"}, err: "--spend-rate"},
+		{name: "by the market", f: transfer{bidsBy: "market"}, want: btt.SpeedConfig{BidMarket: true}},
+		{name: "by luck", f: transfer{bidsBy: "luck"}, err: "--bids"},
 		{name: "guards", f: transfer{priceCap: "50 BTT/GiB", budget: "5 BTT", credit: "4MiB"},
 			want: btt.SpeedConfig{PriceCap: 50 * one, TorrentBudget: 5 * amount.BTT, Credit: 4 << 20}},
 		{name: "no price", f: transfer{priceCap: "much"}, err: "--price-cap"},

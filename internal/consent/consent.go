@@ -78,6 +78,7 @@ func (p *Phase) UnmarshalText(text []byte) error {
 // name; "" = the default. Who uses them checks them.
 type Limits struct {
 	SpendRate     string `json:"spend-rate,omitempty"`
+	Bids          string `json:"bids,omitempty"`
 	PriceCap      string `json:"price-cap,omitempty"`
 	Budget        string `json:"budget,omitempty"`
 	Reserve       string `json:"reserve,omitempty"`
@@ -149,7 +150,7 @@ func Decode(b []byte) (Choice, error) {
 }
 
 func (c *Choice) check() error {
-	for _, s := range []string{c.Ledger, c.SpendRate, c.PriceCap, c.Budget, c.Reserve, c.ReserveGrowth, c.ReserveCap} {
+	for _, s := range []string{c.Ledger, c.SpendRate, c.Bids, c.PriceCap, c.Budget, c.Reserve, c.ReserveGrowth, c.ReserveCap} {
 		if len(s) > maxText {
 			return errText
 		}

@@ -100,7 +100,7 @@ func TestPlainIsASet(t *testing.T) {
 		t.Errorf("%d torrents: %v", len(c.Plain), err)
 	}
 	c.Plain = c.Plain[:MaxPlain]
-	for _, s := range []*string{&c.Ledger, &c.SpendRate, &c.PriceCap, &c.Budget, &c.Reserve, &c.ReserveGrowth, &c.ReserveCap} {
+	for _, s := range []*string{&c.Ledger, &c.SpendRate, &c.Bids, &c.PriceCap, &c.Budget, &c.Reserve, &c.ReserveGrowth, &c.ReserveCap} {
 		*s = strings.Repeat("x", maxText)
 	}
 	b, err := c.Encode()

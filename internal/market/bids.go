@@ -170,3 +170,120 @@ func (t *Torrent) checkTold(p *Trade, own amount.Price) {
 		p.peer.Shun(errFarBelow)
 	}
 }
+
+const (
+	// slotEvery is how old the price of a slot may be that bids count with, and
+	// rarestEvery the rarity of what a peer has: it takes a look at all pieces.
+	slotEvery   = 10 * time.Second
+	rarestEvery = 10 * time.Second
+)
+
+// slotPrice is what an upload slot costs as far as a torrent saw.
+type slotPrice struct {
+	price amount.Price
+	at    time.Time
+}
+
+// rarity is what a torrent saw of the rarest piece that a peer has and we want.
+type rarity struct {
+	piece   uint32
+	sources int // 0 = there is none
+	at      time.Time
+	// lost is how many minutes in a row our bid brought no slot, the last of them
+	// from lostAt on.
+	lost   int
+	lostAt time.Time
+}
+
+// full is the bid that the paper's formula and the guards allow.
+func (t *Torrent) full() amount.Price {
+	if t.swarm.Phase() != Downloading {
+		return 0
+	}
+	return t.node.price(t.cfg.InfoHash, autobid.Torrent{Left: t.swarm.Left(), Size: t.layout.TotalLength,
+		PieceLength: t.layout.PieceLength}, t.spent)
+}
+
+// Bid is what we bid now at least to whoever has what we want: by the paper's formula
+// inside the guards, or what a slot costs, if the user so chose.
+func (t *Torrent) Bid() amount.Price {
+	if t == nil {
+		return 0
+	}
+	full := t.full()
+	if full == 0 || !t.node.Spending().Market {
+		return full
+	}
+	return autobid.Shade(full, autobid.Market{Slot: t.slotCosts()})
+}
+
+// bidTo is what we bid a peer.
+func (t *Torrent) bidTo(p *Trade) amount.Price {
+	full := t.full()
+	if full == 0 || !t.node.Spending().Market {
+		return full
+	}
+	now := t.swarm.Now()
+	if p.rarity.at.IsZero() || now.Sub(p.rarity.at) >= rarestEvery {
+		p.rarity.at = now
+		piece, sources, ok := p.peer.Rarest()
+		if !ok {
+			sources = 0
+		}
+		p.rarity.piece, p.rarity.sources = piece, sources
+	}
+	switch {
+	case p.peer.Serving() || p.rarity.lostAt.IsZero():
+		p.rarity.lost, p.rarity.lostAt = 0, now
+	case now.Sub(p.rarity.lostAt) >= autobid.MinInterval:
+		p.rarity.lost++
+		p.rarity.lostAt = now
+	}
+	m := autobid.Market{Slot: t.slotCosts(), Lost: p.rarity.lost, Sources: p.rarity.sources}
+	if m.Sources > 0 {
+		m.Resale = t.resale(p)
+	}
+	return autobid.Shade(full, m)
+}
+
+// resale is the highest bid made to us for the rarest piece that a peer has, by one
+// who lacks it too (R8.11); 0 = nobody wants it of us.
+func (t *Torrent) resale(p *Trade) (best amount.Price) {
+	if !t.node.Sell {
+		return 0
+	}
+	for _, q := range t.trades {
+		if q == p || q.session == nil || q.peer.Has(p.rarity.piece) {
+			continue
+		}
+		best = max(best, t.Backed(q))
+	}
+	return best
+}
+
+// slotCosts is the price of an upload slot by what this node saw (R8.9): the median of
+// the prices at which it bought and sold of late, and where it did neither, of the
+// bids that this torrent's peers made to us; 0 = it saw nothing. No tracker is asked:
+// what one tells is not believed (R6.3).
+func (t *Torrent) slotCosts() amount.Price {
+	now := t.swarm.Now()
+	if !t.slot.at.IsZero() && now.Sub(t.slot.at) < slotEvery {
+		return t.slot.price
+	}
+	t.slot = slotPrice{at: now}
+	if g, ok := t.node.Observed(now); ok {
+		t.slot.price = g.Cap
+		return t.slot.price
+	}
+	var bids []amount.Price
+	for _, p := range t.trades {
+		if b := t.Backed(p); b > 0 {
+			bids = append(bids, b)
+		}
+	}
+	if len(bids) > 0 {
+		slices.Sort(bids)
+		t.slot.price = bids[(len(bids)-1)/2]
+	}
+	return t.slot.price
+}

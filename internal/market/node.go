@@ -27,8 +27,10 @@ type Node struct {
 	// Balance is what the bid formula counts as the wallet: free coins and
 	// what is unspent in own channels (A7).
 	Balance func() amount.Amount
-	// Bid and TorrentBudget hold until SetSpending changes them.
-	Bid autobid.Config
+	// Bid, Market and TorrentBudget hold until SetSpending changes them; Market is
+	// said at [Spending].
+	Bid    autobid.Config
+	Market bool
 	// Buy and Sell switch the two sides of the market (R9.1, R15.3).
 	Buy, Sell bool
 	// TorrentBudget is the most spent on one torrent; 0 = no limit of its own.
@@ -238,6 +240,9 @@ func (k *Node) stake(infohash [20]byte) (amount.Amount, bool) {
 // Spending is what a user may change while the market runs.
 type Spending struct {
 	Bid autobid.Config
+	// Market bids what a slot costs by what was seen (R8.9-R8.11), within the
+	// paper's bid, instead of that.
+	Market bool
 	// TorrentBudget is the most spent on one torrent; 0 = no limit of its own.
 	TorrentBudget amount.Amount
 }
@@ -247,7 +252,7 @@ func (k *Node) Spending() Spending {
 	if p := k.spending.Load(); p != nil {
 		return *p
 	}
-	return Spending{Bid: k.Bid, TorrentBudget: k.TorrentBudget}
+	return Spending{Bid: k.Bid, Market: k.Market, TorrentBudget: k.TorrentBudget}
 }
 
 // SetSpending changes what bids count with from now on; [Torrent.Rebid] tells

@@ -12,7 +12,6 @@ import (
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/peer"
 	"github.com/bttnet/btt/speed"
-	"github.com/bttnet/btt/speed/autobid"
 	"github.com/bttnet/btt/wire"
 )
 
@@ -72,6 +71,11 @@ type Peer interface {
 	Waiting() bool
 	// Wanted says whether it has pieces that we want.
 	Wanted() bool
+	// Rarest is the rarest of these pieces, and how many connected peers have it,
+	// this one among them; false = there is none. Has says whether the peer has a
+	// piece.
+	Rarest() (piece uint32, sources int, ok bool)
+	Has(piece uint32) bool
 	// Send sends a btt_speed message.
 	Send(frame []byte)
 	// Wake has the connection look at its gate again; any goroutine.
@@ -138,6 +142,7 @@ type Torrent struct {
 	bidNext       time.Time // when another bid is welcome; zero = at none of our trackers
 	chunkJobs     []chunkJob
 	chunkReads    int
+	slot          slotPrice
 }
 
 // New makes a torrent's market; nil without a node that takes part.
@@ -249,22 +254,13 @@ func (t *Torrent) tell(p *Trade, byUser bool) {
 	}
 	var bid amount.Price
 	if p.peer.Wanted() && t.swarm.Phase() == Downloading {
-		bid = t.Bid()
+		bid = t.bidTo(p)
 	}
 	if bid > 0 {
 		p.send(p.session.SetUnits(false, uint32(t.pays())))
 	}
 	p.send(p.session.SetBid(bid, byUser, t.swarm.Now()))
 	t.tellReserve(p)
-}
-
-// Bid is what we bid now, by the paper's formula inside the guards.
-func (t *Torrent) Bid() amount.Price {
-	if t == nil || t.swarm.Phase() != Downloading {
-		return 0
-	}
-	return t.node.price(t.cfg.InfoHash, autobid.Torrent{Left: t.swarm.Left(), Size: t.layout.TotalLength,
-		PieceLength: t.layout.PieceLength}, t.spent)
 }
 
 // Tick is to be called once a second: it re-bids and sends what the

@@ -49,6 +49,8 @@ type Trade struct {
 	soldUnseen, boughtUnseen bool
 	earned                   amount.Amount
 
+	rarity rarity // of what it has, for what we bid it
+
 	buying   bool
 	broke    bool // we cannot pay the peer: nothing is asked of it
 	boughtAt amount.Price

@@ -1,6 +1,9 @@
 package picker
 
-import "math/bits"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // Availability returns the number of distributed copies among the connected
 // peers (R1.12): seeds, plus the peer count of the rarest piece, plus the share
@@ -19,6 +22,25 @@ func (p *Picker) Availability() float64 {
 		}
 	}
 	return float64(p.seeds) + float64(low) + float64(above)/float64(p.pieces)
+}
+
+// Rarest returns the rarest of the pieces that the peer has and we want, and how
+// many connected peers have it, this one among them; false = it has none. O(pieces).
+func (p *Picker) Rarest(peer Peer) (piece uint32, sources int, ok bool) {
+	low := 0
+	for at := range len(p.want) / 8 {
+		w := binary.BigEndian.Uint64(p.want[at*8:])
+		if w != 0 && !peer.Seed {
+			w &= word(peer.Bits, at*8)
+		}
+		for ; w != 0; w &^= 1 << (63 - bits.LeadingZeros64(w)) {
+			i := at*64 + bits.LeadingZeros64(w)
+			if n := int(p.avail[i]); !ok || n < low {
+				piece, low, ok = uint32(i), n, true
+			}
+		}
+	}
+	return piece, max(1, low+p.seeds), ok
 }
 
 // AddSeed counts a peer that has everything.

@@ -9,6 +9,7 @@ import (
 	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/peer"
+	"github.com/bttnet/btt/internal/picker"
 	"github.com/bttnet/btt/speed"
 	"github.com/bttnet/btt/wire"
 )
@@ -150,10 +151,19 @@ func (t trader) Joined() time.Time { return t.m.joined }
 func (t trader) Serving() bool     { return !t.m.choked && t.m.conn.Outstanding() > 0 }
 func (t trader) Waiting() bool     { return t.m.conn.Waiting() > 0 }
 func (t trader) Wanted() bool      { return t.m.wanted }
-func (t trader) Wake()             { t.m.conn.Wake() }
-func (t trader) Pause()            { t.m.conn.Choke() }
-func (t trader) Choke()            { t.s.choke(t.m) }
-func (t trader) Kick(err error)    { t.s.kick(t.m, err) }
+func (t trader) Has(piece uint32) bool {
+	return t.m.seed || int(piece/8) < len(t.m.bits) && t.m.bits.Has(int(piece))
+}
+func (t trader) Rarest() (piece uint32, sources int, ok bool) {
+	if t.s.picker == nil {
+		return 0, 0, false
+	}
+	return t.s.picker.Rarest(picker.Peer{Bits: t.m.bits, Seed: t.m.seed})
+}
+func (t trader) Wake()          { t.m.conn.Wake() }
+func (t trader) Pause()         { t.m.conn.Choke() }
+func (t trader) Choke()         { t.s.choke(t.m) }
+func (t trader) Kick(err error) { t.s.kick(t.m, err) }
 
 // Listens is where a peer that called us says that it listens; it called from
 // another port.
