@@ -149,7 +149,8 @@ type request struct{ piece, begin, length uint32 }
 
 // New makes a connection from cfg; nothing runs before [Conn.Start].
 func New(cfg Config) *Conn {
-	c := &Conn{Config: cfg, choked: true, choking: true, depth: startDepth, bound: MaxQueued, reqq: defaultReqq}
+	c := &Conn{Config: cfg, choked: true, choking: true, bound: MaxQueued, reqq: defaultReqq}
+	c.depth = c.firstDepth()
 	c.wake.L = &c.mu
 	c.room.L = &c.mu
 	return c

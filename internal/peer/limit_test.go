@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/bttnet/btt/internal/picker"
 	"github.com/bttnet/btt/internal/ratelimit"
 	"github.com/bttnet/btt/wire"
 )
@@ -103,4 +104,33 @@ func TestWordsAreBounded(t *testing.T) {
 			t.Errorf("%d bytes in %d s at %d B/s, at most %d", sent, seconds, rate, most)
 		}
 	})
+}
+
+// TestFewInFlightUnderALimit: no more is asked for than the download limit lets pass in
+// a second, or words would come seconds behind the blocks of their own connection.
+func TestFewInFlightUnderALimit(t *testing.T) {
+	for rate, want := range map[int64]int{16 << 10: minDepth, 128 << 10: 8, 1 << 40: startDepth} {
+		synctest.Test(t, func(t *testing.T) {
+			r, end := limited(t, 1, ratelimit.New(rate))
+			defer end()
+			r.say(wire.Unchoke)
+			r.await(Unchoked)
+			var leases []picker.Lease
+			for p := range uint32(10) {
+				leases = append(leases, picker.Lease{Piece: p, Count: 4})
+			}
+			r.c.Grant(leases, 0)
+			r.expect(wire.Request, reqs(0, want)...)
+			r.silent()
+			r.c.SetDepth(100)
+			r.answer(req(0))
+			r.await(Block)
+			more := 40 - want
+			if rate < 1<<40 {
+				more = 1
+			}
+			r.expect(wire.Request, reqs(want, more)...)
+			r.silent()
+		})
+	}
 }

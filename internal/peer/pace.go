@@ -1,6 +1,10 @@
 package peer
 
-import "time"
+import (
+	"time"
+
+	"github.com/bttnet/btt/wire"
+)
 
 const (
 	// pacedDepth is the number of requests, 2 MiB, that stay in flight to a peer that
@@ -22,8 +26,26 @@ func (c *Conn) mostDepth() int {
 	if c.unpaced.Load() {
 		return c.reqq
 	}
-	return min(c.reqq, c.bound)
+	return min(c.reqq, c.bound, c.limitDepth())
 }
+
+// limitTime is how long what is in flight may take under a download limit. All that the
+// peer says meanwhile comes behind it.
+const limitTime = time.Second
+
+// limitDepth is the greatest number of requests in flight under the download limits.
+func (c *Conn) limitDepth() int {
+	depth := int64(MaxQueued)
+	for _, l := range c.Down {
+		if rate := l.Rate(); rate > 0 {
+			depth = min(depth, max(minDepth, rate*int64(limitTime/time.Second)/wire.BlockSize))
+		}
+	}
+	return int(depth)
+}
+
+// firstDepth is the number of requests in flight to a peer whose rate is not known.
+func (c *Conn) firstDepth() int { return min(startDepth, c.limitDepth()) }
 
 // pace bounds the requests in flight while what bounds the rate is how fast we take blocks,
 // and not the peer or the line. What is asked for beyond what the line holds waits in our

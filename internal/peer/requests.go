@@ -164,7 +164,7 @@ func (c *Conn) dropRequests() {
 	}
 	c.pending, c.head = c.pending[:0], 0
 	c.leases, c.queued = c.leases[:0], 0
-	c.depth = startDepth
+	c.depth = c.firstDepth()
 }
 
 func addLate(list *[]request, q request) {
