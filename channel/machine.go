@@ -23,6 +23,7 @@ type core struct {
 	lanes    map[uint32]*Lane
 	t1       []byte
 	busy     bool // a task is out
+	again    bool // a look-up was asked for meanwhile
 	out      Ready
 }
 
@@ -85,7 +86,7 @@ func (c *core) task(kind TaskKind, raw []byte) {
 	c.busy = true
 	t := Task{Kind: kind, Raw: raw}
 	if kind == TaskLookup {
-		t.Outpoint = c.contract.Funding
+		t.Outpoint, c.again = c.contract.Funding, false
 	}
 	c.out.Tasks = append(c.out.Tasks, t)
 }
@@ -144,10 +145,22 @@ func (c *core) settlementRaw(p Payment, k1, k2 ledger.Signature) []byte {
 // restart without being stored.
 func tagNumber(t Tag) uint32 { return binary.BigEndian.Uint32(t[:4]) }
 
-// Look asks the ledger what became of T1's output, after a restart or when
-// the ledger reported a change.
+// Look asks the ledger what became of T1's output, after a restart or when the
+// ledger or the other side reported a change. While a task is out it asks when that
+// is answered: the answer may be older than the change.
 func (c *core) Look() {
 	if c.stage >= Funded && !c.stage.Final() {
+		c.again = c.busy
 		c.task(TaskLookup, nil)
+	}
+}
+
+// answered ends a task. What it returns is to be called when the answer was read.
+func (c *core) answered() func() {
+	c.busy = false
+	return func() {
+		if c.again {
+			c.Look()
+		}
 	}
 }

@@ -72,7 +72,7 @@ func (p *Payee) Tick(now uint64) {
 // LookedUp answers a TaskLookup; err means no verdict. spender is the
 // transaction that spent T1's output, if it is spent and known.
 func (p *Payee) LookedUp(s ledger.OutpointState, spender *ledger.Tx, err error) {
-	p.busy = false
+	defer p.answered()()
 	if err != nil {
 		return
 	}
@@ -119,7 +119,7 @@ func (p *Payee) settled() {
 // Submitted answers a submission; rejected means a final verdict of the
 // ledger, err alone means no verdict (Tick tries again).
 func (p *Payee) Submitted(kind TaskKind, err error, rejected bool) {
-	p.busy = false
+	defer p.answered()()
 	switch {
 	case p.stage.Final() || err != nil && !rejected:
 	case kind == TaskFund && err == nil:

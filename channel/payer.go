@@ -249,7 +249,7 @@ func (p *Payer) stepClose() {
 		p.event(Event{Kind: EventClosing, Amount: p.best.Amount})
 	}
 	if p.stage == Closing {
-		p.task(TaskLookup, nil)
+		p.Look()
 	}
 }
 

@@ -81,7 +81,7 @@ func (p *Payer) sendFund() {
 // LookedUp answers a TaskLookup; err means no verdict. spender is the
 // transaction that spent T1's output, if it is spent and known.
 func (p *Payer) LookedUp(s ledger.OutpointState, spender *ledger.Tx, err error) {
-	p.busy = false
+	defer p.answered()()
 	if err != nil || p.stage.Final() {
 		return
 	}
@@ -119,7 +119,7 @@ func (p *Payer) ended(by ledger.TxID) {
 // Submitted answers a submission; rejected means a final verdict of the
 // ledger, err alone means no verdict.
 func (p *Payer) Submitted(kind TaskKind, err error, rejected bool) {
-	p.busy = false
+	defer p.answered()()
 	switch {
 	case p.stage.Final():
 	case err != nil && !rejected:

@@ -14,6 +14,7 @@ import (
 
 	"github.com/bttnet/btt/internal/create"
 	"github.com/bttnet/btt/internal/terminal"
+	"github.com/bttnet/btt/ledger"
 )
 
 // Options of a demonstration. The zero value of a field means its default.
@@ -30,6 +31,7 @@ type Options struct {
 
 	announce string // the tracker, once it runs
 	scenario *scenario
+	client   func(actor string, c ledger.Client) ledger.Client // changes what an actor hears of the ledger, for tests
 }
 
 // Defaults: done in well under a minute on two cores.

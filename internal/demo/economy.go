@@ -184,7 +184,8 @@ func (e *economy) enter(ctx context.Context) error {
 	return nil
 }
 
-func (e *economy) openNode(ctx context.Context, a *actor) error {
+// config is what an actor's node is made of.
+func (e *economy) config(a *actor) btt.Config {
 	cfg := btt.Config{Home: home(e.dir, a.name), NoResume: true, Listen: "127.0.0.1:0", ChokeEvery: e.o.ChokeEach, Log: e.o.Log.With("node", a.name)}
 	cfg.Announce = announce.Config{Floor: announceEvery}
 	cfg.Choker = choker.Default(e.o.Slots + 1)
@@ -193,9 +194,21 @@ func (e *economy) openNode(ctx context.Context, a *actor) error {
 		cfg.UploadRate = e.o.Upload
 	}
 	if a.role != plain {
-		cfg.Speed = &btt.SpeedConfig{Ledger: e.ledger.Client(), EarnOnly: a.role == provider, PriceCap: a.most, NoReserve: true,
+		cfg.Speed = &btt.SpeedConfig{Ledger: e.client(a), EarnOnly: a.role == provider, PriceCap: a.most, NoReserve: true,
 			Demand: &btt.Demand{Every: time.Second / 2, Stay: 3 * time.Second}}
 	}
+	return cfg
+}
+
+// client is an actor's way to the ledger.
+func (e *economy) client(a *actor) ledger.Client {
+	if e.o.client != nil {
+		return e.o.client(a.name, e.ledger.Client())
+	}
+	return e.ledger.Client()
+}
+
+func (e *economy) openNode(ctx context.Context, a *actor) error {
 	var peers []netip.AddrPort
 	if a.file && a != e.actors[0] {
 		peers = append(peers, e.actors[0].node.Addr()) // trackers give no seeds to seeds
@@ -203,7 +216,7 @@ func (e *economy) openNode(ctx context.Context, a *actor) error {
 			return fmt.Errorf("copy content: %w", err)
 		}
 	}
-	node, err := btt.Open(ctx, cfg)
+	node, err := btt.Open(ctx, e.config(a))
 	if err != nil {
 		return err
 	}

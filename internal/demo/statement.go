@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/internal/ledgerd"
@@ -55,6 +57,9 @@ func (e *economy) settle(ctx context.Context) (*Statement, error) {
 		return nil, err
 	}
 	settled := e.settled()
+	if err := e.reopen(ctx, settled); err != nil {
+		return nil, err
+	}
 	for _, a := range e.actors {
 		acc, err := e.account(ctx, a, st, settled)
 		if err != nil {
@@ -114,25 +119,55 @@ func (e *economy) receipts(st *Statement) {
 	}
 }
 
-// settled are the channels whose providers saw their end on the ledger. A
-// payer may leave earlier, when it has nothing more to say.
-func (e *economy) settled() map[channel.ID]bool {
-	ids := map[channel.ID]bool{}
+// settled are the channels whose providers saw their end, and what it was.
+func (e *economy) settled() map[channel.ID]channel.Stage {
+	ends := map[channel.ID]channel.Stage{}
 	for _, a := range e.actors {
 		if a.role == plain {
 			continue
 		}
 		for _, c := range a.node.Channels().Summary() {
 			if c.Role == channel.RolePayee && c.Stage.Final() {
-				ids[c.Channel] = true
+				ends[c.Channel] = c.Stage
 			}
 		}
 	}
-	return ids
+	return ends
+}
+
+// reopen starts those once more that left before the provider had settled what they
+// paid: a payer waits for that for a short time only. Until it starts again its books
+// say what it signed, and then what the ledger moved, which is less where a payment
+// came too late or was under the ledger's least output.
+func (e *economy) reopen(ctx context.Context, settled map[channel.ID]channel.Stage) error {
+	for _, a := range e.actors {
+		if a.role == plain || !a.behind(settled) {
+			continue
+		}
+		node, err := btt.Open(ctx, e.config(a))
+		if err != nil {
+			return fmt.Errorf("start %s again: %w", a.name, err)
+		}
+		a.node = node
+		for a.behind(settled) && ctx.Err() == nil {
+			time.Sleep(watchEvery / 25)
+		}
+		if err := node.Close(ctx); err != nil {
+			return fmt.Errorf("close %s again: %w", a.name, err)
+		}
+	}
+	return nil
+}
+
+// behind says whether a payer does not know of a channel that is settled.
+func (a *actor) behind(settled map[channel.ID]channel.Stage) bool {
+	return slices.ContainsFunc(a.node.Channels().Summary(), func(c payments.Summary) bool {
+		return !c.Stage.Final() && settled[c.Channel] == channel.Settled
+	})
 }
 
 // account makes an actor's line from its channels and the ledger.
-func (e *economy) account(ctx context.Context, a *actor, st *Statement, settled map[channel.ID]bool) (Account, error) {
+func (e *economy) account(ctx context.Context, a *actor, st *Statement, settled map[channel.ID]channel.Stage) (Account, error) {
 	acc := Account{Name: a.name, Role: a.role.String(), Seconds: a.done.Seconds(), Start: a.start}
 	sum, err := fileSum(filepath.Join(a.files, fileName))
 	if err != nil {
@@ -144,7 +179,7 @@ func (e *economy) account(ctx context.Context, a *actor, st *Statement, settled 
 	}
 	acc.Address = a.address.String()
 	for _, c := range a.node.Channels().Summary() {
-		if !c.Stage.Final() && !settled[c.Channel] {
+		if !c.Stage.Final() && settled[c.Channel] == 0 {
 			st.Problems = append(st.Problems, fmt.Sprintf("%s: channel %s with %s is still %s", a.name, c.Channel, c.Account.Address(), c.Stage))
 		}
 		acc.add(c)

@@ -11,6 +11,9 @@ import (
 	"github.com/bttnet/btt/wire"
 )
 
+// errDenied ends a connection that could only be paid twice.
+var errDenied = errors.New("peer denies payments that it settled")
+
 // errSeller ends a connection that sells for an account that is not its own.
 var errSeller = errors.New("peer sells for an account that it did not prove to be")
 

@@ -83,6 +83,8 @@ func (t *Torrent) onLink(id uint32, e payments.LinkEvent) {
 		} else {
 			t.unpaid(p)
 		}
+	case payments.EventDenied: // a new connection begins a new account of its stream
+		p.peer.Kick(errDenied)
 	case payments.EventFault:
 		t.pause(p, idlePause, e.Reason)
 	case payments.EventRefused, payments.EventNoFunds:

@@ -3,7 +3,6 @@ package payments
 import (
 	"errors"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/bttnet/btt/amount"
@@ -55,6 +54,7 @@ type purchase struct {
 	excused bool  // the provider knows of the ledger's outage
 	behind  bool  // the payee counts less of the stream as paid:
 	told    int64 // up to here
+	denied  bool  // the payee denied payments that it settled: nothing more is paid here
 }
 
 // bought is one channel this node pays with.
@@ -116,13 +116,16 @@ func (b *buyer) unbind(l *Link) {
 		return
 	}
 	delete(b.orders, l)
-	if v := l.verified.Load(); o.ch != nil && v > o.pos && len(b.carries) < MaxDebts {
+	if v := l.verified.Load(); o.ch != nil && !o.denied && v > o.pos && len(b.carries) < MaxDebts {
 		b.carries[l.cfg.Infohash] = carry{ch: o.ch, lane: o.lane, to: v}
 	}
 	for _, c := range b.channels {
 		delete(c.shown, l)
 		if c.via == l {
 			c.via = b.anyLink()
+		}
+		if b.stopping {
+			b.look(c)
 		}
 	}
 }
@@ -255,7 +258,7 @@ func (o *purchase) due() int64 { return min(o.seen, o.limit) }
 // tell notes on the link how far it is paid.
 func (o *purchase) tell() {
 	reached := o.pos
-	if o.quoted && o.free() {
+	if o.quoted && o.free() || o.denied {
 		reached = math.MaxInt64
 	}
 	o.link.reached.Store(reached)
@@ -283,7 +286,7 @@ func (b *buyer) pay(o *purchase) {
 // needed.
 func (b *buyer) settle(o *purchase) {
 	defer o.tell()
-	if o.behind && !b.goBack(o) {
+	if o.denied || o.behind && !b.goBack(o) {
 		return
 	}
 	// What a former connection or a lost payment left is settled first.
@@ -343,32 +346,6 @@ func (b *buyer) attach(o *purchase, c *bought) bool {
 		c.m.Hold(lane)
 	}
 	return b.flush(c, o.link)
-}
-
-// uncertain reports whether the payee may have got less than was signed.
-func (b *buyer) uncertain() bool {
-	return b.lost > 0 || slices.ContainsFunc(b.channels, func(c *bought) bool { return c.m.Stage() == channel.Closing && c.signed > 0 })
-}
-
-// goBack pays a stream again from where the payee stands, but for no more than
-// what ended channels really did not pay: the ledger has told that.
-func (b *buyer) goBack(o *purchase) bool {
-	cost, err := o.tariff.Owed(o.told, o.pos)
-	switch {
-	case o.ch == nil:
-		o.behind = false // that channel is gone; the next one tells
-		return true
-	case err == nil && cost <= b.lost:
-		b.lost -= cost
-		o.pos, o.behind, o.ch = o.told, false, nil
-		return true
-	case b.uncertain() && slices.ContainsFunc(b.channels, func(c *bought) bool { return c.m.Stage() == channel.Closing }):
-		return false // until the ledger told
-	}
-	o.behind = false
-	b.refused(o.ch, o.link, &channel.Refusal{Code: channel.CodeAmount, Reason: "the provider denies payments that it settled"})
-	b.close(o.ch)
-	return false
 }
 
 // usable returns the first channel that can pay now. A restored channel gets

@@ -45,7 +45,7 @@ func (b *buyer) provide() {
 // need returns what the orders will still cost, bounded by DepositBytes each.
 func (b *buyer) need() (total amount.Amount, link *Link) {
 	for l, o := range b.orders {
-		if o.order.price <= 0 || l.closed.Load() {
+		if o.order.price <= 0 || o.denied || l.closed.Load() {
 			continue
 		}
 		left := max(0, l.left.Load()) + max(0, l.verified.Load()-o.pos)

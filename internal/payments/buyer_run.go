@@ -9,7 +9,8 @@ import (
 )
 
 // closeWait bounds how long a shutdown waits for a payee's answer; a payee
-// that is gone settles later, or the refund comes at the lock.
+// that is gone settles later, or the refund comes at the lock. The books tell what
+// came of it after the next start.
 const closeWait = 2 * time.Second
 
 // flush does what a channel's machine wants, in the order that package
@@ -129,7 +130,7 @@ func (b *buyer) answer(o *op) {
 
 // ledger follows what the watcher saw: a spent output ends the channel.
 func (b *buyer) ledger(id channel.ID, parked bool) {
-	if c := b.find(id); c != nil && !parked && !c.m.Busy() {
+	if c := b.find(id); c != nil && !parked {
 		c.m.Look()
 		b.flush(c, c.via)
 	}
@@ -231,21 +232,32 @@ func (b *buyer) shutdown() {
 	}
 	for _, c := range slices.Clone(b.channels) {
 		b.close(c)
+		b.look(c)
 	}
 }
 
+// look asks the ledger once more what became of an open channel whose payee is not
+// there, before this node leaves: it may have settled, and its word of that is lost.
+func (b *buyer) look(c *bought) {
+	if c.m.Stage() >= channel.Opened && !b.talks(c) {
+		c.m.Look()
+		b.flush(c, nil)
+	}
+}
+
+// talks reports whether a channel's payee is connected.
+func (b *buyer) talks(c *bought) bool { return c.via != nil && !c.via.closed.Load() }
+
 func (b *buyer) count() int { return len(b.channels) }
 
-// waiting counts channels whose payee can still answer our Close, and those whose
-// settlement is being looked up; it is not waited for longer than closeWait.
+// waiting counts channels whose payee can still settle them and say so, and those
+// whose end is being looked up; it is not waited for longer than closeWait.
 func (b *buyer) waiting() (n int) {
-	if b.stopping && time.Since(b.stopped) > closeWait {
+	if b.stopping && time.Since(b.stopped) > b.book.cfg.closeWait {
 		return 0
 	}
 	for _, c := range b.channels {
-		l := c.via
-		answers := c.m.Stage() < channel.Closing && l != nil && !l.closed.Load()
-		if answers || c.m.Stage() == channel.Closing && c.m.Busy() {
+		if b.talks(c) || c.m.Busy() {
 			n++
 		}
 	}
@@ -273,4 +285,39 @@ func (b *buyer) ahead(o *purchase) bool {
 	}
 	due := o.due()
 	return o.ch.m.Fit(o.lane, due) == due && o.ch.m.Ahead(o.lane, due)
+}
+
+// uncertain reports whether the payee may have got less than was signed.
+func (b *buyer) uncertain() bool {
+	return b.lost > 0 || slices.ContainsFunc(b.channels, func(c *bought) bool { return c.m.Stage() == channel.Closing && c.signed > 0 })
+}
+
+// goBack pays a stream again from where the payee stands, but for no more than
+// what ended channels really did not pay: the ledger has told that.
+func (b *buyer) goBack(o *purchase) bool {
+	cost, err := o.tariff.Owed(o.told, o.pos)
+	switch {
+	case o.ch == nil:
+		o.behind = false // that channel is gone; the next one tells
+		return true
+	case err == nil && cost <= b.lost:
+		b.lost -= cost
+		o.pos, o.behind, o.ch = o.told, false, nil
+		return true
+	case b.uncertain() && slices.ContainsFunc(b.channels, func(c *bought) bool { return c.m.Stage() == channel.Closing }):
+		return false // until the ledger told
+	}
+	b.deny(o)
+	return false
+}
+
+// deny ends the buying on a connection whose provider counts less as paid than it
+// settled: the next channel would end with the same denial, and each costs two
+// transactions.
+func (b *buyer) deny(o *purchase) {
+	const reason = "the provider denies payments that it settled"
+	o.behind, o.denied = false, true
+	b.refused(o.ch, o.link, &channel.Refusal{Code: channel.CodeAmount, Reason: reason})
+	b.publish(o.link, Event{Kind: EventDenied, Channel: o.ch.m.ID(), Code: channel.CodeAmount, Reason: reason})
+	b.close(o.ch)
 }

@@ -108,7 +108,8 @@ type Config struct {
 	Entropy        io.Reader   // reserved for batched checks; may be nil
 	Notify         func(Event) // every change of any channel; must not block
 
-	datasync func(*os.File) error // in the place of fdatasync, for tests
+	datasync  func(*os.File) error // in the place of fdatasync, for tests
+	closeWait time.Duration        // in the place of closeWait, for tests
 }
 
 func (c *Config) defaults() error {
@@ -141,6 +142,7 @@ func (c *Config) defaults() error {
 	set(&c.MaxLock, DefaultMaxLock)
 	set(&c.PaymentTimeout, DefaultPaymentTimeout)
 	set(&c.IdleSettle, DefaultIdleSettle)
+	set(&c.closeWait, closeWait)
 	if c.LockFactor <= 0 {
 		c.LockFactor = DefaultLockFactor
 	}
@@ -170,11 +172,12 @@ const (
 	EventResumed  EventKind = 10 // payer: the channel goes on after a restart
 	EventFault    EventKind = 11 // the journal failed: nothing is paid or sold until a restart
 	EventProven   EventKind = 12 // provider: the connection is Account's: it signed for a channel that Account funded
+	EventDenied   EventKind = 13 // requester: the provider denies payments that it settled: nothing more is paid on the link
 )
 
 func (k EventKind) String() string {
 	return [...]string{"none", "opened", "paid", "earned", "refused", "overdue", "nofunds", "settled", "refunded",
-		"closing", "resumed", "fault", "proven"}[min(k, 12)]
+		"closing", "resumed", "fault", "proven", "denied"}[min(k, 13)]
 }
 
 // Event reports a change of a channel or link.

@@ -78,7 +78,8 @@ type pair struct {
 	posted  atomic.Int32 // operations posted and not handled yet
 	kick    chan struct{}
 	tick    atomic.Bool
-	waiting atomic.Int32 // channels that Book.Close waits for
+	waiting atomic.Int32 // channels that Book.Close waits for; 1 before leaving
+	leaving bool         // the shutdown was handled; belongs to run
 	mu      sync.Mutex   // guards side
 	side    side
 }
@@ -164,7 +165,7 @@ func (p *pair) run() {
 			p.side.clock(p.tick.Swap(false))
 		}
 		p.side.work()
-		if p.book.closing.Load() {
+		if p.leaving {
 			p.waiting.Store(int32(p.side.waiting()))
 		}
 		end := clock && p.side.count() == 0 && p.posted.Load() == 0 && p.book.retire(p)
@@ -196,6 +197,7 @@ func (p *pair) handle(o *op) {
 	case opRestore:
 		p.side.restore(o.snapshot, o.signer)
 	case opShutdown:
+		p.leaving = true
 		p.side.shutdown()
 	}
 }

@@ -1,0 +1,114 @@
+package payments
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/ledger/ledgertest"
+)
+
+// handClock stands still until it is moved on.
+type handClock struct{ past atomic.Int64 }
+
+func (c *handClock) now() time.Time {
+	return time.Unix(1_800_000_000, 0).Add(time.Duration(c.past.Load()))
+}
+
+// tap sees what a requester says about one channel, and keeps its payments back.
+type tap struct {
+	mu    sync.Mutex
+	of    channel.ID
+	keeps bool
+	kept  []channel.Message
+	ends  int // Close messages
+}
+
+func (x *tap) pass(m channel.Message) channel.Message {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if m.Channel() != x.of {
+		return m
+	}
+	switch m.Type() {
+	case channel.TypeClose:
+		x.ends++
+	case channel.TypePay:
+		if x.keeps {
+			x.kept = append(x.kept, m)
+			return nil
+		}
+	}
+	return m
+}
+
+func (x *tap) closes() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.ends
+}
+
+// TestCloseWaitsForOthersPayments: a channel is full for one connection while another
+// one's payment in it is still on its way. The Close does not overtake that: the
+// payment counts, nobody refuses anything, and the channel is settled with all of it.
+func TestCloseWaitsForOthersPayments(t *testing.T) {
+	m := ledgertest.New()
+	var clock handClock
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, func(c *Config) { c.DepositBytes, c.Now = 2<<20, clock.now })
+	seller := newNode(t, m, "seller", 0, nil)
+	a := newWire(t, buyer.book, seller.book, 1, 0)
+	b := newWire(t, buyer.book, seller.book, 2, 0)
+	trade(t, buyer, seller, a, price, 64<<20)
+	trade(t, buyer, seller, b, price, 64<<20)
+	a.serve(t, 1<<19, 1<<18)
+	a.paid(t)
+	b.serve(t, 1<<19, 1<<18) // both pay in the first channel
+	b.paid(t)
+	first := buyer.await("payment", func(e Event) bool { return e.Kind == EventPaid && e.Tag == [20]byte{2} }).Channel
+	xa, xb := &tap{of: first}, &tap{of: first, keeps: true}
+	pa, pb := xa.pass, xb.pass
+	a.tamper.Store(&pa)
+	b.tamper.Store(&pb)
+	b.serve(t, 1<<18, 1<<18)
+	buyer.await("kept payment", func(e Event) bool {
+		return e.Kind == EventPaid && e.Tag == [20]byte{2} && e.Channel == first && b.requester.reached.Load() == 1<<19+1<<18
+	})
+	next := func(e Event) bool { return e.Kind == EventPaid && e.Channel != first }
+	for seen := false; !seen; {
+		a.serve(t, 1<<18, 1<<18)
+		a.paid(t)
+		buyer.mu.Lock()
+		for _, e := range buyer.seen {
+			seen = seen || next(e)
+		}
+		buyer.mu.Unlock()
+	}
+	if n := xa.closes() + xb.closes(); n != 0 {
+		t.Fatalf("%d Close of the full channel before the other connection's payment", n)
+	}
+	xb.mu.Lock()
+	kept := xb.kept
+	xb.keeps = false
+	xb.mu.Unlock()
+	if len(kept) == 0 {
+		t.Fatal("no payment was kept back")
+	}
+	for _, m := range kept {
+		if err := b.provider.Receive(channel.Encode(m)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.paid(t)
+	clock.past.Store(int64(retireAfter))
+	mine := func(e Event) bool { return e.Kind == EventSettled && e.Channel == first }
+	got, want := seller.await("settlement", mine).Amount, buyer.await("settlement", mine).Amount
+	if got != want || xa.closes()+xb.closes() == 0 {
+		t.Errorf("settled with %v, the payer says %v, after %d Close", got, want, xa.closes()+xb.closes())
+	}
+	if n := buyer.count(EventRefused) + seller.count(EventRefused); n != 0 {
+		t.Errorf("%d refusals", n)
+	}
+}
