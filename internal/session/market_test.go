@@ -105,7 +105,7 @@ func newTrader(t testing.TB, l *ledgertest.Memory, cfg traderConfig) *trader {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		x.settle()
+		x.leave(5 * time.Second) // nobody looks at the sums any more
 		if t.Failed() {
 			x.dump()
 		}
@@ -145,12 +145,15 @@ func (x *trader) seen(k payments.EventKind) (n int, bytes int64, sum amount.Amou
 
 // settle leaves as a node does: what is verified is paid and the channels are closed
 // while peers are still connected, then the rest.
-func (x *trader) settle() {
+func (x *trader) settle() { x.leave(patience) }
+
+// leave is settle within a limit.
+func (x *trader) leave(limit time.Duration) {
 	if x.closed {
 		return
 	}
 	x.closed = true
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if err := x.Settle(ctx); err != nil {
 		x.t.Logf("leave: %v", err)
