@@ -19,6 +19,7 @@ const settleTime = 20 * time.Second
 type download struct {
 	dir       string
 	seedAfter bool
+	leave     bool
 	choice    choice
 	plain     []string // of the sources, those that stay out of the market
 }
@@ -32,7 +33,11 @@ func newGet(g *global) *cobra.Command {
 		Long: `Downloads torrents into a folder and ends when everything is verified and on
 disk. Ctrl-C stops it; the same command goes on where it stopped. A second
 Ctrl-C ends at once: then a part may be fetched again. Of several torrents
---max-downloads run at once, in the order given; one that fails takes no place.`,
+--max-downloads run at once, in the order given; one that fails takes no place.
+
+A download that paid was complete before others who wait for the same. It goes
+on sharing for as long as it took, an hour at most, while one of them is
+connected and lacks something; Ctrl-C or --leave ends that.`,
 		Example: `  btt get debian.torrent -o Downloads
   btt get "magnet:?xt=urn:btih:..." --peer 127.0.0.1:6881
   btt get season.torrent --files 1,3-5 --sequential
@@ -63,6 +68,7 @@ Ctrl-C ends at once: then a part may be fetched again. Of several torrents
 	cmd.Flags().IntVar(&t.each.downloads, "max-downloads", 0, "how many torrents are downloaded at once (0 = all)")
 	cmd.Flags().StringArrayVar(&d.plain, "plain", nil, "with --speed: a torrent, named as above, that neither bids nor sells (may be repeated)")
 	cmd.Flags().BoolVar(&d.seedAfter, "seed-after", false, "go on sharing when the download is complete, until Ctrl-C")
+	cmd.Flags().BoolVar(&d.leave, "leave", false, "with --speed: end as soon as it is complete; otherwise a download that paid is shared on for as long as it took, while peers that may have waited for it lack something")
 	return cmd
 }
 
@@ -110,6 +116,9 @@ func get(ctx context.Context, g *global, t *transfer, d *download, r *terminal.R
 		return err
 	}
 	w := newWatch(r, d.seedAfter)
+	if t.speed && !d.leave {
+		w.back = &giveBack{r: r}
+	}
 	defer func() {
 		x.close(r)
 		if t.speed {

@@ -18,6 +18,7 @@ type watch struct {
 	list      []*btt.Torrent
 	began     time.Time
 	seedAfter bool
+	back      *giveBack // nil = who has paid leaves at once
 	complete  map[*btt.Torrent]bool
 	failed    map[*btt.Torrent]bool
 	warned    map[string]string // by tracker
@@ -55,7 +56,7 @@ func (w *watch) run(ctx context.Context, events <-chan btt.Event) error {
 				return err
 			}
 		}
-		if len(w.complete)+len(w.failed) == len(w.list) && (!w.seedAfter || len(w.complete) == 0) {
+		if len(w.complete)+len(w.failed) == len(w.list) && (!w.seedAfter || len(w.complete) == 0) && !(w.back != nil && w.back.goesOn(time.Now())) {
 			return w.result()
 		}
 	}
@@ -86,7 +87,11 @@ func (w *watch) look(t *btt.Torrent) error {
 		if len(w.list) == 1 {
 			w.r.Finish(st.Size)
 		}
-		reportComplete(w.r, &st, time.Since(w.began))
+		took := time.Since(w.began)
+		reportComplete(w.r, &st, took)
+		if w.back != nil && !w.seedAfter && st.State == btt.Seeding {
+			w.back.begin(t, &st, took, time.Now())
+		}
 	default:
 		warn(w.r, &st, w.warned)
 		w.wait(t, &st, time.Now())

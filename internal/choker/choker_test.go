@@ -306,7 +306,7 @@ func TestShareOptions(t *testing.T) {
 	cands := []Candidate{
 		{ID: 1, Interested: true, Seeding: true, Speed: true, Bid: 9, Unchoked: true, Paid: true, Sent: 900_000, Left: 1e9},
 		{ID: 2, Interested: true, Seeding: true, Unchoked: true, Optimistic: true, Sent: 100_000, Left: 1e9},
-		{ID: 3, Interested: true, Seeding: true, Left: 1e9},
+		{ID: 3, Interested: true, Seeding: true, Left: 2e9},
 	}
 	all := func(i int) (bool, bool) { return true, cands[i].Paid }
 	for _, k := range []struct {

@@ -2,30 +2,45 @@ package choker
 
 import "cmp"
 
+// lotDivisor: of free peers that lack about the same, and would had all shared evenly,
+// up to this part of it more than another, a lot says who goes first.
+const lotDivisor = 8
+
 // first returns who of those that do not bid would be complete first had all shared
-// evenly, -1 if there is nobody. It stays the same while others are ahead of it by
-// less than a round of upload.
+// evenly, -1 if there is nobody. Of those that are about equal it is the one that a
+// lot names: a client that begins a second sooner than another would else go before
+// it always. It stays the same while nobody is ahead of it by more than that, or than a
+// round of upload.
 func (s *Share) first(cands []Candidate) int {
-	best, now := -1, -1
+	ahead, now := -1, -1
 	for i := range cands {
 		c := &cands[i]
-		if !c.Seeding || !c.wants() || c.Idle || c.buyer() || s.even[c.ID].room <= 0 {
+		if !s.mayLead(c) {
 			continue
 		}
 		if s.leads && c.ID == s.leader {
 			now = i
 		}
-		if best < 0 || s.earlier(c, &cands[best]) {
+		if ahead < 0 || s.earlier(c, &cands[ahead]) {
+			ahead = i
+		}
+	}
+	if s.leads = ahead >= 0; !s.leads {
+		return -1
+	}
+	least, lacks := s.even[cands[ahead].ID].left, cands[ahead].Left
+	if now >= 0 && s.even[s.leader].left <= least+max(least/lotDivisor, s.sent) {
+		return now
+	}
+	best := ahead
+	for i := range cands {
+		c := &cands[i]
+		if s.mayLead(c) && s.even[c.ID].left <= least+least/lotDivisor && c.Left <= lacks+lacks/lotDivisor && s.drawn(c.ID) < s.drawn(cands[best].ID) {
 			best = i
 		}
 	}
-	if now >= 0 && s.even[s.leader].left <= s.even[cands[best].ID].left+s.sent {
-		best = now
-	}
-	if s.leads = best >= 0; s.leads {
-		s.leader = cands[best].ID
-		s.led, _ = claimantOf(&cands[best])
-	}
+	s.leader = cands[best].ID
+	s.led, _ = claimantOf(&cands[best])
 	return best
 }
 
@@ -34,6 +49,14 @@ func (s *Share) first(cands []Candidate) int {
 func (s *Share) earlier(a, b *Candidate) bool {
 	return cmp.Or(cmp.Compare(s.even[a.ID].left, s.even[b.ID].left), cmp.Compare(a.Left, b.Left), cmp.Compare(a.ID, b.ID)) < 0
 }
+
+// mayLead says whether a peer can go first.
+func (s *Share) mayLead(c *Candidate) bool {
+	return c.Seeding && c.wants() && !c.Idle && !c.buyer() && s.even[c.ID].room > 0
+}
+
+// drawn is a peer's lot; no two are equal.
+func (s *Share) drawn(id uint64) uint64 { return mix(s.Lot ^ id) }
 
 // helps says whether a peer is served beside the slots.
 func (r *round) helps(c *Candidate) bool {

@@ -9,7 +9,7 @@ func firsts() []Candidate {
 		{ID: 1, Interested: true, Seeding: true, Speed: true, Bid: 9, Unchoked: true, Paid: true, UnchokedAt: now, Sent: 6e5, Left: 1e9},
 		{ID: 2, Interested: true, Seeding: true, Unchoked: true, Optimistic: true, UnchokedAt: now, Sent: 4e5, Left: 1e9},
 		{ID: 3, Interested: true, Seeding: true, WaitingSince: now.Add(-Period), Left: 1e9},
-		{ID: 4, Interested: true, Seeding: true, WaitingSince: now, Left: 9e8},
+		{ID: 4, Interested: true, Seeding: true, WaitingSince: now, Left: 8e8},
 	}
 }
 
@@ -72,5 +72,30 @@ func TestFirstLies(t *testing.T) {
 		if liar := cfg.Help && cfg.Helped == 4; liar != (round < 9) {
 			t.Errorf("round %d: %+v, room %d", round, cfg, s.even[4].room)
 		}
+	}
+}
+
+// TestFirstByLot: of peers that are about equal a lot says who goes first, for as
+// long as they are; who lacks clearly more does not take part.
+func TestFirstByLot(t *testing.T) {
+	led := map[uint64]int{}
+	for lot := range uint64(300) {
+		s := Share{Lot: lot}
+		cands := firsts()
+		cands[1].Left, cands[2].Left, cands[3].Left = 1e9, 99e7, 2e9
+		s.Book(Keep{}, cands)
+		s.first(cands)
+		leader := s.leader
+		led[leader]++
+		for range 5 {
+			cands[1].Left -= 4e5
+			s.Book(Keep{}, cands)
+			if s.first(cands); s.leader != leader {
+				t.Fatalf("peer %d goes before %d now", s.leader, leader)
+			}
+		}
+	}
+	if led[2]+led[3] != 300 || led[2] < 100 || led[3] < 100 {
+		t.Errorf("who went first, by peer: %v", led)
 	}
 }

@@ -87,7 +87,12 @@ func (s *Scratch) start(dst []Decision, cfg Config, now time.Time, entropy uint6
 
 // tie returns the candidate's random word of this round.
 func (r *round) tie(c *Candidate) uint64 {
-	z := (r.entropy ^ c.ID) + 0x9e3779b97f4a7c15 // splitmix64
+	return mix(r.entropy ^ c.ID)
+}
+
+// mix is splitmix64: one to one.
+func mix(z uint64) uint64 {
+	z += 0x9e3779b97f4a7c15
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z = (z ^ z>>27) * 0x94d049bb133111eb
 	return z ^ z>>31

@@ -36,7 +36,7 @@ const (
 // sooner; it keeps three quarters of its even share meanwhile.
 //
 // Whom a sold slot keeps waiting would have come by turn, and turns let some be
-// complete early. So one of those who do not bid goes first: the one that lacks
+// complete early. So one of those who do not bid goes first: one of those that lack
 // least. While it is served it has the highest weight, and what they are owed it
 // gets beside the slots, so that they are complete one after the other and not all
 // at the end.
@@ -45,6 +45,9 @@ const (
 // that this node seeds count: where it leeches, Config.PaidMaxLeeching leaves
 // room for barter.
 type Share struct {
+	// Lot is a random word that says who goes first of peers that are about equal.
+	Lot uint64
+
 	even     map[uint64]even
 	before   map[uint64]even // of the round before; memory that is used in turn
 	part     int64           // of the round, in parts per million
@@ -132,7 +135,7 @@ func (s *Share) Book(keep Keep, cands []Candidate) {
 	}
 	if free == 0 || free == heads { // nobody to protect, or from nobody
 		clear(s.even)
-		*s = Share{even: s.even, before: s.before, sent: s.sent, claims: s.claims, bids: s.bids}
+		*s = Share{Lot: s.Lot, even: s.even, before: s.before, sent: s.sent, claims: s.claims, bids: s.bids}
 		return
 	}
 	s.divide(cands, heads)

@@ -17,6 +17,7 @@ func (s *Session) run() {
 	defer round.Stop()
 	var fill <-chan time.Time
 	var c choke
+	c.share.Lot = random()
 	for {
 		select {
 		case <-s.ctx.Done():
@@ -38,11 +39,20 @@ func (s *Session) run() {
 	}
 }
 
+// random returns a random word.
+func random() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand ends the process)
+	return binary.LittleEndian.Uint64(b[:])
+}
+
 // choke is the memory that rounds reuse.
 type choke struct {
 	candidates []choker.Candidate
 	decisions  []choker.Decision
 	share      choker.Share
+	slack      choker.Slack
+	booked     time.Time // the round before
 	scratch    choker.Scratch
 }
 
@@ -56,12 +66,14 @@ func (s *Session) choke(c *choke, now time.Time, round bool) {
 	cfg := s.cfg.Choker
 	if round {
 		c.share.Book(cfg.Keep, c.candidates)
+		if !c.booked.IsZero() {
+			c.slack.Book(s.up.Rate(), now.Sub(c.booked), c.candidates)
+		}
+		c.booked = now
 	}
-	cfg = c.share.Apply(cfg, c.candidates)
+	cfg = c.slack.Apply(c.share.Apply(cfg, c.candidates))
 	if round {
-		var b [8]byte
-		_, _ = rand.Read(b[:]) // never fails (crypto/rand ends the process)
-		c.decisions = c.scratch.Round(c.decisions[:0], cfg, now, binary.LittleEndian.Uint64(b[:]), c.candidates)
+		c.decisions = c.scratch.Round(c.decisions[:0], cfg, now, random(), c.candidates)
 	} else {
 		c.decisions = c.scratch.Fill(c.decisions[:0], cfg, now, c.candidates)
 	}
