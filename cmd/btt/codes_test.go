@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // TestExitCodesAreDocumented: README.md and btt help exit-codes tell the same.
@@ -87,4 +89,28 @@ func TestPlain(t *testing.T) {
 	if got, want := plain(err), "first?[31m; second; third?"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
+}
+
+// TestSameSignal: a signal that comes twice at once, as from timeout(1), is one, and
+// does not keep a command from settling what it owes; a later one ends it.
+func TestSameSignal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		signals := make(chan os.Signal, 2)
+		var stops, ends int
+		go func() { // ends with the second signal
+			await(signals, func() { stops++ })
+			ends++
+		}()
+		for _, step := range []struct {
+			wait        time.Duration
+			stops, ends int
+		}{{0, 1, 0}, {0, 1, 0}, {sameSignal / 2, 1, 0}, {sameSignal, 1, 1}} {
+			time.Sleep(step.wait)
+			signals <- os.Interrupt
+			synctest.Wait()
+			if stops != step.stops || ends != step.ends {
+				t.Fatalf("after %v: stopped %d times, ended %d times", step, stops, ends)
+			}
+		}
+	})
 }

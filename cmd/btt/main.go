@@ -14,22 +14,35 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/bttnet/btt/internal/terminal"
 )
+
+// sameSignal is how long after the first signal another one is taken for the same:
+// timeout(1) and others signal the program and its group, which holds it too.
+const sameSignal = 100 * time.Millisecond
 
 func main() {
 	ctx, stop := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() { // ends with the process
-		<-signals
-		stop(context.Canceled)
-		<-signals // who is in a hurry does not wait for the trackers' goodbye
+		await(signals, func() { stop(context.Canceled) })
 		fmt.Fprintln(os.Stderr, "btt: ended at once")
 		os.Exit(exitInterrupted)
 	}()
 	os.Exit(run(ctx, os.Args[1:]))
+}
+
+// await calls stop at the first signal and returns at the next one: who is in a hurry
+// does not wait for the trackers' goodbye.
+func await(signals <-chan os.Signal, stop func()) {
+	<-signals
+	first := time.Now()
+	stop()
+	for <-signals; time.Since(first) < sameSignal; <-signals {
+	}
 }
 
 // run executes one command line and returns the exit code.

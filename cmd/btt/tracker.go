@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/bttnet/btt/internal/terminal"
 	"github.com/bttnet/btt/internal/trackerd"
@@ -51,6 +52,9 @@ BitTorrent Speed. SIGHUP reads the files of --allow, --deny and --keys anew.`,
 				}
 				cfg.TrustedProxies = append(cfg.TrustedProxies, net)
 			}
+			if err := checkTracker(cmd.Flags(), &cfg); err != nil {
+				return err
+			}
 			r := g.reporter(cmd.OutOrStdout())
 			defer r.Close()
 			return runTracker(cmd.Context(), cfg, metrics, r)
@@ -74,6 +78,24 @@ BitTorrent Speed. SIGHUP reads the files of --allow, --deny and --keys anew.`,
 	f.BoolVar(&cfg.ServeMetrics, "metrics", false, "serve /metrics (Prometheus) and /stats (JSON) to everybody")
 	f.StringVar(&metrics, "metrics-listen", "", "HOST:PORT to serve /metrics and /stats on, apart from the tracker")
 	return cmd
+}
+
+// checkTracker refuses numbers that mean nothing; left out they are the defaults.
+func checkTracker(f *pflag.FlagSet, c *trackerd.Config) error {
+	for name, d := range map[string]time.Duration{"interval": c.Interval, "min-interval": c.MinInterval, "bid-interval": c.BidInterval, "id-lifetime": c.IDLifetime} {
+		if f.Changed(name) && d <= 0 {
+			return usage("--%s is a time above 0, such as 30m", name)
+		}
+	}
+	for name, n := range map[string]int{"workers": c.Workers, "max-peers": c.MaxPeers} {
+		if f.Changed(name) && n <= 0 {
+			return usage("--%s is 1 at least; leave it out for the default", name)
+		}
+	}
+	if c.MinInterval > c.Interval {
+		return usage("--min-interval %v is longer than --interval %v", c.MinInterval, c.Interval)
+	}
+	return nil
 }
 
 func runTracker(ctx context.Context, cfg trackerd.Config, metrics string, r *terminal.Reporter) error {
