@@ -171,6 +171,9 @@ func prices(l *btt.ReceiptLine) string {
 	if p, known := l.Last.Losing(); known {
 		text += ", highest losing bid " + price(p)
 	}
+	if part, ok := l.Share(); ok {
+		text += fmt.Sprintf("; %d %% of the bid over %d rounds", part/10_000, l.Rounds)
+	}
 	return text
 }
 

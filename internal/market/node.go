@@ -61,6 +61,7 @@ type Node struct {
 	bidding  atomic.Int32 // torrents that download and bid
 	spending atomic.Pointer[Spending]
 	observed observed
+	bargains bargains
 
 	mu        sync.Mutex // leaf lock over what follows
 	penalties speed.Penalties

@@ -1,10 +1,13 @@
 package market
 
 import (
+	"math/bits"
 	"sync"
 	"time"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/speed/autobid"
 	"github.com/bttnet/btt/speed/reserve"
 )
 
@@ -111,4 +114,105 @@ func (t *Torrent) observe(unseen *bool, price amount.Price) {
 		*unseen = false
 		t.node.observed.note(price, t.swarm.Now())
 	}
+}
+
+// maxBargains is the number of sellers, each for one torrent, whose prices are
+// remembered beside our bids; another takes the place of any.
+const maxBargains = 1024
+
+// bargains are what this node knows of sellers' prices. They outlive connections: who
+// comes again begins with what it asked before. Its methods are safe for concurrent use.
+type bargains struct {
+	mu sync.Mutex // leaf lock
+	by map[bargainKey]autobid.Bargain
+}
+
+type bargainKey struct {
+	seller  ledger.Address
+	torrent [20]byte
+}
+
+// change has f look at what is known of a seller.
+func (b *bargains) change(k bargainKey, f func(*autobid.Bargain)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	x, known := b.by[k]
+	f(&x)
+	if b.by == nil {
+		b.by = make(map[bargainKey]autobid.Bargain)
+	}
+	if !known && len(b.by) >= maxBargains {
+		for other := range b.by {
+			delete(b.by, other)
+			break
+		}
+	}
+	b.by[k] = x
+}
+
+func (b *bargains) bid(k bargainKey, bid, reserve amount.Price) amount.Price {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	x := b.by[k]
+	return x.Bid(bid, reserve)
+}
+
+// bargain is a requester's book about the price of one peer.
+type bargain struct {
+	bid         amount.Price // told last
+	at, sampled time.Time    // when that was, and when the price was looked at
+}
+
+// bargained is what of a bid we tell a peer: less where its price follows our bid and
+// somebody else sells for less.
+func (t *Torrent) bargained(p *Trade, bid amount.Price) amount.Price {
+	if p.provider.IsZero() || bid == 0 {
+		return bid
+	}
+	return t.node.bargains.bid(bargainKey{p.provider, t.cfg.InfoHash}, bid, p.asks())
+}
+
+// asks is the reserve price that the peer announced, 0 for none.
+func (p *Trade) asks() amount.Price {
+	if r, told := p.session.Challenge(); told {
+		return r.Price
+	}
+	return 0
+}
+
+// haggle looks at the price of a peer that sells to us, each round, as soon as the peer
+// may have heard of our last bid.
+func (t *Torrent) haggle(p *Trade) {
+	if p.provider.IsZero() {
+		return
+	}
+	now, b := t.swarm.Now(), &p.bargain
+	if bid := p.session.Snapshot().OurBid; bid != b.bid {
+		b.bid, b.at = bid, now
+	}
+	look := p.Paying() && now.Sub(b.at) >= 2*autobid.SampleEvery && now.Sub(b.sampled) >= autobid.SampleEvery
+	t.node.bargains.change(bargainKey{p.provider, t.cfg.InfoHash}, func(x *autobid.Bargain) {
+		x.Tick(now, p.Paying())
+		if look {
+			x.Sample(now, p.boughtAt, b.bid, p.asks(), t.cheaper(p))
+		}
+	})
+	if look && b.bid > 0 {
+		b.sampled = now
+		p.flow.rounds++
+		hi, lo := bits.Mul64(uint64(min(p.boughtAt, b.bid)), autobid.PPM)
+		part, _ := bits.Div64(hi, lo, uint64(b.bid)) // at most autobid.PPM
+		p.flow.parts += int64(part)
+	}
+}
+
+// cheaper says whether another peer sells to us for an eighth less than this one, or
+// better.
+func (t *Torrent) cheaper(p *Trade) bool {
+	for _, o := range t.trades {
+		if o != p && o.Paying() && o.provider != p.provider && o.peer.Serving() && o.boughtAt <= p.boughtAt-p.boughtAt/8 {
+			return true
+		}
+	}
+	return false
 }

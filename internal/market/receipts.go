@@ -14,7 +14,9 @@ const flowEvery = 5 * time.Second
 type flow struct {
 	free        receipts.Traffic
 	paidSeconds int64
-	known       bool // counted as a peer
+	rounds      int   // in which its price was looked at
+	parts       int64 // price of bid in them, parts per million, summed
+	known       bool  // counted as a peer
 }
 
 // tickFlows measures for how long peers serve us, and books it now and then.
@@ -46,6 +48,10 @@ func (t *Torrent) tellFlows() {
 
 func (t *Torrent) tellFlow(p *Trade) {
 	f := &p.flow
+	if t.node.Receipts != nil && f.rounds > 0 {
+		t.node.Receipts.Rounds(t.cfg.InfoHash, p.provider, f.rounds, f.parts)
+		f.rounds, f.parts = 0, 0
+	}
 	if t.node.Receipts == nil || f.free == (receipts.Traffic{}) && f.paidSeconds == 0 {
 		return
 	}

@@ -254,7 +254,7 @@ func (t *Torrent) tell(p *Trade, byUser bool) {
 	}
 	var bid amount.Price
 	if p.peer.Wanted() && t.swarm.Phase() == Downloading {
-		bid = t.bidTo(p)
+		bid = t.bargained(p, t.bidTo(p))
 	}
 	if bid > 0 {
 		p.send(p.session.SetUnits(false, uint32(t.pays())))
@@ -285,6 +285,7 @@ func (t *Torrent) Tick() {
 		if t.identify(p); !p.named {
 			continue
 		}
+		t.haggle(p)
 		t.Tell(p)
 		t.prove(p)
 		t.dueBan(p)

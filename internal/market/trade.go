@@ -22,6 +22,7 @@ type Trade struct {
 	named   bool // we proved who we are
 	unnamed bool // and could not, which was said
 	flow    flow
+	bargain bargain
 	link    *payments.Link
 	account ledger.Address // theirs, proved on this connection
 	bid     bool           // it bid once

@@ -177,6 +177,16 @@ func (b *Book) Flow(tag [20]byte, account ledger.Address, free Traffic, paidSeco
 	to.Seconds += free.Seconds
 }
 
+// Rounds books looks at a provider's price beside our bid: how many, and the sum of
+// price / bid in parts per million (see [Line]).
+func (b *Book) Rounds(tag [20]byte, account ledger.Address, n int, parts int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.entry(tag).line(Paid, account)
+	l.Rounds += n
+	l.Parts += parts
+}
+
 // Moved books one payment in a channel.
 func (b *Book) Moved(tag [20]byte, role Role, account ledger.Address, id channel.ID, sum amount.Amount, bytes int64) {
 	b.mu.Lock()

@@ -42,6 +42,8 @@ func TestBook(t *testing.T) {
 	b.Moved(film, Paid, ann, channel.ID{1}, 7, 100)
 	b.Moved(song, Paid, ann, channel.ID{1}, 11, 10)
 	b.Moved(film, Earned, bob, channel.ID{2}, 3, 30)
+	b.Rounds(film, ann, 2, 1_900_000)
+	b.Rounds(film, ann, 1, 500_000)
 	b.Flow(film, ann, Traffic{Bytes: 16, Seconds: 2}, 9, true)
 	b.Flow(film, ledger.Address{}, Traffic{Bytes: 20, Seconds: 3}, 0, true)
 	b.Flow(film, ledger.Address{}, Traffic{Bytes: 1}, 0, false)
@@ -75,6 +77,9 @@ func TestBook(t *testing.T) {
 	l := byHash[film].Lines[0]
 	if l.Lowest != 4 || l.Highest != 5 || l.Deals != 2 || l.Peer != "10.0.0.1:2" || byHash[film].Name != "film" || byHash[film].Plain.Peers != 1 {
 		t.Errorf("line %+v of %+v", l, byHash[film])
+	}
+	if part, ok := l.Share(); part != 800_000 || !ok {
+		t.Errorf("the price is %d ppm of the bid, %v", part, ok)
 	}
 	if _, known := l.Last.Losing(); known {
 		t.Error("a price at the reserve shows a losing bid")

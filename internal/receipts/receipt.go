@@ -99,12 +99,26 @@ type Line struct {
 	Last        Deal    `json:"last"`
 	Lowest      Price   `json:"lowest,omitempty"`
 	Highest     Price   `json:"highest,omitempty"`
+	// Rounds is how often a provider's price was looked at beside our bid, Parts the
+	// sum over them of price / bid, in parts per million. A part that is always near
+	// the whole may be an invented losing bid, or another's that is as high.
+	Rounds int   `json:"rounds,omitempty"`
+	Parts  int64 `json:"parts,omitempty"`
 
 	of *entry // the receipt that the line is in
 }
 
 // Price is a price in receipts: µBTT per GiB, as a number.
 type Price int64
+
+// Share is price / bid on average over the rounds that were looked at, in parts per
+// million; false without any.
+func (l *Line) Share() (ppm int64, ok bool) {
+	if l.Rounds <= 0 {
+		return 0, false
+	}
+	return l.Parts / int64(l.Rounds), true
+}
 
 // Deal is one price and what it rests on.
 type Deal struct {
@@ -228,6 +242,8 @@ func (r *Receipt) check() error {
 			return bad("line without a role")
 		case l.Sum < 0 || l.Sum > amount.Supply || l.Adjusted < -int64(amount.Supply) || l.Adjusted > int64(amount.Supply):
 			return bad("sum out of range")
+		case l.Rounds < 0 || l.Parts < 0 || l.Parts > int64(l.Rounds)*1_000_000:
+			return bad("price and bid out of range")
 		case l.Bytes < 0 || l.Free.Bytes < 0 || channels > MaxChannels:
 			return bad("count out of range")
 		}

@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/internal/market"
+	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/ledger/ledgertest"
 	"github.com/bttnet/btt/wire"
@@ -105,4 +107,64 @@ func TestExhaustedChannel(t *testing.T) {
 	x.nc.Close()
 	next.nc.Close()
 	h.settled(t, owed(t, perGiB(200), pieces(2)))
+}
+
+// TestPromisedTwice: one coin backs the bids of an account at several sellers, for each
+// sees it on the ledger and none knows of the others. The first channel spends it. Each
+// other seller loses no more than the quantum that it serves before a channel is open: the
+// ledger refuses the second T1, and the slot is lost as soon as the coin is seen to be
+// spent or the payment is late. Then the account's bid buys nothing, it is served like those that do not bid. Honest peers are served.
+func TestPromisedTwice(t *testing.T) {
+	l := ledgertest.New()
+	key := ledgertest.Key("everywhere")
+	deposit := owed(t, perGiB(200), piece) + ledger.DefaultMinOutput
+	coin, err := l.Fund(key.Address(), deposit+ledger.DefaultMinOutput)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seeds []*hostileSeed
+	var payers []*rawPayer
+	for range 4 {
+		h := newHostileSeed(t, l, func(c *traderConfig) {
+			asksFunds(c)
+			c.payments.PaymentTimeout = 10 * time.Second // the first payer is not late on a busy machine
+		})
+		x := &rawPayer{h: h, key: key, k1: ledgertest.Key("everywhere K1"), coin: coin}
+		x.raw = dialRaw(t, h.Addr(), h.torrent, key, h.net)
+		seeds, payers = append(seeds, h), append(payers, x)
+	}
+	for _, x := range payers {
+		x.bids(perGiB(500))
+		x.sold(perGiB(200)) // each takes it for one that can pay
+		x.asks(0, 32)
+		x.takes(piece)
+	}
+	payers[0].opensWith(deposit)
+	payers[0].pays(piece)
+	until(t, "the payment", func() bool { _, bytes, _ := seeds[0].seen(payments.EventEarned); return bytes == piece })
+	for i, x := range payers[1:] {
+		h := seeds[1+i]
+		x.propose(x.fund(deposit))
+		x.flush()
+		x.hear(channel.TypeRefundSig)
+		x.flush()
+		x.hear(channel.TypeRefuse) // the ledger's word
+		x.starves(piece)
+		until(t, "the news that the coin is spent", func() bool {
+			sum, known := h.book.Funds(key.Address(), amount.Supply)
+			return known && sum < owed(t, perGiB(200), piece)
+		})
+		x.silent(quiet, "end", func(*wire.Message) bool { return false }) // what was sold before the news
+		sold := len(x.prices)
+		x.silent(quiet, "slot sold to who cannot pay", func(*wire.Message) bool { return len(x.prices) > sold })
+	}
+	for i, h := range seeds {
+		payers[i].nc.Close()
+		h.serves(t)
+		want := owed(t, perGiB(200), h.torrent.Info.TotalLength)
+		if i == 0 {
+			want += owed(t, perGiB(200), piece)
+		}
+		h.settled(t, want)
+	}
 }
