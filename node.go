@@ -54,6 +54,7 @@ type Node struct {
 	pricesSaved   []market.Sighting // likewise
 	// penaltiesSaved are the changes that the file has; likewise.
 	penaltiesSaved uint64
+	debtorsSaved   []payments.Debtor
 
 	balance atomic.Int64
 	refresh chan struct{}

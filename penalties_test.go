@@ -11,6 +11,9 @@ import (
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/create"
+	"github.com/bttnet/btt/internal/market"
+	"github.com/bttnet/btt/internal/payments"
+	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/ledger/ledgertest"
 	"github.com/bttnet/btt/speed"
 )
@@ -107,4 +110,136 @@ func TestPenaltiesKept(t *testing.T) {
 	if len(list) != 2 {
 		t.Errorf("%d records", len(list))
 	}
+}
+
+// TestSpoilersKept: an address that sent bad data, and an account that is banned for what it
+// left unpaid, are refused in the node's next process too, even if this one is killed.
+func TestSpoilersKept(t *testing.T) {
+	l := ledgertest.New()
+	start := func(home string) *Node {
+		t.Helper()
+		n, err := Open(t.Context(), Config{Home: home, NoResume: true, Listen: "127.0.0.1:0", Speed: &SpeedConfig{Ledger: l}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			if err := n.Close(ctx); err != nil {
+				t.Logf("close node: %v", err)
+			}
+		})
+		return n
+	}
+	home, next := t.TempDir(), t.TempDir()
+	n, garbage, account := start(home), netip.MustParseAddr("192.0.2.7"), ledgertest.Key("debtor").PublicKey()
+	n.market.Spoiled(ledger.Address{}, garbage, time.Now())
+	n.book.SetDebtors([]payments.Debtor{{Account: account, Strikes: 3, Bans: 1, Until: time.Now().Add(time.Hour), Changed: time.Now().Add(-time.Minute)}})
+	for _, name := range []string{penaltiesFile, debtorsFile} {
+		var kept []byte
+		for end := time.Now().Add(time.Minute); len(kept) < 3; time.Sleep(10 * time.Millisecond) { // it is there while the process lives
+			if kept, _ = os.ReadFile(filepath.Join(home, name)); time.Now().After(end) {
+				t.Fatalf("no %s", name)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(next, name), kept, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after := start(next)
+	if !after.market.Bans(garbage, time.Now()) || after.market.Bans(garbage, time.Now().Add(speed.SpoilFor)) {
+		t.Error("the address is not refused after a restart, or for ever")
+	}
+	if _, banned := after.book.Banned(account); !banned || after.book.Strikes(account) != 3 {
+		t.Error("the account is not banned after a restart")
+	}
+	damaged := t.TempDir()
+	for _, name := range []string{penaltiesFile, debtorsFile} {
+		if err := os.WriteFile(filepath.Join(damaged, name), []byte(`[{"who":`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, banned := start(damaged).book.Banned(account); banned { // and it starts
+		t.Error("a damaged file bans somebody")
+	}
+}
+
+// FuzzPenalties, FuzzDebtors and FuzzPrices: whatever is in the files of an earlier run, it
+// stops nobody, is kept within bounds, and bans nobody for longer than the longest ban.
+func FuzzPenalties(f *testing.F) {
+	f.Add([]byte(`[{"who":"192.0.2.7","failures":3,"until":"2030-01-01T00:00:00Z","spoiled":"2030-01-01T00:00:00Z"},` +
+		`{"who":"TVpMSLwEAM31bHbFK48QrsgD74EA3um7Tk","failures":-1,"until":"0001-01-01T00:00:00Z","excused":true,"pardoned":"2026-11-22T10:00:00Z"}]`))
+	f.Add([]byte(`[{"who":"2001:db8::1%eth0"},{"who":""}]`))
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		list, err := decodePenalties(b)
+		if err != nil {
+			return
+		}
+		var p speed.Penalties
+		p.Restore(list, now)
+		end := now.Add(speed.PenaltyMax)
+		for _, r := range p.Records(now) {
+			if p.Banned(end, r.Account, r.Addr) || !p.Eligible(end, r.Account, r.Addr) {
+				t.Fatalf("%+v outlives the longest penalty", r)
+			}
+		}
+		if p.Len() > 2*speed.MaxPenalties {
+			t.Fatalf("%d records", p.Len())
+		}
+	})
+}
+
+func FuzzDebtors(f *testing.F) {
+	key, err := ledgertest.Key("debtor").PublicKey().MarshalText()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte(`[{"account":"` + string(key) + `","paid":1,"unpaid":2,"strikes":3,"bans":1,"until":"2030-01-01T00:00:00Z","changed":"2026-11-22T11:00:00Z"}]`))
+	f.Add([]byte(`[{"account":"00","unpaid":-1}]`))
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	book, err := payments.Open(f.Context(), payments.Config{Dir: f.TempDir(), Purse: lockedPurse{}, Ledger: ledgertest.New(), Now: func() time.Time { return now }})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { _ = book.Close(context.Background()) }) // nothing is open
+	f.Fuzz(func(t *testing.T, b []byte) {
+		list, err := decodeDebtors(b)
+		if err != nil {
+			return
+		}
+		book.SetDebtors(list)
+		kept := book.Debtors()
+		if len(kept) > payments.MaxDebtors {
+			t.Fatalf("%d debtors", len(kept))
+		}
+		for _, d := range kept {
+			if d.Paid < 0 || d.Unpaid < 0 || d.Forgiven < 0 || d.Beyond < 0 || d.Until.After(now.Add(payments.MaxBanTime)) {
+				t.Fatalf("%+v", d)
+			}
+		}
+	})
+}
+
+// lockedPurse is a wallet that is never asked.
+type lockedPurse struct{ payments.Purse }
+
+func FuzzPrices(f *testing.F) {
+	f.Add([]byte(`[{"Price":"7 BTT/GiB","At":"2026-11-22T11:00:00Z"},{"Price":"-7 BTT/GiB","At":"2026-11-22T11:00:00Z"}]`))
+	f.Add([]byte(`[{"Price":"99999999999999999999 BTT/GiB"}]`))
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		list, err := decodePrices(b)
+		if err != nil {
+			return
+		}
+		var n market.Node
+		n.SetSightings(list, now)
+		if kept := n.Sightings(); len(kept) > market.MaxSightings {
+			t.Fatalf("%d prices", len(kept))
+		}
+		if g, ok := n.Observed(now); ok && (g.Cap <= 0 || !g.Cap.Valid()) {
+			t.Fatalf("a reserve price of %v", g.Cap)
+		}
+	})
 }

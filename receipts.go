@@ -90,6 +90,9 @@ func (n *Node) saveReceipts(every time.Duration) {
 	if err := n.savePenalties(); err != nil { // at each look: who is banned may end this process
 		n.cfg.Log.Error("keep penalties", "err", err)
 	}
+	if err := n.saveDebtors(); err != nil {
+		n.cfg.Log.Error("keep debtors", "err", err)
+	}
 	now := time.Now()
 	if now.Sub(n.receiptsSaved) < every {
 		return

@@ -8,11 +8,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/durable"
 	"github.com/bttnet/btt/internal/market"
+	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/speed"
 )
@@ -28,13 +30,21 @@ const (
 	penaltiesFile = "penalties.json"
 	// maxPenaltiesFile bounds it in bytes: 2 * speed.MaxPenalties records.
 	maxPenaltiesFile = 4 << 20
+	// debtorsFile holds which accounts left something unpaid, in the home folder, so that
+	// they begin no anew with each run of this node; maxDebtorsFile bounds it in bytes:
+	// payments.MaxDebtors records.
+	debtorsFile    = "debtors.json"
+	maxDebtorsFile = 4 << 20
 )
 
 // readPrices takes the prices that an earlier run saw. A file that cannot be read
 // costs no more than that: the node begins without prices and says so.
 func (n *Node) readPrices() {
+	b, err := readFile(filepath.Join(n.cfg.Home, pricesFile), maxPricesFile)
 	var list []market.Sighting
-	err := readJSON(filepath.Join(n.cfg.Home, pricesFile), maxPricesFile, &list)
+	if err == nil {
+		list, err = decodePrices(b)
+	}
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 	case err != nil:
@@ -45,21 +55,25 @@ func (n *Node) readPrices() {
 	n.pricesSaved = n.market.Sightings()
 }
 
-// readJSON reads a file of at most so many bytes.
-func readJSON(path string, most int64, to any) error {
+func decodePrices(b []byte) (list []market.Sighting, err error) {
+	if err := json.Unmarshal(b, &list); err != nil {
+		return nil, fmt.Errorf("read prices seen: %w", err)
+	}
+	return list, nil
+}
+
+// readFile reads a file of at most so many bytes.
+func readFile(path string, most int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err == nil && int64(len(b)) > most {
 		err = fmt.Errorf("%s is longer than %d bytes", path, most)
 	}
-	if err == nil {
-		err = json.Unmarshal(b, to)
-	}
-	return err
+	return b, err
 }
 
 // penaltyRecord is a speed.Penalty in its file.
@@ -69,22 +83,49 @@ type penaltyRecord struct {
 	Until    time.Time `json:"until,omitzero"`
 	Excused  bool      `json:"excused,omitempty"`
 	Pardoned time.Time `json:"pardoned,omitzero"`
+	Spoiled  time.Time `json:"spoiled,omitzero"`
 }
 
-// readPenalties takes what an earlier run remembered of payers that failed. A file that
-// cannot be read costs no more than that; what is damaged in it is left out.
+// readPenalties takes what an earlier run remembered of payers that failed, of who sent
+// bad data and of debtors. A file that cannot be read costs no more than that; what is
+// damaged in it is left out.
 func (n *Node) readPenalties() {
-	var records []penaltyRecord
-	err := readJSON(filepath.Join(n.cfg.Home, penaltiesFile), maxPenaltiesFile, &records)
-	if err != nil {
-		if !errors.Is(err, os.ErrNotExist) {
-			n.cfg.Log.Warn("who did not pay before is forgotten", "err", err)
-		}
-		return
-	}
+	b, err := readFile(filepath.Join(n.cfg.Home, penaltiesFile), maxPenaltiesFile)
 	var list []speed.Penalty
+	if err == nil {
+		list, err = decodePenalties(b)
+	}
+	if err == nil {
+		n.market.SetPenalties(list, time.Now())
+	} else if !errors.Is(err, os.ErrNotExist) {
+		n.cfg.Log.Warn("who did not pay before is forgotten", "err", err)
+	}
+	b, err = readFile(filepath.Join(n.cfg.Home, debtorsFile), maxDebtorsFile)
+	if err == nil {
+		n.debtorsSaved, err = decodeDebtors(b)
+	}
+	if err == nil {
+		n.book.SetDebtors(n.debtorsSaved)
+	} else if !errors.Is(err, os.ErrNotExist) {
+		n.cfg.Log.Warn("who left something unpaid before is forgotten", "err", err)
+	}
+}
+
+func decodeDebtors(b []byte) (list []payments.Debtor, err error) {
+	if err := json.Unmarshal(b, &list); err != nil {
+		return nil, fmt.Errorf("read debtors: %w", err)
+	}
+	return list, nil
+}
+
+// decodePenalties reads a file of penalties; records that name nobody are left out.
+func decodePenalties(b []byte) (list []speed.Penalty, err error) {
+	var records []penaltyRecord
+	if err := json.Unmarshal(b, &records); err != nil {
+		return nil, fmt.Errorf("read penalties: %w", err)
+	}
 	for _, r := range records {
-		p := speed.Penalty{Failures: r.Failures, Until: r.Until, Excused: r.Excused, Pardoned: r.Pardoned}
+		p := speed.Penalty{Failures: r.Failures, Until: r.Until, Excused: r.Excused, Pardoned: r.Pardoned, Spoiled: r.Spoiled}
 		if addr, err := netip.ParseAddr(r.Who); err == nil {
 			p.Addr = addr
 		} else if p.Account, err = ledger.ParseAddress(r.Who); err != nil {
@@ -92,7 +133,29 @@ func (n *Node) readPenalties() {
 		}
 		list = append(list, p)
 	}
-	n.market.SetPenalties(list, time.Now())
+	return list, nil
+}
+
+// saveDebtors writes who left something unpaid, if that changed: what was paid alone is
+// no reason.
+func (n *Node) saveDebtors() error {
+	list := n.book.Debtors()
+	if slices.EqualFunc(list, n.debtorsSaved, func(a, b payments.Debtor) bool {
+		a.Paid, b.Paid = 0, 0
+		a.Until, b.Until, a.Changed, b.Changed = a.Until.UTC().Round(0), b.Until.UTC().Round(0), a.Changed.UTC().Round(0), b.Changed.UTC().Round(0)
+		return a == b
+	}) {
+		return nil
+	}
+	b, err := json.Marshal(list)
+	if err == nil {
+		err = durable.Write(n.cfg.Home, debtorsFile, b)
+	}
+	if err != nil {
+		return fmt.Errorf("keep debtors: %w", err)
+	}
+	n.debtorsSaved = list
+	return nil
 }
 
 // savePenalties writes what is remembered of payers that failed, if that changed.
@@ -103,7 +166,7 @@ func (n *Node) savePenalties() error {
 	}
 	records := make([]penaltyRecord, 0, len(list))
 	for _, p := range list {
-		r := penaltyRecord{Who: p.Addr.String(), Failures: p.Failures, Until: p.Until, Excused: p.Excused, Pardoned: p.Pardoned}
+		r := penaltyRecord{Who: p.Addr.String(), Failures: p.Failures, Until: p.Until, Excused: p.Excused, Pardoned: p.Pardoned, Spoiled: p.Spoiled}
 		if !p.Account.IsZero() {
 			r.Who = p.Account.String()
 		}

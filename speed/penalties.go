@@ -46,6 +46,7 @@ type penalty struct {
 	until    time.Time // not eligible before
 	excused  bool      // its one excuse is used
 	pardoned time.Time // when it was let off last
+	spoiled  time.Time // refused until then, for data that failed its hash
 }
 
 // Verdict says what a failure leads to.
@@ -114,6 +115,30 @@ func (p *Penalties) Pardon(now time.Time, account ledger.Address, addr netip.Add
 	return true
 }
 
+// SpoilFor is how long an address is refused that sent data that failed its hash (R12.4).
+const SpoilFor = time.Hour
+
+// Spoil records that an address sent data that failed its hash: connections with it are
+// refused for SpoilFor. No payment ends that.
+func (p *Penalties) Spoil(now time.Time, addr netip.Addr) {
+	if !addr.IsValid() {
+		return
+	}
+	if p.accounts == nil {
+		p.accounts, p.addresses = map[ledger.Address]penalty{}, map[netip.Addr]penalty{}
+	}
+	key := Block(addr)
+	r, known := p.addresses[key]
+	if known && r.forgotten(now) {
+		r = penalty{}
+	}
+	if !known && len(p.addresses) >= MaxPenalties {
+		evict(p.addresses, now)
+	}
+	r.spoiled = now.Add(SpoilFor)
+	p.addresses[key] = r
+}
+
 // Guarded reports whether a peer is to be served nothing before its channel is open: it
 // left before that less than PenaltyForget ago. A payment does not end it, for it costs
 // nothing to who pays.
@@ -148,11 +173,11 @@ func (p *Penalties) Paid(account ledger.Address, addr netip.Addr) bool {
 
 func forgive[K comparable](m map[K]penalty, key K) bool {
 	r, known := m[key]
-	left := penalty{pardoned: r.pardoned}
+	left := penalty{pardoned: r.pardoned, spoiled: r.spoiled}
 	switch {
 	case !known || r == left:
 		return false
-	case r.pardoned.IsZero():
+	case left == penalty{}:
 		delete(m, key)
 	default:
 		m[key] = left
@@ -163,11 +188,21 @@ func forgive[K comparable](m map[K]penalty, key K) bool {
 // Len returns the number of records kept, for metrics.
 func (p *Penalties) Len() int { return len(p.accounts) + len(p.addresses) }
 
-func (r penalty) bans(now time.Time) bool { return r.failures >= BanAfter && now.Before(r.until) }
+func (r penalty) bans(now time.Time) bool {
+	return r.failures >= BanAfter && now.Before(r.until) || now.Before(r.spoiled)
+}
+
+// end is when the last bar of the record is over.
+func (r penalty) end() time.Time {
+	if r.spoiled.After(r.until) {
+		return r.spoiled
+	}
+	return r.until
+}
 
 // forgotten reports whether the record has no effect any more.
 func (r penalty) forgotten(now time.Time) bool {
-	return !now.Before(r.until.Add(PenaltyForget)) && !now.Before(r.pardoned.Add(PenaltyForget))
+	return !now.Before(r.until.Add(PenaltyForget)) && !now.Before(r.pardoned.Add(PenaltyForget)) && !now.Before(r.spoiled)
 }
 
 // fail adds one failure to a record and keeps the map within MaxPenalties.
@@ -228,7 +263,7 @@ func evict[K comparable](m map[K]penalty, now time.Time) {
 			delete(m, k)
 			continue
 		}
-		if !found || r.until.Before(least.until) {
+		if !found || r.end().Before(least.end()) {
 			first, least, found = k, r, true
 		}
 	}

@@ -190,6 +190,9 @@ func TestPenaltiesRestore(t *testing.T) {
 	}
 	p.Excuse(now, bob, away)
 	p.Pardon(now, carol, netip.Addr{})
+	garbage := netip.MustParseAddr("198.51.100.9")
+	p.Spoil(now, garbage)
+	p.Spoil(now, netip.Addr{})
 	q.Restore(p.Records(now), now)
 	later := now.Add(3 * time.Minute)
 	if !q.Banned(later, alice, netip.Addr{}) || !q.Banned(later, ledger.Address{}, home) || q.Banned(now.Add(4*time.Minute), alice, home) {
@@ -204,10 +207,18 @@ func TestPenaltiesRestore(t *testing.T) {
 	if n := len(p.Records(now.Add(PenaltyMax + PenaltyForget))); n != 0 {
 		t.Errorf("%d records that are over are kept", n)
 	}
-	odd := []Penalty{{Failures: 9, Until: now.Add(time.Hour)}, {Account: alice, Failures: -3, Until: now.Add(1000 * time.Hour), Pardoned: now.Add(time.Hour)},
+	if q.Paid(ledger.Address{}, garbage); !q.Banned(now.Add(SpoilFor-1), ledger.Address{}, garbage) || q.Banned(now.Add(SpoilFor), ledger.Address{}, garbage) {
+		t.Error("who sent bad data is let in, or not again")
+	}
+	for _, r := range p.Records(now.Add(SpoilFor)) {
+		if r.Addr == garbage {
+			t.Errorf("a record that is over: %+v", r)
+		}
+	}
+	odd := []Penalty{{Addr: away, Spoiled: now.Add(1000 * time.Hour)}, {Failures: 9, Until: now.Add(time.Hour)}, {Account: alice, Failures: -3, Until: now.Add(1000 * time.Hour), Pardoned: now.Add(time.Hour)},
 		{Account: bob, Failures: 3, Until: now.Add(-PenaltyForget)}}
 	q.Restore(odd, now)
-	if q.Len() != 1 || !q.Eligible(now.Add(PenaltyMax), alice, home) || q.Guarded(now.Add(PenaltyForget), alice, home) {
+	if q.Len() != 2 || q.Banned(now.Add(SpoilFor), ledger.Address{}, away) || !q.Eligible(now.Add(PenaltyMax), alice, home) || q.Guarded(now.Add(PenaltyForget), alice, home) {
 		t.Errorf("odd records count: %+v", q.Records(now))
 	}
 	var many []Penalty

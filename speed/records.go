@@ -17,6 +17,7 @@ type Penalty struct {
 	Until    time.Time      // not eligible before
 	Excused  bool           // its one excuse is used
 	Pardoned time.Time      // see [Penalties.Pardon]
+	Spoiled  time.Time      // refused until then, see [Penalties.Spoil]; of an address
 }
 
 // Records returns what is remembered at a time, at most MaxPenalties of accounts and
@@ -25,7 +26,7 @@ func (p *Penalties) Records(now time.Time) []Penalty {
 	var list []Penalty
 	keep := func(r penalty, of Penalty) {
 		if !r.forgotten(now) {
-			of.Failures, of.Until, of.Excused, of.Pardoned = r.failures, r.until, r.excused, r.pardoned
+			of.Failures, of.Until, of.Excused, of.Pardoned, of.Spoiled = r.failures, r.until, r.excused, r.pardoned, r.spoiled
 			list = append(list, of)
 		}
 	}
@@ -36,7 +37,7 @@ func (p *Penalties) Records(now time.Time) []Penalty {
 		keep(r, Penalty{Addr: addr})
 	}
 	slices.SortFunc(list, func(a, b Penalty) int {
-		if c := a.Until.Compare(b.Until); c != 0 {
+		if c := a.end().Compare(b.end()); c != 0 {
 			return c
 		}
 		if c := a.Account.Compare(b.Account); c != 0 {
@@ -46,6 +47,8 @@ func (p *Penalties) Records(now time.Time) []Penalty {
 	})
 	return list
 }
+
+func (p *Penalty) end() time.Time { return penalty{until: p.Until, spoiled: p.Spoiled}.end() }
 
 // Restore takes records of an earlier run in the place of all that is remembered. What
 // is over, names nobody or is more than MaxPenalties of a kind is left out, the first of
@@ -60,7 +63,10 @@ func (p *Penalties) Restore(list []Penalty, now time.Time) {
 		if r.Pardoned.After(now) {
 			r.Pardoned = now
 		}
-		kept := penalty{failures: max(0, r.Failures), until: r.Until, excused: r.Excused, pardoned: r.Pardoned}
+		if r.Spoiled.After(now.Add(SpoilFor)) {
+			r.Spoiled = now.Add(SpoilFor)
+		}
+		kept := penalty{failures: max(0, r.Failures), until: r.Until, excused: r.Excused, pardoned: r.Pardoned, spoiled: r.Spoiled}
 		switch {
 		case kept.forgotten(now):
 		case !r.Account.IsZero():

@@ -148,15 +148,19 @@ func (k *Node) SetPenalties(list []speed.Penalty, now time.Time) {
 	k.penalties.Restore(list, now)
 }
 
-// Spoiled bans an account that sent data that failed its hash (R12.4): nothing
-// is bought from it, nor sold to it, for a time that grows.
-func (k *Node) Spoiled(account ledger.Address, now time.Time) {
+// Spoiled bans a peer that sent data that failed its hash (R12.4): from its account, zero
+// if it is not known, nothing is bought for a time that grows, nor sold to it, and its
+// address is refused for an hour.
+func (k *Node) Spoiled(account ledger.Address, addr netip.Addr, now time.Time) {
 	now = k.clock(now)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.judgments++
+	k.penalties.Spoil(now, judged(addr))
 	for range speed.BanAfter {
-		k.penalties.Fail(now, account, netip.Addr{})
+		if !account.IsZero() {
+			k.penalties.Fail(now, account, netip.Addr{})
+		}
 	}
 }
 

@@ -76,7 +76,7 @@ func (s *seller) unbind(l *Link) {
 	}
 	over, tag := false, channel.Tag(l.cfg.Infohash)
 	if debt := l.owes(); debt > 0 {
-		over = s.debtor.owe(tag, debt)
+		over = s.debtor.owe(tag, debt, s.book.cfg.Now())
 	}
 	l.mu.Lock()
 	l.fail(0)

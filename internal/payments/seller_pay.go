@@ -199,7 +199,8 @@ func (s *seller) attached(c *sold, l *Link, e channel.Event) {
 // over with that; the window is never less than a quantum, which no requester
 // could fill and pay.
 func (s *seller) indebt(l *Link, tag channel.Tag) {
-	debt := s.debtor.forgive(tag, l.quantum.Load())
+	q := l.quantum.Load()
+	debt := s.debtor.forgive(tag, q) + s.debtor.forgive(channel.Tag{}, q) // and what an earlier run was left with
 	if debt <= 0 {
 		return
 	}

@@ -32,6 +32,7 @@ type standing struct {
 	lent     int64                 // bytes that windows have beyond a quantum each, summed over connections
 	spared   int64                 // bytes of connections in use that may stay unpaid, or failed; summed
 	forgiven int64                 // bytes written off
+	changed  time.Time             // when something of this, or of strikes, was last added
 	beyond   int64                 // bytes beyond what is forgiven that no failure stands for yet
 	// Guarded by Book.mu.
 	strikes int // in a row
@@ -61,7 +62,7 @@ func (b *Book) standing(account ledger.PublicKey) *standing {
 
 // owe changes what the account owes for a torrent by so many bytes. It reports whether
 // those are more torrents than are remembered: the caller forgives this one then.
-func (s *standing) owe(tag channel.Tag, bytes int64) (over bool) {
+func (s *standing) owe(tag channel.Tag, bytes int64, now time.Time) (over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.debts[tag]
@@ -71,15 +72,23 @@ func (s *standing) owe(tag channel.Tag, bytes int64) (over bool) {
 		delete(s.debts, tag)
 	}
 	s.debt += s.debts[tag] - old
+	if bytes > 0 {
+		s.changed = now
+	}
 	return len(s.debts) > MaxDebts
 }
 
-// repay books a payment for a connection that ended: what it owed was served.
+// repay books a payment for a connection that ended, perhaps in an earlier run: what it
+// owed was served.
 func (s *standing) repay(tag channel.Tag, bytes int64) {
-	s.mu.Lock()
-	s.history.Add(min(bytes, s.debts[tag]))
-	s.mu.Unlock()
-	s.owe(tag, -bytes)
+	for _, t := range [...]channel.Tag{tag, {}} {
+		s.mu.Lock()
+		n := min(bytes, s.debts[t])
+		s.history.Add(n)
+		s.mu.Unlock()
+		s.owe(t, -n, time.Time{})
+		bytes -= n
+	}
 }
 
 // lend returns how many bytes beyond its quantum a connection may owe that had so
@@ -160,6 +169,9 @@ func (b *Book) strike(account ledger.PublicKey) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.standing(account)
+	s.mu.Lock()
+	s.changed = b.cfg.Now()
+	s.mu.Unlock()
 	s.since = s.history.Load()
 	if s.strikes++; s.strikes%BanAfter == 0 {
 		d := BanTime << min(s.bans, 20)

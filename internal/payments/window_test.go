@@ -2,6 +2,7 @@ package payments
 
 import (
 	"testing"
+	"time"
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
@@ -192,7 +193,7 @@ func TestMoreDebtsThanRemembered(t *testing.T) {
 			p.mu.Lock()
 			d := seller.book.accounts[buyer.purse.Account()]
 			for i := range MaxDebts {
-				d.owe(channel.Tag{byte(i), byte(i >> 8), 1}, 1)
+				d.owe(channel.Tag{byte(i), byte(i >> 8), 1}, 1, time.Now())
 			}
 			p.mu.Unlock()
 		}

@@ -106,13 +106,14 @@ func (s *Swarm) authorOf(m *member) author {
 	return author{addr: m.addr.Addr(), key: m.conn.Handshake.PeerID, account: m.trade.Provider()}
 }
 
-// ban refuses a peer for a time and ends its connections. The ledger account
-// by which it sold goes with it where it sent bad data.
+// ban refuses a peer for a time and ends its connections. Where it sent bad data the
+// ledger account by which it sold goes with it, and the whole node refuses it, in its next
+// run too.
 func (s *Swarm) ban(who author, why error) {
 	s.cfg.Log.Warn("peer banned", "addr", who.addr, "reason", why)
 	s.bans.add(who, s.now.Add(banTime))
-	if errors.Is(why, errBadData) && s.cfg.Market != nil && !who.account.IsZero() {
-		s.cfg.Market.Spoiled(who.account, s.now)
+	if errors.Is(why, errBadData) && s.cfg.Market != nil {
+		s.cfg.Market.Spoiled(who.account, who.addr, s.now)
 	}
 	for _, m := range s.peers {
 		if !m.kicked && s.bans.covers(who, m) {
