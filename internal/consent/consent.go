@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/bttnet/btt/internal/durable"
@@ -185,7 +186,7 @@ func (c *Choice) Encode() ([]byte, error) {
 func Load(home string) (Choice, error) {
 	path := filepath.Join(home, fileName)
 	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // a home that is a file fails by itself
 		return Choice{}, nil
 	}
 	if err != nil {
