@@ -127,10 +127,12 @@ func get(ctx context.Context, g *global, t *transfer, d *download, r *terminal.R
 			}
 		}
 	}()
-	for i, a := range list {
-		if err := x.claim(&a); err != nil {
+	for i := range list { // before the first of them writes
+		if err := x.claim(&list[i]); err != nil {
 			return err
 		}
+	}
+	for i, a := range list {
 		sw, err := x.add(t, a)
 		if errors.Is(err, btt.ErrExists) {
 			err = fmt.Errorf("%.80s: another one given is the same torrent: %w", sources[i], err)
