@@ -56,7 +56,7 @@ something to see.`,
 	f.StringVar(&o.Scenario, "scenario", "auction", "what to show, see above")
 	f.IntVar(&o.Peers, "peers", 0, fmt.Sprintf("peers that download, 1 to %d (default those of the scenario)", demo.MaxPeers))
 	f.StringVar(&o.Dir, "dir", "", "keep the files, wallets and ledger in this folder")
-	f.DurationVar(&o.Timeout, "timeout", demo.DefaultTimeout, "give up after this time")
+	f.DurationVar(&o.Timeout, "timeout", 0, fmt.Sprintf("give up after this time (default %v, more for many peers or much data)", demo.DefaultTimeout))
 	return cmd
 }
 

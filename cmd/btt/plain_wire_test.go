@@ -20,35 +20,43 @@ import (
 // peer id, and its extended handshake without its port.
 func helloOf(t *testing.T, addr string, hash metainfo.InfoHash) string {
 	t.Helper()
+	hello, err := askHello(addr, hash)
+	if err != nil {
+		t.Fatalf("%s: %v", addr, err)
+	}
+	return hello
+}
+
+func askHello(addr string, hash metainfo.InfoHash) (string, error) {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	defer c.Close()
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	reserved := [8]byte{5: 0x10, 7: 0x04}
-	extended := "\x14\x00d1:md9:btt_speedi9ee16:btt_speed_versioni1ee" // whoever asks
+	extended := "\x14\x00d1:md9:btt_speedi9eee" // whoever asks
 	frame := binary.BigEndian.AppendUint32(nil, uint32(len(extended)))
 	if _, err := io.WriteString(c, "\x13BitTorrent protocol"+string(reserved[:])+string(hash[:])+strings.Repeat("p", 20)+string(frame)+extended); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	head := make([]byte, 68)
 	if _, err := io.ReadFull(c, head); err != nil {
-		t.Fatalf("handshake of %s: %v", addr, err)
+		return "", err
 	}
 	for {
 		var size [4]byte
 		if _, err := io.ReadFull(c, size[:]); err != nil {
-			t.Fatalf("message of %s: %v", addr, err)
+			return "", err
 		}
 		msg := make([]byte, binary.BigEndian.Uint32(size[:]))
 		if _, err := io.ReadFull(c, msg); err != nil {
-			t.Fatalf("message of %s: %v", addr, err)
+			return "", err
 		}
 		if len(msg) > 2 && msg[0] == 20 && msg[1] == 0 {
-			return string(head[:48]) + regexp.MustCompile(`1:pi\d+e`).ReplaceAllString(string(msg[2:]), "")
+			return string(head[:48]) + regexp.MustCompile(`1:pi\d+e`).ReplaceAllString(string(msg[2:]), ""), nil
 		}
 	}
 }
@@ -127,9 +135,13 @@ func TestOptOutWire(t *testing.T) {
 			t.Errorf("%s says %q, a plain node %q", name, got, want)
 		}
 	}
-	for end := time.Now().Add(patience); helloOf(t, left, torrent.InfoHash) != want; time.Sleep(pollEvery) {
-		if time.Now().After(end) { // its torrent begins anew in a moment
-			t.Fatalf("after btt speed off it says %q", helloOf(t, left, torrent.InfoHash))
+	for end := time.Now().Add(patience); ; time.Sleep(pollEvery) {
+		got, err := askHello(left, torrent.InfoHash) // its torrent begins anew meanwhile, and its connections
+		if err == nil && got == want {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("after btt speed off it says %q (%v), a plain node %q", got, err, want)
 		}
 	}
 	for _, name := range []string{"trades", "never", "refused", "one"} {

@@ -25,7 +25,7 @@ type Options struct {
 	Slots     int           // upload slots the seed sells
 	Peers     int           // peers that download; 0 = those of the scenario
 	Scenario  string        // see Scenarios; "" = the first
-	Timeout   time.Duration // the demonstration fails after this time
+	Timeout   time.Duration // the demonstration fails after this time; 0 = by its size
 	ChokeEach time.Duration // time between choke rounds, shorter than the real 15 s
 	Log       *slog.Logger
 
@@ -65,7 +65,7 @@ func (o *Options) defaults() error {
 		o.Slots = DefaultSlots
 	}
 	if o.Timeout <= 0 {
-		o.Timeout = DefaultTimeout
+		o.Timeout = o.patience()
 	}
 	if o.ChokeEach <= 0 {
 		o.ChokeEach = defaultChoke
@@ -74,6 +74,20 @@ func (o *Options) defaults() error {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return nil
+}
+
+// eachPeer is what a peer more may add to a demonstration on a busy machine, besides
+// the data.
+const eachPeer = 3 * time.Second
+
+// patience is when a demonstration of this size is given up: it only ends a hang.
+func (o *Options) patience() time.Duration {
+	if o.Peers == 0 && o.Size <= DefaultSize && o.Upload >= DefaultUpload {
+		return DefaultTimeout
+	}
+	peers := int64(max(o.Peers, 1))
+	data := min(o.Size/o.Upload, int64(time.Hour/time.Second)) * peers // if the seed alone sends all of it
+	return DefaultTimeout + time.Duration(peers)*eachPeer + 2*time.Duration(data)*time.Second
 }
 
 // Errors of Run.

@@ -209,3 +209,18 @@ func TestStatementFindsFaults(t *testing.T) {
 		}
 	}
 }
+
+// TestPatience: a larger demonstration is given more time before it counts as hung, and
+// no size is too large to count.
+func TestPatience(t *testing.T) {
+	var last time.Duration
+	for _, o := range []Options{{}, {Peers: 4, Size: 1 << 20}, {Peers: MaxPeers, Size: 1 << 20}, {Peers: MaxPeers}, {Peers: MaxPeers, Upload: 1, Size: 1 << 62}} {
+		if err := o.defaults(); err != nil {
+			t.Fatal(err)
+		}
+		if o.Timeout <= last || o.Timeout < DefaultTimeout {
+			t.Errorf("%d peers, %d bytes at %d/s: given up after %v, a smaller one after %v", o.Peers, o.Size, o.Upload, o.Timeout, last)
+		}
+		last = o.Timeout
+	}
+}
