@@ -182,10 +182,24 @@ type writer struct {
 	data  []byte
 	vecs  net.Buffers
 	send  net.Buffers // vecs, eaten by the write
+	most  int         // blocks that one write carries
+}
+
+// slowWrite is the time that a write may take for the next one to carry more: what a
+// write carries is not called back, and what we say next goes behind it.
+const slowWrite = 10 * time.Millisecond
+
+// learn sets how much the next write carries by how long the last one took.
+func (w *writer) learn(took time.Duration) {
+	if took > slowWrite {
+		w.most = max(w.most/2, 1)
+	} else {
+		w.most = min(2*w.most, maxBatch)
+	}
 }
 
 func (c *Conn) writeLoop() {
-	w := writer{data: make([]byte, 0)}
+	w := writer{data: make([]byte, 0), most: 1}
 	for {
 		gate, ok := c.next(&w)
 		if !ok {
@@ -211,7 +225,7 @@ func (c *Conn) next(w *writer) (Gate, bool) {
 	}
 	w.out, c.out = c.out, w.out[:0]
 	w.batch = w.batch[:0]
-	size, limit := 0, c.batchLimit()
+	size, limit := 0, c.batchLimit(w.most)
 	for c.mayServe() && len(w.batch) < limit && size < bufferSize {
 		q := c.uploads[c.uphead]
 		if size+int(q.length) > bufferSize {
@@ -235,15 +249,15 @@ func (c *Conn) SetWeight(blocks int) {
 	c.mu.Unlock()
 }
 
-// batchLimit is the number of blocks for one write: few where a rate limit
-// asks for an even flow. The caller holds the lock.
-func (c *Conn) batchLimit() int {
+// batchLimit is the number of blocks for one write, at most most: few where a rate
+// limit asks for an even flow. The caller holds the lock.
+func (c *Conn) batchLimit(most int) int {
 	for _, l := range c.Up {
-		if l != nil {
+		if l.Bound() {
 			return max(c.weight, 1)
 		}
 	}
-	return maxBatch
+	return most
 }
 
 // flush writes what next took: one read of the disk per run of neighbouring
@@ -276,11 +290,15 @@ func (c *Conn) flush(w *writer, gate Gate) error {
 		off += int(q.length)
 	}
 	w.send = w.vecs
-	c.writing.Store(time.Now().UnixNano())
+	began := time.Now()
+	c.writing.Store(began.UnixNano())
 	_, err := writeBuffers(c.Net, &w.send)
 	c.writing.Store(0)
 	if err != nil {
 		return fmt.Errorf("write to peer: %w", err)
+	}
+	if total > 0 {
+		w.learn(time.Since(began))
 	}
 	c.Sent.Add(int64(total))
 	return nil

@@ -56,6 +56,9 @@ func normal(rate int64) int64 {
 	return rate
 }
 
+// Bound says whether there is a limit now.
+func (l *Limiter) Bound() bool { return l != nil && l.bound.Load() }
+
 // Rate returns the rate in bytes a second, 0 when unlimited.
 func (l *Limiter) Rate() int64 {
 	if l == nil || !l.bound.Load() {
