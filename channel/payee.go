@@ -239,6 +239,7 @@ type Checked struct {
 	k1     ledger.PublicKey
 	fast   *ledger.PreparedKey // of k1, or nil
 	lanes  []laneClaim
+	bytes  int64 // that they claim beyond what was paid
 	owed   amount.Amount
 }
 
@@ -314,6 +315,7 @@ func (p *Payee) claim(c *Checked, m *Pay) error {
 	if c.owed, err = c.owed.Add(after - before); err != nil {
 		return refuse(CodeAmount, "%v", err)
 	}
+	c.bytes += m.Bytes - from
 	if at < 0 {
 		c.lanes = append(c.lanes, laneClaim{lane: m.Lane, bytes: m.Bytes})
 		return nil
@@ -331,8 +333,11 @@ func (c *Checked) Verify() bool {
 	return c.Pay == nil || ledger.VerifySignature(c.k1, c.digest, c.Pay.Payment.Signature)
 }
 
+// Bytes is what the payments claim beyond what is paid, over all lanes.
+func (c *Checked) Bytes() int64 { return c.bytes }
+
 // Record is what must be written before Accept, so that the end of the process does
-// not lose it, and durable before the next Accept (docs/rfcs/0042).
+// not lose it, and durable before more than the window rests on it (docs/rfcs/0042).
 func (c *Checked) Record() Record { return Record{Pay: c.Pay} }
 
 // Accept takes a payment that verified and whose record is written: now it is

@@ -20,6 +20,6 @@
 //
 // A payer stores an upper bound ahead of what it signs; a payee verifies each
 // payment and writes it down before it raises the allowance. The sync runs beside,
-// and one payment at most waits for it (docs/rfcs/0042). Nothing is ever sent, or
+// and payments for one window at most wait for it (docs/rfcs/0042). Nothing is ever sent, or
 // told as earned, before its record is durable.
 package payments

@@ -115,6 +115,45 @@ func TestHungSellerDisk(t *testing.T) {
 	w.paid(t)
 }
 
+// TestHungDiskWindow: while the disk of a seller hangs that lends four quanta, payments for
+// four count one by one, and the fifth waits; each is told when it is durable, with the
+// sum that was paid until then.
+func TestHungDiskWindow(t *testing.T) {
+	var disk gatedDisk
+	const q = 64 << 10
+	m := ledgertest.New()
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller := newNode(t, m, "seller", 0, func(c *Config) { c.datasync, c.Credit = disk.sync, 4*q })
+	t.Cleanup(disk.answer)
+	w := newWire(t, buyer.book, seller.book, 1, q)
+	trade(t, buyer, seller, w, price, 64<<20)
+	w.serve(t, 200*q, q)
+	w.paid(t)
+	seller.await("what came before", earned(owed(price, 200*q)))
+	disk.hang()
+	told := seller.count(EventEarned)
+	for i := int64(201); i <= 204; i++ {
+		w.serve(t, q, q)
+		eventually(t, "the payment to count", func() bool { return w.provided() == i*q })
+	}
+	w.serve(t, q, q)
+	eventually(t, "the next payment", func() bool { return w.provider.arrived.Load() == 1 })
+	if w.provided() != 204*q || seller.count(EventEarned) != told {
+		t.Errorf("paid up to %d, %d payments told while nothing is durable", w.provided(), seller.count(EventEarned)-told)
+	}
+	if s := seller.book.Summary(); s[0].Paid != owed(price, 200*q) || s[0].Bytes != 200*q {
+		t.Errorf("%v for %d bytes told as earned, %v are durable", s[0].Paid, s[0].Bytes, owed(price, 200*q))
+	}
+	disk.answer()
+	seller.await("all", earned(owed(price, 205*q)))
+	eventually(t, "the statement", func() bool {
+		s := seller.book.Summary()
+		return s[0].Paid == owed(price, 205*q) && s[0].Bytes == 205*q
+	})
+	w.serve(t, 2*q, q)
+	w.paid(t)
+}
+
 // TestFailedDiskStopsSales: a journal that cannot be synced, or not be written,
 // ends all sales at once: no connection gets a byte more at a price, no terms are
 // offered, and nobody is blamed for the payments that were not kept.

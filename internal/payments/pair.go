@@ -292,9 +292,11 @@ type machine interface {
 	Paid() amount.Amount
 }
 
-func (p *pair) report(m machine, bytes int64) {
+func (p *pair) report(m machine, bytes int64) { p.state(m, m.Paid(), bytes) }
+
+// state says in statements that so much was paid in a channel, for so many bytes.
+func (p *pair) state(m machine, paid amount.Amount, bytes int64) {
 	c := m.Contract()
-	paid := m.Paid()
 	if m.Stage() == channel.Settled {
 		paid = c.Payout(paid) // statements say what the ledger moved
 	}

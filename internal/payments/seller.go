@@ -17,14 +17,20 @@ type seller struct {
 	pays     []arrival // waiting for one check, all of one channel
 	mark     int64     // of the newest payment's record
 	awaited  int64     // the greatest mark at which the journal wakes this pair
-	untold   []told    // of payments that are not durable yet, at most one check's
+	untold   []told    // of payments that are not durable yet, in order of marks
 }
+
+// maxUntold is the number of lanes' payments that may be untold for the next one to
+// count: small ones would fill the window with many.
+const maxUntold = 16
 
 // told is an event of a channel that waits for its payment to be durable.
 type told struct {
 	c     *sold
 	link  *Link
 	event Event
+	mark  int64 // of the payment's record
+	bytes int64 // that the channel paid for with it
 }
 
 // arrival is a payment and where it came from.

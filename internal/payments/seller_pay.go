@@ -1,6 +1,8 @@
 package payments
 
 import (
+	"slices"
+
 	"github.com/bttnet/btt/channel"
 )
 
@@ -68,10 +70,10 @@ func (s *seller) settlePays() {
 }
 
 // secure verifies the newest payment and writes it down. It counts from here on:
-// an end of this process loses nothing of it. The payment before it must be durable
-// by now, so that an end of the machine loses one at most, and that only if its
-// payer never pays again, since the next one says all that it said
-// (docs/rfcs/0042).
+// an end of this process loses nothing of it. What is not durable with it is for no more
+// than the window, or the payments before it must be durable first: so an end of
+// the machine loses payments for a window at most, and that only if their payer never
+// pays again, since the next one says all that they said (docs/rfcs/0042).
 func (s *seller) secure(checked *channel.Checked, l *Link) bool {
 	if !checked.Verify() {
 		s.refuse(checked.Pay.ID, l, &channel.Refusal{Code: channel.CodeSignature, Reason: "payment does not verify"})
@@ -81,15 +83,25 @@ func (s *seller) secure(checked *channel.Checked, l *Link) bool {
 	if !ok {
 		return false
 	}
-	if !s.settled() {
+	if s.tell(); !s.fits(checked.Bytes(), l) && !s.settled() {
 		return false
 	}
 	s.mark = mark
 	return true
 }
 
-// settled waits until the payment before is durable, and tells of it: no more than
-// what one check brought is ever untold.
+// fits says whether a payment for so many bytes may count while those before it are not
+// durable: a connection's window is for all of them.
+func (s *seller) fits(bytes int64, l *Link) bool {
+	for _, x := range s.untold {
+		bytes += x.event.Bytes
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(s.untold) < maxUntold && bytes <= l.quantum.Load()+l.sale.lent
+}
+
+// settled waits until the payments before are durable, and tells of them.
 func (s *seller) settled() bool {
 	if err := s.book.journal.Wait(s.mark); err != nil {
 		s.fault(err)
@@ -105,27 +117,29 @@ func (s *seller) tell() {
 	if len(s.untold) == 0 {
 		return
 	}
-	if !s.book.journal.Durable(s.mark) {
-		if err := s.book.journal.Fault(); err != nil {
-			s.forget() // nobody may count on them
-			s.fault(err)
-		}
+	n := 0
+	for n < len(s.untold) && s.book.journal.Durable(s.untold[n].mark) {
+		x := &s.untold[n]
+		s.publish(x.link, x.event)
+		s.state(x.c.m, x.event.Amount, x.bytes)
+		n++
+	}
+	s.forget(n)
+	if len(s.untold) == 0 {
 		return
 	}
-	for _, x := range s.untold {
-		s.publish(x.link, x.event)
-		s.report(x.c.m, x.c.bytes)
+	if err := s.book.journal.Fault(); err != nil {
+		s.forget(len(s.untold)) // nobody may count on them
+		s.fault(err)
 	}
-	s.forget()
 }
 
-// forget ends the list of payments to tell of.
-func (s *seller) forget() {
-	for _, x := range s.untold {
+// forget takes the oldest n payments off the list of those to tell of.
+func (s *seller) forget(n int) {
+	for _, x := range s.untold[:n] {
 		x.link.telling(-1)
 	}
-	clear(s.untold)
-	s.untold = s.untold[:0]
+	s.untold = slices.Delete(s.untold, 0, n)
 }
 
 // event follows one event of a channel.
@@ -158,7 +172,7 @@ func (s *seller) event(c *sold, l *Link, e channel.Event) {
 	x := Event{Kind: kind, Channel: c.m.ID(), Tag: e.Tag, Sum: e.Sum, Bytes: e.Delta, Amount: e.Amount, Code: e.Code, Reason: e.Reason, Clean: clean}
 	if kind == EventEarned {
 		l.telling(1)
-		s.untold = append(s.untold, told{c, l, x})
+		s.untold = append(s.untold, told{c: c, link: l, event: x, mark: s.mark, bytes: c.bytes})
 		return
 	}
 	s.publish(l, x)
