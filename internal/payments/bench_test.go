@@ -33,7 +33,7 @@ func directWire(b *testing.B, requester, provider *Book) *wire {
 // BenchmarkStopAndWait is the latency from "quantum verified" at the payer to
 // "allowance raised" at the payee, with two journals on disk and a window of one
 // quantum always. The sync of a payment runs beside, and must have ended before the
-// next one counts (docs/rfcs/0042); the pause stands for the transfer of a quantum.
+// next one counts at that window (docs/rfcs/0042); the pause stands for the transfer of a quantum.
 func BenchmarkStopAndWait(b *testing.B) {
 	for _, pause := range []time.Duration{0, 500 * time.Microsecond} {
 		b.Run("transfer="+pause.String(), func(b *testing.B) {
