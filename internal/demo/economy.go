@@ -167,13 +167,23 @@ func (e *economy) openNodes(ctx context.Context) error {
 	return nil
 }
 
-// enter opens the nodes whose time has come.
+// enter opens the nodes whose time has come, and then gives each the torrent: to open
+// one takes long on a slow machine, and who began meanwhile would have all slots alone.
 func (e *economy) enter(ctx context.Context) error {
+	var come []*actor
 	for _, a := range e.actors {
 		if a.node != nil || a.enters != nil && !a.enters(e) {
 			continue
 		}
-		if err := e.openNode(ctx, a); err != nil {
+		node, err := btt.Open(ctx, e.config(a))
+		if err != nil {
+			return fmt.Errorf("start %s: %w", a.name, err)
+		}
+		a.node, e.entered = node, time.Now()
+		come = append(come, a)
+	}
+	for _, a := range come {
+		if err := e.begin(a); err != nil {
 			return fmt.Errorf("start %s: %w", a.name, err)
 		}
 		e.entered = time.Now()
@@ -208,7 +218,8 @@ func (e *economy) client(a *actor) ledger.Client {
 	return e.ledger.Client()
 }
 
-func (e *economy) openNode(ctx context.Context, a *actor) error {
+// begin gives an actor the torrent.
+func (e *economy) begin(a *actor) error {
 	var peers []netip.AddrPort
 	if a.file && a != e.actors[0] {
 		peers = append(peers, e.actors[0].node.Addr()) // trackers give no seeds to seeds
@@ -216,12 +227,8 @@ func (e *economy) openNode(ctx context.Context, a *actor) error {
 			return fmt.Errorf("copy content: %w", err)
 		}
 	}
-	node, err := btt.Open(ctx, e.config(a))
-	if err != nil {
-		return err
-	}
-	a.node = node
-	a.torrent, err = node.Add(btt.Add{Torrent: e.torrent, Dir: a.files, Reserve: a.reserve, WhenPaid: a.whenPaid, Peers: peers})
+	var err error
+	a.torrent, err = a.node.Add(btt.Add{Torrent: e.torrent, Dir: a.files, Reserve: a.reserve, WhenPaid: a.whenPaid, Peers: peers})
 	return err
 }
 
