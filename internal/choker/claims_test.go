@@ -99,3 +99,25 @@ func TestClaimsAreBounded(t *testing.T) {
 		t.Errorf("nobody's address has room %d", got)
 	}
 }
+
+// TestLeaderThatLeft: who went first and is gone may have got all that was sent in the
+// round it left, and nothing of what is sent later.
+func TestLeaderThatLeft(t *testing.T) {
+	var s Share
+	keep := Keep{Fixed: true, Part: 900_000}
+	cands := firsts()
+	for i := range cands {
+		cands[i].Host = netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
+	}
+	s.Book(keep, cands)
+	i := s.first(cands)
+	room := s.claims.rooms[s.led].room
+	rest := append(cands[:i:i], cands[i+1:]...)
+	led := s.led
+	for range 5 {
+		s.Book(keep, rest)
+	}
+	if got := s.claims.rooms[led].room; got != room-s.sent {
+		t.Errorf("its room fell from %d to %d, by more than the %d bytes of a round", room, got, s.sent)
+	}
+}

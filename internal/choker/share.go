@@ -185,6 +185,7 @@ func (s *Share) divide(cands []Candidate, heads int64) {
 	}
 	if gone {
 		s.claims.charge(s.led, s.sent)
+		s.leads = false // once
 	}
 	s.claims.round++
 	for i := range cands {
