@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // temporary is the ending of a file that is being written.
@@ -85,12 +86,15 @@ func closed(f *os.File) error {
 // Sweep removes what crashes left of the writing of files in dir, and nothing that
 // a living writer has.
 func Sweep(dir string) error {
-	list, err := filepath.Glob(filepath.Join(dir, "*"+temporary))
-	if err != nil {
+	list, err := os.ReadDir(dir) // no pattern: the folder's own name may hold what is special there
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("sweep %s: %w", dir, err)
 	}
-	for _, path := range list {
-		if err := sweep(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, e := range list {
+		if !strings.HasSuffix(e.Name(), temporary) {
+			continue
+		}
+		if err := sweep(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("sweep %s: %w", dir, err)
 		}
 	}

@@ -98,7 +98,10 @@ func TestWritersBeside(t *testing.T) {
 // TestTemporary: a file that is being written is nobody else's and is not swept;
 // one that a crash left is used again, and is swept.
 func TestTemporary(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "[no pattern")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	path := filepath.Join(dir, "f")
 	if err := os.WriteFile(path+temporary, []byte("left by a crash"), 0o600); err != nil {
 		t.Fatal(err)

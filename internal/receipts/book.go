@@ -70,8 +70,10 @@ func Open(dir string, now func() time.Time) (*Book, error) {
 // ReadAll reads the receipts in a folder, the newest last, and returns the
 // files that it cannot read. A folder that is missing holds none.
 func ReadAll(dir string) (list []*Receipt, bad []string) {
-	paths, _ := filepath.Glob(filepath.Join(dir, "*"+suffix)) // fails for bad patterns only
-	for _, path := range paths[:min(len(paths), 2*MaxReceipts)] {
+	files, _ := os.ReadDir(dir)
+	files = slices.DeleteFunc(files, func(e os.DirEntry) bool { return !strings.HasSuffix(e.Name(), suffix) })
+	for _, e := range files[:min(len(files), 2*MaxReceipts)] {
+		path := filepath.Join(dir, e.Name())
 		st, err := os.Stat(path)
 		var text []byte
 		if err == nil && st.Size() <= MaxFile+1 {

@@ -31,7 +31,7 @@ func open(t testing.TB, dir string) *Book {
 
 // TestBook: what is booked is in the receipt, also after a restart.
 func TestBook(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "[no pattern")
 	b := open(t, dir)
 	film, song := [20]byte{1}, [20]byte{2}
 	ann, bob := ledger.Address{1}, ledger.Address{2}

@@ -254,12 +254,15 @@ func (f *Folder) Delete(infohash [20]byte) error {
 	if err := os.Remove(f.unitsPath(infohash)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("delete hashes of units: %w", err)
 	}
-	logs, err := filepath.Glob(strings.TrimSuffix(f.path(infohash), suffix) + ".*" + logSuffix)
+	list, err := os.ReadDir(f.dir)
 	if err != nil {
 		return fmt.Errorf("delete resume state: %w", err)
 	}
-	for _, path := range logs {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, e := range list {
+		if !strings.HasPrefix(e.Name(), hex.EncodeToString(infohash[:])+".") || !strings.HasSuffix(e.Name(), logSuffix) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(f.dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("delete log of writes: %w", err)
 		}
 	}

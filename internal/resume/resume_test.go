@@ -84,7 +84,7 @@ func TestDamage(t *testing.T) {
 }
 
 func TestLoadAllAndStale(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "[no pattern")
 	f, err := Open(dir)
 	if err != nil {
 		t.Fatal(err)
