@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 
 	"github.com/bttnet/btt/metainfo"
 )
@@ -223,6 +224,7 @@ func (s *Store) Landed(piece, from, to uint32) bool {
 type note struct {
 	piece uint32
 	units *units
+	begun uint32 // see Store.begun
 }
 
 // take keeps what the journal does not know yet of the units of a job's piece. s.mu is
@@ -230,7 +232,7 @@ type note struct {
 func (w *writer) take(s *Store, j *job) {
 	if u := s.units[j.partial.piece]; s.journal != nil && u != nil && !u.noted && !j.skip {
 		if n := len(w.notes); n == 0 || w.notes[n-1].units != u {
-			w.notes = append(w.notes, note{j.partial.piece, u})
+			w.notes = append(w.notes, note{j.partial.piece, u, s.begun})
 		}
 	}
 }
@@ -245,7 +247,7 @@ func (w *writer) tell(s *Store) {
 	}
 	s.mu.Lock()
 	for _, n := range w.notes {
-		n.units.noted = true
+		n.units.noted = n.begun == s.begun // else the journal may have begun anew
 	}
 	s.mu.Unlock()
 	clear(w.notes)
@@ -261,16 +263,16 @@ type Begun struct {
 }
 
 // Begun returns the pieces under way of which a unit is verified, for a journal that
-// begins anew.
+// begins anew. It is told of the others when that changes.
 func (s *Store) Begun() (list []Begun) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.begun++
 	for piece, u := range s.units {
-		for _, w := range u.good {
-			if w != 0 && !s.isDone(piece) {
-				list = append(list, Begun{piece, u.blocks, u.sums})
-				break
-			}
+		if slices.ContainsFunc(u.good, func(w uint64) bool { return w != 0 }) && !s.isDone(piece) {
+			list = append(list, Begun{piece, u.blocks, u.sums})
+		} else {
+			u.noted = false
 		}
 	}
 	return list

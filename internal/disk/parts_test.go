@@ -191,3 +191,44 @@ func TestRestoreRefuses(t *testing.T) {
 		t.Errorf("author %d of a block that is here: %v", a, here)
 	}
 }
+
+// TestUnitsAreToldAgain: a journal that begins anew when nothing of a piece is right, as
+// after a failed attempt, is told of its units before one of them counts as in the files.
+func TestUnitsAreToldAgain(t *testing.T) {
+	const length, unit = 128 << 10, 32 << 10
+	tor := newTorrentV2(t.TempDir(), testPool(t, PoolConfig{}), length, false, File{Path: "a", Length: 300_000})
+	j := new(shelf)
+	c := tor.config()
+	c.Journal = j
+	s := mustOpen(t, c)
+	defer s.Close()
+	if err := s.SetUnits(0, unit/BlockSize, tor.unitSums(0, length, unit)); err != nil {
+		t.Fatal(err)
+	}
+	attempt := func() {
+		t.Helper()
+		for _, k := range [][2]uint32{{0, 0}, {0, BlockSize}} {
+			if res, err := s.BlockFrom(1, k[0], k[1], tor.block(k)); err != nil || res != Stored {
+				t.Fatal(res, err)
+			}
+		}
+		s.Press()
+		tor.mu.Lock()
+		defer tor.mu.Unlock()
+		for !s.Landed(0, 0, unit) {
+			tor.told.Wait() // it is told, or this waits for ever
+		}
+		if !j.known(0) {
+			t.Error("a unit counts as in the files, and the journal does not know the hashes")
+		}
+	}
+	attempt()
+	s.Forget(0)
+	if list := s.Begun(); len(list) > 0 {
+		t.Errorf("begun after it was dropped: %v", list)
+	}
+	j.mu.Lock()
+	j.begun = nil
+	j.mu.Unlock()
+	attempt()
+}
