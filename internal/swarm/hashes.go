@@ -85,7 +85,8 @@ func (s *Swarm) canHash(m *member, r *wire.HashRange) bool {
 		m.leafLeft = leafBurst
 	}
 	sent := m.conn.Sent.Load()
-	m.leafLeft = min(leafBurst, m.leafLeft+int64(s.now.Sub(m.leafAt)*leafRate/time.Second)+sent-m.leafSent)
+	since := min(s.now.Sub(m.leafAt), leafBurst/leafRate*time.Second) // as long as may count
+	m.leafLeft = min(leafBurst, m.leafLeft+int64(since*leafRate/time.Second)+sent-m.leafSent)
 	m.leafAt, m.leafSent = s.now, sent
 	if m.leafLeft < s.info.PieceLength {
 		return false

@@ -135,10 +135,16 @@ func (s *Swarm) snapshot(clean bool) *resume.State {
 		Uploaded: t.Uploaded, Downloaded: t.Downloaded, Extra: s.market.Save()}
 }
 
+// surveyed says whether it is known what is on disk. A state that was saved before would
+// say that what is not checked yet is not there, and it would be fetched and paid again.
+func (s *Swarm) surveyed() bool {
+	return s.store != nil && s.state != Checking && s.unchecked == nil
+}
+
 // save writes the torrent's state in the background: first the data is made
 // durable, then the state that says so.
 func (s *Swarm) save() {
-	if s.cfg.Resume == nil || s.saving || s.store == nil {
+	if s.cfg.Resume == nil || s.saving || !s.surveyed() {
 		return
 	}
 	s.saving, s.dirty, s.saved = true, false, s.now
@@ -201,7 +207,7 @@ func (s *Swarm) shutdown() {
 		}
 	}
 	if s.store != nil {
-		if s.cfg.Resume != nil && s.state != Checking && s.failure == nil && s.changed() {
+		if s.cfg.Resume != nil && s.surveyed() && s.failure == nil && s.changed() {
 			if err := s.lastSave(); err != nil {
 				s.cfg.Log.Warn("save state", "err", err)
 			}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/bttnet/btt/internal/create"
 	"github.com/bttnet/btt/internal/disk"
+	"github.com/bttnet/btt/internal/resume"
 	"github.com/bttnet/btt/metainfo"
 	"github.com/bttnet/btt/wire"
 )
@@ -164,13 +165,18 @@ func TestLeafBudget(t *testing.T) {
 		if served != leafBurst/(512<<10) {
 			t.Errorf("%d of %d requests were served", served, rounds)
 		}
-		after(time.Minute)
-		p.write(wire.AppendHashRange(nil, wire.HashRequest, &r))
-		after(time.Second)
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.answers[rounds].ID != wire.Hashes {
-			t.Error("refused for good")
+		for i, minutes := range []int{1, 20} {
+			for range minutes {
+				after(time.Minute)
+				p.write(wire.AppendKeepAlive(nil))
+			}
+			p.write(wire.AppendHashRange(nil, wire.HashRequest, &r))
+			after(time.Second)
+			p.mu.Lock()
+			if p.answers[rounds+i].ID != wire.Hashes {
+				t.Errorf("refused %d minutes later", minutes)
+			}
+			p.mu.Unlock()
 		}
 	})
 }
@@ -229,11 +235,14 @@ func TestFalseLayers(t *testing.T) {
 }
 
 // bare starts a swarm that knows the info dictionary and no layers.
-func (w *world) bare(dir string) *Swarm {
+func (w *world) bare(dir string) *Swarm { return w.bareKept(dir, nil) }
+
+// bareKept is bare with a folder of resume data.
+func (w *world) bareKept(dir string, folder *resume.Folder) *Swarm {
 	bare := *w.torrent
 	bare.PieceLayers = metainfo.Layers{}
 	w.nodes++
-	s := New(Config{Index: uint32(w.nodes), InfoHash: w.torrent.InfoHash, Torrent: &bare, Dir: dir, Pool: w.pool, FreeSlot: func() {}, Log: slog.New(slog.DiscardHandler)})
+	s := New(Config{Index: uint32(w.nodes), InfoHash: w.torrent.InfoHash, Torrent: &bare, Dir: dir, Resume: folder, Pool: w.pool, FreeSlot: func() {}, Log: slog.New(slog.DiscardHandler)})
 	w.swarms = append(w.swarms, s)
 	synctest.Wait()
 	return s
@@ -297,22 +306,27 @@ func TestPartialSeed(t *testing.T) {
 	})
 }
 
+// layersOfTwo answers for the layers of twoFiles: of the first file, of both once both says so.
+func (w *world) layersOfTwo(both *atomic.Bool) func(wire.HashRange) []byte {
+	return func(r wire.HashRange) []byte {
+		data := w.data[:sizeA]
+		if r.Root == *w.torrent.Info.Files[1].PiecesRoot {
+			if data = w.data[sizeA:]; !both.Load() {
+				return nil
+			}
+		}
+		hashes := metainfo.AppendLeaves(nil, data)
+		return wire.AppendHashes(nil, &r, append(hashes, make([]byte, int(r.Length)*wire.HashLen-len(hashes))...), nil)
+	}
+}
+
 // TestLayersByFile: in version 2 alone a file is fetched as soon as its layer is
 // here, whatever is missing of others, and none of their blocks is asked for.
 func TestLayersByFile(t *testing.T) {
 	bubble(t, testPiece, func(t *testing.T, w *world) {
 		w.twoFiles()
 		var both atomic.Bool
-		layer := func(r wire.HashRange) []byte {
-			data := w.data[:sizeA]
-			if r.Root == *w.torrent.Info.Files[1].PiecesRoot {
-				if data = w.data[sizeA:]; !both.Load() {
-					return nil
-				}
-			}
-			hashes := metainfo.AppendLeaves(nil, data)
-			return wire.AppendHashes(nil, &r, append(hashes, make([]byte, int(r.Length)*wire.HashLen-len(hashes))...), nil)
-		}
+		layer := w.layersOfTwo(&both)
 		to := t.TempDir()
 		s := w.bare(to)
 		p := &script{hash: layer, free: true}
