@@ -281,7 +281,8 @@ func (s *Store) Begun() (list []Begun) {
 // Restore takes what an earlier process verified of a piece by units and had in the
 // files: it reads the piece and keeps the units that are right by hashes which lead to
 // the piece's own. Nothing of them is asked for again. It returns how many they are. The
-// piece must not be under way.
+// piece must not be under way, nor whole: it would wait for a block for ever, so of such
+// a one, which VerifyPiece is to judge, it keeps nothing.
 func (s *Store) Restore(b Begun) (right int, err error) {
 	if int64(b.Piece) >= int64(s.pieces) || !s.v2 || b.Blocks <= 0 || b.Blocks&(b.Blocks-1) != 0 || len(b.Sums)/leafSize*b.Blocks < s.leaves(b.Piece) {
 		return 0, fmt.Errorf("restore %d units of %d blocks of piece %d: %w", len(b.Sums)/leafSize, b.Blocks, b.Piece, ErrUnits)
@@ -318,9 +319,10 @@ func (s *Store) Restore(b Begun) (right int, err error) {
 			right++
 		}
 	}
-	if right > 0 {
-		s.adopt(b.Piece, u, h.leaves)
+	if right == 0 || right == n {
+		return 0, nil
 	}
+	s.adopt(b.Piece, u, h.leaves)
 	return right, nil
 }
 

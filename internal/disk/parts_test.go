@@ -174,6 +174,9 @@ func TestRestoreRefuses(t *testing.T) {
 	s.Close()
 	s = mustOpen(t, tor.config())
 	defer s.Close()
+	if n, err := s.Restore(Begun{1, 2, tor.unitSums(1, length, unit)}); n != 0 || err != nil {
+		t.Errorf("of a whole piece: %d units, %v", n, err)
+	}
 	wrong := slices.Clone(good.Sums)
 	wrong[40] ^= 1
 	for _, b := range []Begun{{9, 2, good.Sums}, {0, 3, good.Sums}, {0, 0, good.Sums}, {0, 2, good.Sums[:64]}, {0, 2, wrong}, {1, 2, good.Sums}} {

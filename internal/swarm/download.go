@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/bttnet/btt/internal/disk"
@@ -160,6 +161,11 @@ func (s *Swarm) check(o *opened) {
 		s.pieces.Set(p)
 		s.picker.SetHave(p)
 		s.store.SetVerified(p, true)
+	}
+	for _, b := range begun { // one that is whole by now is no longer begun
+		if int64(b.Piece) < int64(s.info.NumPieces()) && !s.pieces.Has(b.Piece) && !slices.Contains(doubtful, b.Piece) {
+			doubtful = append(doubtful, b.Piece)
+		}
 	}
 	if len(doubtful)+len(begun) == 0 {
 		s.checked(nil)

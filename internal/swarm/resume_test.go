@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -9,7 +10,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/bttnet/btt/internal/disk"
 	"github.com/bttnet/btt/internal/resume"
+	"github.com/bttnet/btt/metainfo"
+	"github.com/bttnet/btt/wire"
 )
 
 // TestSlowOpen: while a torrent's files cannot be opened, because the disk is
@@ -79,6 +83,49 @@ func TestStoppedUnchecked(t *testing.T) {
 		after(time.Minute)
 		if st := s.Status(); st.State != Seeding || p.seen(false) != 6 {
 			t.Errorf("%v, %v: %d blocks were fetched, want 6", st.State, st.Err, p.seen(false))
+		}
+	})
+}
+
+// TestBegunIsWhole: a piece of which the log knows units and no end, and that is whole,
+// as when a power cut took the file's time and not its data, is had, and what is missing
+// is fetched.
+func TestBegunIsWhole(t *testing.T) {
+	const piece, unit = 4 * wire.BlockSize, 2 * wire.BlockSize
+	bubbleV2(t, 2*piece, piece, metainfo.V2, func(t *testing.T, w *world) {
+		folder, err := resume.Open(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		to := t.TempDir()
+		path := filepath.Join(to, "film")
+		if err := os.WriteFile(path, append(w.data[:piece:piece], make([]byte, piece)...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		is, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hash := w.torrent.InfoHash
+		if err := folder.Save(&resume.State{InfoHash: hash, Dir: to, Pieces: 2, Bitfield: []byte{0}, Clean: true,
+			Files: []disk.FileStat{{Exists: true, Size: is.Size(), ModTime: is.ModTime()}}}); err != nil {
+			t.Fatal(err)
+		}
+		var sums []byte
+		for at := 0; at < piece; at += unit {
+			sum := metainfo.PieceRoot(metainfo.AppendLeaves(nil, w.data[at:at+unit]), math.MaxInt64, unit)
+			sums = append(sums, sum[:]...)
+		}
+		log := folder.Log(hash, 0)
+		log.Units(0, unit/wire.BlockSize, sums)
+		if err := log.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s := w.node(nil, to, func(c *Config) { c.Resume = folder })
+		w.play(s, &script{free: true})
+		after(time.Minute)
+		if st := s.Status(); st.State != Seeding {
+			t.Errorf("%v, %v: %d pieces are here", st.State, st.Err, st.Have)
 		}
 	})
 }
