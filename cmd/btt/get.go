@@ -36,8 +36,10 @@ Ctrl-C ends at once: then a part may be fetched again. Of several torrents
 --max-downloads run at once, in the order given; one that fails takes no place.
 
 A download that paid was complete before others who wait for the same. It goes
-on sharing for as long as it took, an hour at most, while one of them is
-connected and lacks something; Ctrl-C or --leave ends that.`,
+on sharing for as long as it took while one of them is connected and lacks
+something: an hour at most on a terminal, and a minute where the output goes
+elsewhere or is --json, so that a script waits no longer. It says so. Ctrl-C
+ends that (the exit code is 0), and with --leave it does not begin.`,
 		Example: `  btt get debian.torrent -o Downloads
   btt get "magnet:?xt=urn:btih:..." --peer 127.0.0.1:6881
   btt get season.torrent --files 1,3-5 --sequential
@@ -68,7 +70,7 @@ connected and lacks something; Ctrl-C or --leave ends that.`,
 	cmd.Flags().IntVar(&t.each.downloads, "max-downloads", 0, "how many torrents are downloaded at once (0 = all)")
 	cmd.Flags().StringArrayVar(&d.plain, "plain", nil, "with --speed: a torrent, named as above, that neither bids nor sells (may be repeated)")
 	cmd.Flags().BoolVar(&d.seedAfter, "seed-after", false, "go on sharing when the download is complete, until Ctrl-C")
-	cmd.Flags().BoolVar(&d.leave, "leave", false, "with --speed: end as soon as it is complete; otherwise a download that paid is shared on for as long as it took, while peers that may have waited for it lack something")
+	cmd.Flags().BoolVar(&d.leave, "leave", false, "with --speed: end as soon as it is complete; otherwise a download that paid is shared on while peers that may have waited for it lack something, for as long as it took: an hour at most on a terminal, else a minute")
 	return cmd
 }
 
@@ -117,7 +119,7 @@ func get(ctx context.Context, g *global, t *transfer, d *download, r *terminal.R
 	}
 	w := newWatch(r, d.seedAfter)
 	if t.speed && !d.leave {
-		w.back = &giveBack{r: r}
+		w.back = newGiveBack(r, x.node.Receipts())
 	}
 	defer func() {
 		x.close(r)

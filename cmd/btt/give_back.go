@@ -5,12 +5,18 @@ import (
 	"time"
 
 	"github.com/bttnet/btt"
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/receipts"
 	"github.com/bttnet/btt/internal/terminal"
 )
 
 const (
-	// giveBackMost is the longest that a download which paid is shared on.
+	// giveBackMost is the longest that a download which paid is shared on where
+	// somebody reads that it is, and can end it.
 	giveBackMost = time.Hour
+	// giveBackUnwatched is the longest where nobody does: what a script does next
+	// waits for the end of the command.
+	giveBackUnwatched = time.Minute
 	// giveBackGrace is how long after it was complete peers have to say that they
 	// want something of it.
 	giveBackGrace = time.Second
@@ -21,26 +27,60 @@ const (
 // before it would have without, and what it does not upload then others would lack:
 // they wait for it longer than in a swarm in which nobody bids (R1.10, A21).
 type giveBack struct {
-	r    *terminal.Reporter
-	list map[*btt.Torrent]back
+	r      *terminal.Reporter
+	most   time.Duration
+	before map[receipts.Hash]amount.Amount // what torrents had cost when the command began
+	onsets map[*btt.Torrent]onset
+	list   map[*btt.Torrent]back
+}
+
+// onset is the last moment at which a download had got nothing yet.
+type onset struct {
+	at   time.Time
+	over bool
 }
 
 // back is a download that is shared on: since when, and until when at most.
 type back struct{ since, until time.Time }
 
-// begin notes a download that is complete.
-func (g *giveBack) begin(t *btt.Torrent, st *btt.Status, took time.Duration, now time.Time) {
-	b := back{now, now.Add(min(took, giveBackMost))}
-	n := b.wanting(st, now)
-	if st.Paid <= 0 || n == 0 {
+// newGiveBack begins with what torrents have cost before.
+func newGiveBack(r *terminal.Reporter, before []*btt.Receipt) *giveBack {
+	g := &giveBack{r: r, most: giveBackUnwatched, before: map[receipts.Hash]amount.Amount{}, onsets: map[*btt.Torrent]onset{}, list: map[*btt.Torrent]back{}}
+	if r.Mode() == terminal.Bars {
+		g.most = giveBackMost
+	}
+	for _, e := range before {
+		g.before[e.InfoHash] = e.Totals().Paid
+	}
+	return g
+}
+
+// look notes when a download gets something at last: it did not take the time
+// for which it waited for its turn or for peers.
+func (g *giveBack) look(t *btt.Torrent, st *btt.Status, now time.Time) {
+	if g.onsets[t].over {
 		return
 	}
-	if g.list == nil {
-		g.list = map[*btt.Torrent]back{}
+	if st.Down > 0 {
+		g.onsets[t] = onset{g.onsets[t].at, true}
+	} else {
+		g.onsets[t] = onset{at: now}
+	}
+}
+
+// begin notes a download that is complete, after at most took.
+func (g *giveBack) begin(t *btt.Torrent, st *btt.Status, took time.Duration, now time.Time) {
+	if at := g.onsets[t].at; !at.IsZero() {
+		took = min(took, now.Sub(at))
+	}
+	b := back{now, now.Add(min(took, g.most))}
+	n := b.wanting(st, now)
+	if st.Paid <= g.before[receipts.Hash(st.InfoHash)] || n == 0 {
+		return
 	}
 	g.list[t] = b
 	most := b.until.Sub(now)
-	g.r.Event("sharing", fmt.Sprintf("goes on sharing %s for %s at most, %s of those it may have overtaken still lack something (Ctrl-C or --leave ends it)",
+	g.r.Event("sharing", fmt.Sprintf("goes on sharing %s for %s at most, for %s that it may have overtaken (Ctrl-C or --leave ends it)",
 		title(st), terminal.Span(most), terminal.Count(n, "peer")), of(st, terminal.Fields{"seconds": most.Seconds(), "peers": n}))
 }
 

@@ -93,6 +93,9 @@ func (w *watch) look(t *btt.Torrent) error {
 			w.back.begin(t, &st, took, time.Now())
 		}
 	default:
+		if w.back != nil {
+			w.back.look(t, &st, time.Now())
+		}
 		warn(w.r, &st, w.warned)
 		w.wait(t, &st, time.Now())
 	}
