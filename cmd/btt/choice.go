@@ -152,6 +152,9 @@ func (t *transfer) bids(c *btt.SpeedConfig) (err error) {
 			return usage("--budget: %v", err)
 		}
 	}
+	if t.priceCap != "" && c.PriceCap == 0 || t.budget != "" && c.TorrentBudget == 0 { // 0 is no limit to the node
+		return usage("--price-cap and --budget are above 0: --earn-only, or \"btt speed earn\", spends nothing")
+	}
 	if t.quantum == "piece" {
 		c.Quantum = -1
 	} else if c.Quantum, err = rate("--quantum", t.quantum); err != nil {

@@ -278,15 +278,18 @@ func (t *transfer) reserves(c *btt.SpeedConfig) (err error) {
 // growth reads a price with a time, such as "1 BTT/GiB/day", as one a day; a
 // day is also meant where no time is given.
 func growth(flag, s string) (amount.Price, error) {
-	perDay := amount.Price(1)
+	perDay, given := amount.Price(1), s != ""
 	for suffix, n := range map[string]amount.Price{"/day": 1, "/hour": 24, "/minute": 24 * 60} {
 		if rest, ok := strings.CutSuffix(s, suffix); ok {
 			s, perDay = rest, n
 		}
 	}
 	p, err := price(flag, s)
-	if err == nil && p > amount.MaxPrice/perDay {
+	switch {
+	case err == nil && p > amount.MaxPrice/perDay:
 		return 0, usage("%s: grows faster than any price may be", flag)
+	case err == nil && given && p == 0: // it would be the default
+		return 0, usage("%s 0 does not grow: --reserve 0 asks for nothing", flag)
 	}
 	return p * perDay, err
 }
