@@ -6,7 +6,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/bttnet/btt"
-	"github.com/bttnet/btt/metainfo"
 )
 
 // each are the flags about every single torrent of a command, and about how
@@ -49,11 +48,7 @@ func (x *running) add(t *transfer, a btt.Add) (*btt.Torrent, error) {
 	a.Peers = append(a.Peers, x.peers...)
 	a.Labels, a.UpLimit, a.DownLimit = t.each.labels, t.each.upLimit, t.each.downLimit
 	if t.chosen != nil {
-		hash := metainfo.InfoHash(a.InfoHash)
-		if a.Torrent != nil {
-			hash = a.Torrent.InfoHash
-		}
-		a.Plain = a.Plain || t.chosen.IsPlain(hash)
+		a.Plain = a.Plain || t.chosen.IsPlain(namesOf(&a)...)
 	}
 	a.WhenPaid = t.whenPaid && !a.Plain
 	return x.node.Add(a)

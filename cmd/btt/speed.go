@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/internal/consent"
 	"github.com/bttnet/btt/internal/terminal"
 	"github.com/bttnet/btt/metainfo"
@@ -80,8 +82,8 @@ reserve prices hold from the next start of a command, the rest at once.`,
 				return err
 			}
 		}
-		return decide(g, cmd, func(c *consent.Choice) error {
-			c.Phase, c.Ledger = phase, firstText(url, c.Ledger)
+		return decide(g, cmd, phase, func(c *consent.Choice) error {
+			c.Ledger = firstText(url, c.Ledger)
 			if c.Ledger == "" {
 				return usage("name the ledger that holds the BTT with --ledger or in $%s", ledgerEnv)
 			}
@@ -103,22 +105,20 @@ func speedOff(g *global) *cobra.Command {
 of ones that were started with --speed. What was earned and what is owed is
 settled when they end. The wallet and the limits stay as they are.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return decide(g, cmd, func(c *consent.Choice) error { c.Phase = consent.Off; return nil })
+			return decide(g, cmd, consent.Off, func(*consent.Choice) error { return nil })
 		},
 	}
 }
 
 // decide changes the phase and shows what is kept now.
-func decide(g *global, cmd *cobra.Command, f func(*consent.Choice) error) error {
+func decide(g *global, cmd *cobra.Command, phase consent.Phase, f func(*consent.Choice) error) error {
 	home, err := g.dir()
 	if err != nil {
 		return err
 	}
-	off := cmd.Name() == consent.Off.String()
-	c, err := consent.Change(home, off, func(c *consent.Choice) error {
-		err := f(c)
-		c.Said++
-		return err
+	c, err := consent.Change(home, phase == consent.Off, func(c *consent.Choice) error {
+		c.Decide(phase, time.Now())
+		return f(c)
 	})
 	if err != nil {
 		return err
@@ -140,11 +140,11 @@ told nothing. Running commands follow.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var hashes []metainfo.InfoHash
 			for _, a := range args {
-				h, err := hashOf(a)
+				list, err := hashesOf(a)
 				if err != nil {
 					return err
 				}
-				hashes = append(hashes, h)
+				hashes = append(hashes, list...)
 			}
 			home, err := g.dir()
 			if err != nil {
@@ -164,23 +164,36 @@ told nothing. Running commands follow.`,
 	}
 }
 
-// hashOf reads which torrent is meant.
-func hashOf(text string) (metainfo.InfoHash, error) {
+// hashesOf reads which torrent is meant: a hybrid goes by two hashes.
+func hashesOf(text string) ([]metainfo.InfoHash, error) {
 	if h, err := metainfo.ParseInfoHash(text); err == nil {
-		return h, nil
+		return []metainfo.InfoHash{h}, nil
 	}
 	if strings.HasPrefix(strings.ToLower(text), "magnet:") {
 		m, err := metainfo.ParseMagnet(text)
 		if err != nil {
-			return metainfo.InfoHash{}, err
+			return nil, err
 		}
-		return m.Hash(), nil
+		a := btt.FromMagnet(m)
+		return namesOf(&a), nil
 	}
 	t, err := readTorrent(text)
 	if err != nil {
-		return metainfo.InfoHash{}, err
+		return nil, err
 	}
-	return t.InfoHash, nil
+	return t.Swarms(), nil
+}
+
+// namesOf are the hashes by which a torrent may be known that is to be added.
+func namesOf(a *btt.Add) []metainfo.InfoHash {
+	if a.Torrent != nil {
+		return a.Torrent.Swarms()
+	}
+	names := []metainfo.InfoHash{a.InfoHash}
+	if v2 := metainfo.InfoHashV2(a.InfoHashV2).Truncated(); !v2.IsZero() && v2 != names[0] {
+		names = append(names, v2)
+	}
+	return names
 }
 
 // phaseTexts say what a phase means, to those who chose it.
@@ -204,7 +217,7 @@ func tellChoice(g *global, cmd *cobra.Command, c *consent.Choice) error {
 		}
 	}
 	if n := len(c.Plain); n > 0 {
-		lines = append(lines, "stay out in any case: "+terminal.Count(n, "torrent"))
+		lines = append(lines, fmt.Sprintf("info hashes that stay out in any case: %d", n))
 	}
 	r.Event("speed", strings.Join(lines, "\n"), terminal.Fields{"phase": c.Phase, "ledger": c.Ledger, "limits": c.Limits, "plain": append([]metainfo.InfoHash{}, c.Plain...)})
 	return nil

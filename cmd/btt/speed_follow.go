@@ -208,9 +208,12 @@ func (f *follower) spend() {
 // named any more.
 func (f *follower) part(last *consent.Choice) {
 	for _, t := range f.x.node.Torrents() {
-		hash := metainfo.InfoHash(t.InfoHash())
-		out := f.last.IsPlain(hash)
-		if out == last.IsPlain(hash) {
+		names := []metainfo.InfoHash{t.InfoHash()}
+		if m := t.Metainfo(); m != nil {
+			names = m.Swarms()
+		}
+		out := f.last.IsPlain(names...)
+		if out == last.IsPlain(names...) {
 			continue
 		}
 		if err := t.SetSpeed(!out); err != nil {

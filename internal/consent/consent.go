@@ -91,8 +91,8 @@ type Limits struct {
 // client (R15.3).
 type Choice struct {
 	Phase Phase `json:"phase"`
-	// Said counts the decisions about the phase, so that one which repeats
-	// another is heard by nodes that were started otherwise.
+	// Said is another with each decision about the phase, so that one which repeats
+	// another is heard by nodes that were started otherwise; see Decide.
 	Said int64 `json:"said"`
 	// Ledger is the URL of the ledger that holds the BTT.
 	Ledger string `json:"ledger,omitempty"`
@@ -101,10 +101,19 @@ type Choice struct {
 	Plain []metainfo.InfoHash `json:"plain,omitempty"`
 }
 
-// IsPlain says whether a torrent stays out.
-func (c *Choice) IsPlain(hash metainfo.InfoHash) bool {
-	_, found := slices.BinarySearchFunc(c.Plain, hash, compare)
-	return found
+// Decide takes part as far as the user says now. Decisions are told apart by their
+// count, which begins with the time: so one that follows a file which was lost or
+// damaged is not taken for the one that it held.
+func (c *Choice) Decide(phase Phase, now time.Time) {
+	c.Phase, c.Said = phase, max(c.Said+1, now.UnixMilli())
+}
+
+// IsPlain says whether a torrent that goes by these hashes stays out.
+func (c *Choice) IsPlain(hashes ...metainfo.InfoHash) bool {
+	return slices.ContainsFunc(hashes, func(h metainfo.InfoHash) bool {
+		_, found := slices.BinarySearchFunc(c.Plain, h, compare)
+		return found
+	})
 }
 
 // SetPlain keeps a torrent out, or lets it in again.
@@ -126,7 +135,7 @@ var (
 	errPlain = fmt.Errorf("at most %d torrents can be named to stay out", MaxPlain)
 	errText  = fmt.Errorf("a setting is at most %d bytes long", maxText)
 	errOrder = errors.New("the torrents that stay out are not sorted, each once")
-	errSaid  = errors.New("the count of decisions is below 0")
+	errSaid  = errors.New("the number of the decision is below 0")
 	errMore  = errors.New("there is more behind the choice")
 )
 

@@ -3,12 +3,14 @@ package consent
 import (
 	"bytes"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/bttnet/btt/metainfo"
 )
@@ -78,6 +80,43 @@ func TestDamagedChoice(t *testing.T) {
 	}
 }
 
+// TestDecisionAfterLoss: whoever follows a choice hears of a decision that was made
+// after the file was damaged or removed, though it may be the same one.
+func TestDecisionAfterLoss(t *testing.T) {
+	home := t.TempDir()
+	path := filepath.Join(home, fileName)
+	now := time.Unix(1_795_000_000, 0)
+	decide := func(phase Phase) Choice {
+		t.Helper()
+		now = now.Add(time.Second)
+		c, err := Change(home, true, func(c *Choice) error { c.Decide(phase, now); return nil })
+		if err != nil || c.Phase != phase {
+			t.Fatalf("kept %+v, %v", c, err)
+		}
+		return c
+	}
+	heard := decide(Full).Said
+	for name, lose := range map[string]func() error{
+		"nothing":      func() error { return nil },
+		"damaged":      func() error { return os.WriteFile(path, []byte(`{"phase": "on", "said": `), 0o600) },
+		"removed":      func() error { return os.Remove(path) },
+		"clock behind": func() error { now = now.Add(-time.Hour); return nil },
+	} {
+		if err := lose(); err != nil {
+			t.Fatal(err)
+		}
+		c := decide(Off)
+		if c.Said == heard {
+			t.Errorf("%s: what is said then is number %d as before", name, heard)
+		}
+		heard = c.Said
+	}
+	c := Choice{Said: math.MaxInt64}
+	if c.Decide(Off, now); c.Said != now.UnixMilli() {
+		t.Errorf("after the last number comes %d", c.Said)
+	}
+}
+
 // TestPlainIsASet: torrents are named once, and no more than MaxPlain.
 func TestPlainIsASet(t *testing.T) {
 	var c Choice
@@ -90,7 +129,7 @@ func TestPlainIsASet(t *testing.T) {
 	if want := []metainfo.InfoHash{hash(5), hash(9)}; !reflect.DeepEqual(c.Plain, want) {
 		t.Errorf("got %v, want %v", c.Plain, want)
 	}
-	if !c.IsPlain(hash(9)) || c.IsPlain(hash(1)) || len(before) != 3 {
+	if !c.IsPlain(hash(9)) || c.IsPlain(hash(1)) || !c.IsPlain(hash(1), hash(5)) || len(before) != 3 {
 		t.Errorf("%v, before %v", c.Plain, before)
 	}
 	for i := range MaxPlain {
