@@ -107,7 +107,8 @@ type follower struct {
 	r     *terminal.Reporter
 	last  consent.Choice
 	phase consent.Phase
-	bad   string // what was told last of a file that cannot be read
+	out   map[*btt.Torrent]bool // named to stay out, as far as seen
+	bad   string                // what was told last of a file that cannot be read
 }
 
 // followed starts the goroutine that follows the choice; it ends with close.
@@ -115,7 +116,7 @@ func (x *running) followed(t *transfer, r *terminal.Reporter) *running {
 	if x == nil || t.chosen == nil || t.given("speed") && !t.speed {
 		return x
 	}
-	f := &follower{x: x, t: t, r: r, last: *t.chosen, phase: t.phase()}
+	f := &follower{x: x, t: t, r: r, last: *t.chosen, phase: t.phase(), out: map[*btt.Torrent]bool{}}
 	if t.speed {
 		f.spend() // a phase that only earns does so from the first peer on
 	}
@@ -153,6 +154,9 @@ func (f *follower) look() {
 		return
 	}
 	f.bad = ""
+	if f.t.speed && !slices.Equal(c.Plain, f.last.Plain) {
+		f.part() // those that came since the last look came by what was said then
+	}
 	last := f.last
 	f.last = c
 	if c.Said != last.Said {
@@ -161,8 +165,8 @@ func (f *follower) look() {
 	if f.t.speed && (c.Said != last.Said || c.Limits != last.Limits) {
 		f.spend()
 	}
-	if f.t.speed && !slices.Equal(c.Plain, last.Plain) {
-		f.part(&last)
+	if f.t.speed {
+		f.part()
 	}
 }
 
@@ -204,16 +208,28 @@ func (f *follower) spend() {
 	}
 }
 
-// part takes torrents out that were named since, and lets in those that are not
-// named any more.
-func (f *follower) part(last *consent.Choice) {
+// part takes out torrents that are named to stay out, and lets in again those that
+// are not named any more. It looks at all of them each time: one may have come since,
+// joined for pay, or be known by its other hash since its metadata came.
+func (f *follower) part() {
+	if len(f.last.Plain)+len(f.out) == 0 {
+		return
+	}
 	for _, t := range f.x.node.Torrents() {
 		names := []metainfo.InfoHash{t.InfoHash()}
 		if m := t.Metainfo(); m != nil {
 			names = m.Swarms()
 		}
 		out := f.last.IsPlain(names...)
-		if out == last.IsPlain(names...) {
+		if out == f.out[t] {
+			continue
+		}
+		f.out[t] = out
+		if !out {
+			delete(f.out, t)
+		}
+		st := t.Status()
+		if st.Plain == out {
 			continue
 		}
 		if err := t.SetSpeed(!out); err != nil {
@@ -224,7 +240,6 @@ func (f *follower) part(last *consent.Choice) {
 		if out {
 			text = "stays out of BitTorrent Speed"
 		}
-		st := t.Status()
 		f.r.Event("speed", fmt.Sprintf("%s %s", title(&st), text), of(&st, terminal.Fields{"plain": out}))
 	}
 }

@@ -201,7 +201,7 @@ func (c *raw) silent(d time.Duration, what string, f func(*wire.Message) bool) {
 	}
 }
 
-// soon is half of what a connection on which nothing comes is kept: what ends before
+// soon is a quarter of what a connection on which nothing comes is kept: what ends before
 // has another reason.
 const soon = time.Minute
 
