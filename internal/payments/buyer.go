@@ -286,7 +286,7 @@ func (b *buyer) pay(o *purchase) {
 // needed.
 func (b *buyer) settle(o *purchase) {
 	defer o.tell()
-	if o.denied || o.behind && !b.goBack(o) {
+	if o.denied || o.link.gather.off.Load() && !b.stopping || o.behind && !b.goBack(o) {
 		return
 	}
 	// What a former connection or a lost payment left is settled first.

@@ -47,7 +47,8 @@ type Link struct {
 	verified atomic.Int64         // bytes of the stream
 	reached  atomic.Int64         // paid or free up to here
 	left     atomic.Int64         // bytes still wanted from the torrent
-	last     atomic.Int64         // newest increment, to guess the next payment
+	last     atomic.Int64         // increment that is likely to be the next payment's
+	gather   gather
 
 	served    atomic.Int64
 	allowance atomic.Int64
@@ -98,7 +99,7 @@ type sale struct {
 
 // Link makes the payment side of a connection. Close must be called.
 func (b *Book) Link(cfg LinkConfig) *Link {
-	l := &Link{book: b, cfg: cfg}
+	l := &Link{book: b, cfg: cfg, gather: gather{eager: gatherAfter}}
 	if l.cfg.Quantum <= 0 {
 		l.cfg.Quantum = b.cfg.Quantum
 	}
@@ -250,16 +251,21 @@ func (l *Link) Buy(terms channel.Terms, price amount.Price, left int64) {
 }
 
 // Verified adds n verified bytes; they are paid at once, mostly inside this
-// call with a signature made before. Calls that come while a payment is being
-// made are paid together.
+// call with a signature made before, or with the next ones if those are sure to come
+// within gatherWait. Calls that come while a payment is being made are paid together.
 func (l *Link) Verified(n int64) {
 	if n <= 0 {
 		return
 	}
-	l.last.Store(n)
-	l.verified.Add(n)
 	p := l.buyer.Load()
 	if p == nil {
+		l.verified.Add(n)
+		return
+	}
+	off, next := l.gather.puts(n, l.left.Load(), p.wake)
+	l.last.Store(next)
+	l.verified.Add(n)
+	if off {
 		return
 	}
 	if p.enter() {
