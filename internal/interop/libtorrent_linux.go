@@ -106,7 +106,7 @@ func (l *libtorrent) order(ctx context.Context, words ...string) error {
 }
 
 func (l *libtorrent) ask(ctx context.Context, words ...string) (string, error) {
-	dialer := net.Dialer{Timeout: 10 * time.Second}
+	dialer := net.Dialer{Timeout: time.Minute}
 	conn, err := dialer.DialContext(ctx, "tcp", l.control)
 	if err != nil {
 		return "", fmt.Errorf("ask libtorrent: %w", err)

@@ -125,7 +125,7 @@ func httpDo(ctx context.Context, method, url string, header http.Header, body []
 
 // controlClient never uses a proxy and opens a connection for each request, so
 // that a stopped client is noticed.
-var controlClient = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+var controlClient = &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // mustJSON encodes values that are known to be encodable.
 func mustJSON(v any) []byte {
