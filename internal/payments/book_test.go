@@ -12,6 +12,7 @@ import (
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/internal/purse"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/ledger/ledgertest"
 )
@@ -69,6 +70,9 @@ func (p *testPurse) Fund(ctx context.Context, sum amount.Amount, lock ledger.Loc
 		if !p.reserved[c.OutPoint] && (have < sum || have > sum && have < sum+2000) {
 			take, have = append(take, c), have+c.Amount
 		}
+	}
+	if have < sum && len(take) < len(coins) {
+		return nil, purse.ErrReserved
 	}
 	if have < sum {
 		return nil, fmt.Errorf("only %v free, %v needed", have, sum)

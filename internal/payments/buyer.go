@@ -122,11 +122,14 @@ func (b *buyer) unbind(l *Link) {
 	for _, c := range b.channels {
 		delete(c.shown, l)
 		if c.via == l {
-			c.via = b.anyLink()
+			b.moved(c)
 		}
 		if b.stopping {
 			b.look(c)
 		}
+	}
+	if len(b.orders) == 0 {
+		b.recall()
 	}
 }
 
@@ -157,7 +160,7 @@ func (b *buyer) message(l *Link, m channel.Message) {
 	if c == nil {
 		return // a channel that ended; nothing is at stake
 	}
-	c.since = b.book.cfg.Now()
+	before := c.m.Stage()
 	if m, ok := m.(*channel.Confirm); ok && m.Next != nil && b.trusts(m.Next) {
 		b.terms, b.fresh = *m.Next, true
 	}
@@ -166,6 +169,9 @@ func (b *buyer) message(l *Link, m channel.Message) {
 	}
 	if err := c.m.Step(m); err != nil {
 		b.refused(c, l, err)
+	}
+	if c.m.Stage() != before { // whatever else is said must not hold its coins for longer
+		c.since = b.book.cfg.Now()
 	}
 	b.flush(c, l)
 }
@@ -190,6 +196,9 @@ func (b *buyer) work() {
 	for _, o := range b.orders {
 		b.read(o)
 		b.pay(o)
+	}
+	if b.short.Swap(false) {
+		b.yield()
 	}
 	b.provide()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/bttnet/btt/amount"
@@ -11,6 +12,14 @@ import (
 	"github.com/bttnet/btt/internal/purse"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/wallet"
+)
+
+const (
+	// answerWait is how long a proposal is left to a provider that does not answer, when
+	// its coins are needed to pay another one: less than a payment may take.
+	answerWait = 4 * time.Second
+	// heldRetry is how long a funding waits whose coins other openings held.
+	heldRetry = time.Second
 )
 
 // provide opens a channel when none is there or the last one is used up to
@@ -79,7 +88,7 @@ func (b *buyer) fund(need amount.Amount, link *Link) {
 	b.book.start(func() {
 		ctx, cancel := context.WithTimeout(b.book.ctx, 2*ledgerWait)
 		defer cancel()
-		done := b.book.head.begin()
+		done := b.book.head.begin(purse.FundPatience)
 		var err error
 		if f.index, f.signer, err = cfg.Purse.NewChannelKey(); err == nil {
 			f.t1, err = fundAtMost(ctx, cfg.Purse, deposit, least, ledger.Joint(f.signer.PublicKey(), f.terms.K2), torrent)
@@ -145,8 +154,16 @@ func (b *buyer) funded(f *funding, err error) {
 		if b.retry = now.Add(fundRetry); b.book.head.out(now) {
 			b.retry, e.Code = now.Add(outageEvery), channel.CodeLedger
 			b.tellOutage(true)
+		} else if errors.Is(err, purse.ErrReserved) {
+			b.retry = now.Add(heldRetry)
+			if b.owes() {
+				b.book.press()
+			}
 		}
 		b.publish(link, e)
+		if b.usable() == nil {
+			b.tellOthers(link, e)
+		}
 		return
 	}
 	m, err := channel.NewPayer(channel.PayerConfig{
@@ -170,4 +187,66 @@ func (b *buyer) funded(f *funding, err error) {
 	}
 	b.channels = append(b.channels, c)
 	b.flush(c, link)
+}
+
+// tellOthers tells the connections but one what is so for all of them.
+func (b *buyer) tellOthers(but *Link, e Event) {
+	e.Role, e.Account = b.key.role, b.key.account
+	for l, o := range b.orders {
+		if l != but && o.order.price > 0 {
+			l.notify(e)
+		}
+	}
+}
+
+// recall gives up what was proposed to a provider that is gone: the coins are for
+// others. It never saw T1, and offers another K2 when it comes back.
+func (b *buyer) recall() {
+	for _, c := range slices.Clone(b.channels) {
+		if c.m.Stage() == channel.Proposed {
+			c.m.Abandon(channel.CodeTimeout, "the provider is gone")
+			b.flush(c, nil)
+			b.retry = time.Time{}
+		}
+	}
+}
+
+// owes reports whether something that was verified is not paid.
+func (b *buyer) owes() bool {
+	for l, o := range b.orders {
+		if o.order.price > 0 && !o.denied && !l.closed.Load() && l.verified.Load() > o.pos {
+			return true
+		}
+	}
+	return false
+}
+
+// press has all requester sides let coins go that their openings hold for too long,
+// because they are needed where something is owed.
+func (b *Book) press() {
+	for _, p := range b.all() {
+		if p.key.role == channel.RolePayer {
+			p.short.Store(true)
+			p.wake()
+		}
+	}
+}
+
+// yield gives up proposals without an answer, unless the provider is owed something
+// itself, and submits the T1 that a provider took and keeps to itself: its change is
+// free then.
+func (b *buyer) yield() {
+	now, owes := b.book.cfg.Now(), b.owes()
+	for _, c := range slices.Clone(b.channels) {
+		if now.Sub(c.begun) < answerWait {
+			continue
+		}
+		switch stage := c.m.Stage(); {
+		case stage == channel.Proposed && !owes:
+			c.m.Abandon(channel.CodeTimeout, "no answer, and the coins are needed")
+		case stage == channel.Funded:
+			c.m.Fund()
+		}
+		b.flush(c, c.via)
+	}
 }

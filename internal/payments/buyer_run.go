@@ -41,7 +41,11 @@ func (b *buyer) flush(c *bought, l *Link) bool {
 		c.bytes += e.Delta
 		b.follow(c, e)
 		if kind := eventKinds[e.Kind]; kind != 0 {
-			b.publish(l, Event{Kind: kind, Channel: c.m.ID(), Tag: e.Tag, Sum: e.Sum, Bytes: e.Delta, Amount: e.Amount, Code: e.Code, Reason: e.Reason})
+			x := Event{Kind: kind, Channel: c.m.ID(), Tag: e.Tag, Sum: e.Sum, Bytes: e.Delta, Amount: e.Amount, Code: e.Code, Reason: e.Reason}
+			b.publish(l, x)
+			if kind == EventOpened { // each may have heard that there are no funds
+				b.tellOthers(l, x)
+			}
 		}
 	}
 	b.report(c.m, c.bytes)
@@ -68,6 +72,15 @@ func (b *buyer) follow(c *bought, e channel.Event) {
 				o.behind, o.told = true, e.From
 			}
 		}
+	}
+}
+
+// moved takes another connection to talk about a channel. While that opens, what was said
+// on the one that ended may be lost.
+func (b *buyer) moved(c *bought) {
+	if c.via = b.anyLink(); c.via != nil && c.m.Stage() < channel.Opened {
+		c.m.Resend()
+		b.flush(c, c.via)
 	}
 }
 

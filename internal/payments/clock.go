@@ -34,8 +34,9 @@ type head struct {
 	pending map[uint64]time.Time // requests under way, by number
 }
 
-// begin notes the start of a request; the result must be called with its error.
-func (h *head) begin() (done func(error)) {
+// begin notes the start of a request, of which so much may be a wait for something else
+// than the ledger; the result must be called with its error.
+func (h *head) begin(other time.Duration) (done func(error)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.number++
@@ -43,7 +44,7 @@ func (h *head) begin() (done func(error)) {
 	if h.pending == nil {
 		h.pending = make(map[uint64]time.Time)
 	}
-	h.pending[n] = h.now()
+	h.pending[n] = h.now().Add(other)
 	return func(err error) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -77,7 +78,7 @@ func unreachable(err error) bool {
 func (h *head) refresh(ctx context.Context, c ledger.Client) bool {
 	ctx, cancel := context.WithTimeout(ctx, statusWait)
 	defer cancel()
-	done := h.begin()
+	done := h.begin(0)
 	s, err := c.Status(ctx)
 	done(err)
 	if err != nil {

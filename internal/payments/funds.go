@@ -140,7 +140,7 @@ func (f *funds) room(account ledger.Address, id channel.ID, left amount.Amount) 
 func (b *Book) askFunds(account ledger.Address) {
 	ctx, cancel := context.WithTimeout(b.ctx, ledgerWait)
 	defer cancel()
-	done := b.head.begin()
+	done := b.head.begin(0)
 	coins, err := b.cfg.Ledger.Unspent(ctx, account, ledger.OutPoint{}, ledger.MaxUnspentPage)
 	done(err)
 	var sum amount.Amount // of different coins, so at most the supply

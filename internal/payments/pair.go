@@ -78,6 +78,7 @@ type pair struct {
 	posted  atomic.Int32 // operations posted and not handled yet
 	kick    chan struct{}
 	tick    atomic.Bool
+	short   atomic.Bool  // coins are needed where something is owed; of payers
 	waiting atomic.Int32 // channels that Book.Close waits for; 1 before leaving
 	leaving bool         // the shutdown was handled; belongs to run
 	mu      sync.Mutex   // guards side
@@ -208,7 +209,7 @@ func (p *pair) ask(id channel.ID, t channel.Task) {
 		ctx, cancel := context.WithTimeout(p.book.ctx, ledgerWait)
 		defer cancel()
 		o := op{kind: opTask, id: id, task: t.Kind}
-		done := p.book.head.begin()
+		done := p.book.head.begin(0)
 		if t.Kind == channel.TaskLookup {
 			o.state, o.spender, o.err = p.book.lookup(ctx, t.Outpoint)
 			done(o.err)

@@ -22,9 +22,11 @@ const (
 	wantCoins    = 4   // fewer free coins than this are split
 	maxOwnCoins  = 32  // never split when there are as many coins
 	splitMinimum = 64  // smallest coin worth a split, in multiples of the smallest output
-	fundPatience = 2 * time.Second
 	fundRetry    = 20 * time.Millisecond
 )
+
+// FundPatience is how long [Purse.Fund] waits for coins that other openings hold.
+const FundPatience = 2 * time.Second
 
 // coinBook knows which coins are set aside. turn serializes decisions, so that no
 // decision is made on a list of coins that is older than the one before it; the
@@ -61,7 +63,7 @@ func (c *coinBook) init() {
 // Errors: *wallet.LimitError, ErrFunds, ErrReserved (after a short wait),
 // ErrLocked, what the ledger says, or a journal failure.
 func (p *Purse) Fund(ctx context.Context, value amount.Amount, lock ledger.Lock, torrent string) (*ledger.Tx, error) {
-	deadline := time.NewTimer(fundPatience)
+	deadline := time.NewTimer(FundPatience)
 	defer deadline.Stop()
 	for {
 		tx, err := p.tryFund(ctx, value, lock, torrent)

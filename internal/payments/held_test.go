@@ -1,0 +1,160 @@
+package payments
+
+import (
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/ledger/ledgertest"
+)
+
+// held is a buyer with one coin and a clock of the test, and a seller that it bought from
+// first and that answers nothing: the coin is held for the channel to it.
+func held(t *testing.T) (clock *handClock, buyer, honest *node, mute *wire) {
+	t.Helper()
+	m := ledgertest.New()
+	clock = new(handClock)
+	buyer = newNode(t, m, "buyer", 100*amount.BTT, func(c *Config) { c.Now = clock.now })
+	honest = newNode(t, m, "honest", 0, func(c *Config) { c.Now = clock.now })
+	silent := newNode(t, m, "silent", 0, nil)
+	mute = newWire(t, buyer.book, silent.book, 1, 0)
+	drop := func(channel.Message) channel.Message { return nil }
+	mute.tamper.Store(&drop)
+	trade(t, buyer, silent, mute, price, 64<<20)
+	eventually(t, "a proposal", func() bool { return len(buyer.proposals()) == 1 })
+	return clock, buyer, honest, mute
+}
+
+// holds says whether coins are set aside for a channel that is not on the ledger.
+func (n *node) holds() bool {
+	n.purse.mu.Lock()
+	defer n.purse.mu.Unlock()
+	return len(n.purse.reserved) > 0
+}
+
+// proposals are the channels that nobody answered yet.
+func (n *node) proposals() []Summary {
+	return slices.DeleteFunc(n.book.Summary(), func(s Summary) bool { return s.Stage != channel.Proposed })
+}
+
+// tries waits for so many tries to fund a channel that failed.
+func (n *node) tries(want int) {
+	n.t.Helper()
+	for end := time.Now().Add(patience); n.count(EventNoFunds) < want; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			n.t.Fatal("waited too long for another try")
+		}
+	}
+}
+
+// TestGoneSellerHoldsNoCoins: what was proposed to a seller that leaves without an answer
+// is given up at once, and its coins pay another.
+func TestGoneSellerHoldsNoCoins(t *testing.T) {
+	_, buyer, honest, mute := held(t)
+	mute.cut()
+	eventually(t, "the proposal to end", func() bool { return !buyer.holds() })
+	w := newWire(t, buyer.book, honest.book, 2, 0)
+	trade(t, buyer, honest, w, price, 64<<20)
+	w.serve(t, 2<<20, 1<<20)
+	w.paid(t)
+	if n := buyer.count(EventNoFunds); n != 0 {
+		t.Errorf("%d times there were no funds", n)
+	}
+}
+
+// TestMuteSellerHoldsNoCoins: a seller that stays and answers nothing holds coins as long
+// as nobody needs them; when another one is owed something, it is paid with them long
+// before that is late.
+func TestMuteSellerHoldsNoCoins(t *testing.T) {
+	clock, buyer, honest, mute := held(t)
+	w := newWire(t, buyer.book, honest.book, 2, 0)
+	trade(t, buyer, honest, w, price, 64<<20)
+	buyer.tries(1)
+	clock.past.Store(int64(answerWait + heldRetry))
+	buyer.tries(2)
+	if len(buyer.proposals()) != 1 {
+		t.Error("the proposal ended though nothing was owed")
+	}
+	w.serve(t, 1<<20, 1<<20)
+	eventually(t, "the data", func() bool { return w.requester.verified.Load() == 1<<20 })
+	clock.past.Add(int64(heldRetry))
+	buyer.tries(3)
+	eventually(t, "the proposal to end", func() bool { return !buyer.holds() })
+	clock.past.Add(int64(heldRetry))
+	w.paid(t)
+	if past := time.Duration(clock.past.Load()); past >= DefaultPaymentTimeout {
+		t.Errorf("the payment took %v", past)
+	}
+	if n := honest.count(EventOverdue); n != 0 {
+		t.Errorf("%d payments were late", n)
+	}
+	mute.cut()
+}
+
+// TestTalkHoldsNoCoins: a seller cannot keep a proposal by messages that are no answer.
+func TestTalkHoldsNoCoins(t *testing.T) {
+	clock, buyer, _, mute := held(t)
+	id := buyer.proposals()[0].Channel
+	clock.past.Store(int64(openTimeout) * 2 / 3)
+	if err := mute.requester.Receive(channel.Encode(&channel.Confirm{ID: id})); err != nil {
+		t.Fatal(err)
+	}
+	p := mute.requester.buyer.Load()
+	eventually(t, "the message", func() bool { return p.posted.Load() == 0 })
+	clock.past.Store(int64(openTimeout) * 4 / 3)
+	eventually(t, "the proposal to end", func() bool { return !buyer.holds() })
+}
+
+// TestOpeningGoesOn: the connection over which a channel is proposed breaks, and what was
+// said on it is lost. The channel opens over another one of the same peer, at once.
+func TestOpeningGoesOn(t *testing.T) {
+	m := ledgertest.New()
+	var clock handClock
+	still := func(c *Config) { c.Now = clock.now }
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, still)
+	seller := newNode(t, m, "seller", 0, still)
+	a, b := newWire(t, buyer.book, seller.book, 1, 0), newWire(t, buyer.book, seller.book, 2, 0)
+	drop := func(channel.Message) channel.Message { return nil }
+	a.tamper.Store(&drop)
+	trade(t, buyer, seller, a, price, 64<<20)
+	eventually(t, "a proposal", func() bool { return len(buyer.proposals()) == 1 })
+	trade(t, buyer, seller, b, price, 64<<20)
+	b.serve(t, 1<<20, 1<<20)
+	a.cut()
+	b.paid(t)
+}
+
+// TestFundsOfAllConnections: when no channel can be funded, each connection to a provider
+// hears that, and when one is, that too: one that only heard the first would ask for
+// nothing any more.
+func TestFundsOfAllConnections(t *testing.T) {
+	clock, buyer, honest, mute := held(t)
+	var heard [2]struct{ short, opened atomic.Bool }
+	var wires [2]*wire
+	for i := range wires {
+		wires[i] = newWire(t, buyer.book, honest.book, byte(2+i), 0)
+		wires[i].requester.cfg.Notify = func(e LinkEvent) {
+			switch e.Kind {
+			case EventNoFunds:
+				heard[i].short.Store(true)
+			case EventOpened:
+				heard[i].opened.Store(heard[i].short.Load())
+			}
+		}
+		trade(t, buyer, honest, wires[i], price, 64<<20)
+	}
+	for n := 1; !heard[0].short.Load() || !heard[1].short.Load(); n++ { // nothing is owed: the coin stays held
+		buyer.tries(n)
+		clock.past.Store(int64(n) * int64(heldRetry))
+	}
+	mute.cut()
+	eventually(t, "the good news", func() bool {
+		if !buyer.holds() {
+			clock.past.Add(int64(heldRetry) / 100)
+		}
+		return heard[0].opened.Load() && heard[1].opened.Load()
+	})
+}
