@@ -18,6 +18,23 @@ import (
 	"github.com/bttnet/btt/speed"
 )
 
+// open opens a node that ends with the test.
+func open(t *testing.T, cfg Config) *Node {
+	t.Helper()
+	n, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := n.Close(ctx); err != nil {
+			t.Logf("close node: %v", err)
+		}
+	})
+	return n
+}
+
 // TestPenaltiesKept: who is banned for not paying is banned in the provider's next
 // process too, even if this one is killed, and the next ban is longer (R12.3). A file
 // that is damaged stops nobody.
@@ -25,19 +42,8 @@ func TestPenaltiesKept(t *testing.T) {
 	l := ledgertest.New()
 	start := func(home string, price amount.Price) *Node {
 		t.Helper()
-		n, err := Open(t.Context(), Config{Home: home, NoResume: true, Listen: "127.0.0.1:0", ChokeEvery: 100 * time.Millisecond,
+		return open(t, Config{Home: home, NoResume: true, Listen: "127.0.0.1:0", ChokeEvery: 100 * time.Millisecond,
 			Speed: &SpeedConfig{Ledger: l, PriceCap: price, Reserve: 2 * amount.Price(amount.BTT)}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-			defer cancel()
-			if err := n.Close(ctx); err != nil {
-				t.Logf("close node: %v", err)
-			}
-		})
-		return n
 	}
 	until := func(what string, ok func() bool) {
 		t.Helper()
@@ -118,18 +124,7 @@ func TestSpoilersKept(t *testing.T) {
 	l := ledgertest.New()
 	start := func(home string) *Node {
 		t.Helper()
-		n, err := Open(t.Context(), Config{Home: home, NoResume: true, Listen: "127.0.0.1:0", Speed: &SpeedConfig{Ledger: l}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-			defer cancel()
-			if err := n.Close(ctx); err != nil {
-				t.Logf("close node: %v", err)
-			}
-		})
-		return n
+		return open(t, Config{Home: home, NoResume: true, Listen: "127.0.0.1:0", Speed: &SpeedConfig{Ledger: l}})
 	}
 	home, next := t.TempDir(), t.TempDir()
 	n, garbage, account := start(home), netip.MustParseAddr("192.0.2.7"), ledgertest.Key("debtor").PublicKey()

@@ -12,19 +12,7 @@ import (
 // transactions, and end with the same denial.
 func TestDenialEndsBuying(t *testing.T) {
 	_, buyer, seller, w := shop(t)
-	trade(t, buyer, seller, w, price, 64<<20)
-	w.serve(t, 4<<20, 1<<19)
-	w.paid(t)
-	w.provider.mu.Lock()
-	w.provider.sale.paid = 2 << 20 // the lie
-	w.provider.mu.Unlock()
-	p := w.requester.buyer.Load()
-	p.mu.Lock()
-	s := requesterOf(p)
-	s.close(s.channels[0])
-	p.mu.Unlock()
-	buyer.awaitKind(EventSettled)
-	w.requester.Verified(1 << 19)
+	w.deny(t, buyer, seller)
 	denial := func(e Event) bool { return e.Kind == EventRefused && e.Code == channel.CodeAmount }
 	buyer.await("denial", denial)
 	buyer.awaitKind(EventDenied)

@@ -116,15 +116,21 @@ func TestOpeningGoesOn(t *testing.T) {
 	still := func(c *Config) { c.Now = clock.now }
 	buyer := newNode(t, m, "buyer", 100*amount.BTT, still)
 	seller := newNode(t, m, "seller", 0, still)
-	a, b := newWire(t, buyer.book, seller.book, 1, 0), newWire(t, buyer.book, seller.book, 2, 0)
-	drop := func(channel.Message) channel.Message { return nil }
-	a.tamper.Store(&drop)
-	trade(t, buyer, seller, a, price, 64<<20)
-	eventually(t, "a proposal", func() bool { return len(buyer.proposals()) == 1 })
-	trade(t, buyer, seller, b, price, 64<<20)
-	b.serve(t, 1<<20, 1<<20)
-	a.cut()
-	b.paid(t)
+	var lost atomic.Pointer[wire] // over which the proposal went
+	for i := range 2 {
+		w := newWire(t, buyer.book, seller.book, byte(1+i), 0)
+		drop := func(m channel.Message) channel.Message {
+			if lost.CompareAndSwap(nil, w); lost.Load() == w {
+				return nil
+			}
+			return m
+		}
+		w.tamper.Store(&drop)
+		trade(t, buyer, seller, w, amount.Price(i)*price, 64<<20) // the first is known before, and costs nothing
+	}
+	eventually(t, "a proposal", func() bool { return lost.Load() != nil && len(buyer.proposals()) == 1 })
+	lost.Load().cut()
+	buyer.awaitKind(EventOpened)
 }
 
 // TestFundsOfAllConnections: when no channel can be funded, each connection to a provider

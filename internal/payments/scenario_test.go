@@ -101,10 +101,9 @@ func TestLostPayment(t *testing.T) {
 	}
 }
 
-// TestDeniedPayment: a provider that settles all and says that it was paid less
-// is not paid twice.
-func TestDeniedPayment(t *testing.T) {
-	_, buyer, seller, w := shop(t)
+// deny has a provider settle all that it was paid, and say that it was less.
+func (w *wire) deny(t *testing.T, buyer, seller *node) *pair {
+	t.Helper()
 	trade(t, buyer, seller, w, price, 64<<20)
 	w.serve(t, 4<<20, 1<<19)
 	w.paid(t)
@@ -118,6 +117,14 @@ func TestDeniedPayment(t *testing.T) {
 	p.mu.Unlock()
 	buyer.awaitKind(EventSettled)
 	w.requester.Verified(1 << 19)
+	return p
+}
+
+// TestDeniedPayment: a provider that settles all and says that it was paid less
+// is not paid twice.
+func TestDeniedPayment(t *testing.T) {
+	_, buyer, seller, w := shop(t)
+	w.deny(t, buyer, seller)
 	e := buyer.awaitKind(EventRefused)
 	if e.Code != channel.CodeAmount {
 		t.Errorf("refused with %v: %s", e.Code, e.Reason)
