@@ -291,10 +291,7 @@ func randomTalk(t *testing.T, seed uint64) {
 	var later atomic.Int64
 	start := time.Now()
 	x.market.Now = func() time.Time { return start.Add(time.Duration(later.Load())) }
-	// A payment fails here when it does not come, not when this machine is slow; what
-	// hostile sellers do to payments in time, package payments tests by a clock of its own.
-	honest := newTrader(t, l, traderConfig{funds: 10 * amount.BTT, cap: perGiB(900), reserve: perGiB(100), market: inUnits(unit),
-		payments: payments.Config{PaymentTimeout: time.Minute}})
+	honest := newTrader(t, l, traderConfig{funds: 10 * amount.BTT, cap: perGiB(900), reserve: perGiB(100), market: inUnits(unit)})
 	dirs, all, shared := talkTorrents(t)
 	status, err := l.Status(context.Background())
 	if err != nil {
