@@ -172,6 +172,9 @@ func (b *buyer) funded(f *funding, err error) {
 	})
 	if err != nil || link == nil || b.stopping {
 		b.book.cfg.Purse.Release(f.t1)
+		if err == nil {
+			return // nothing was shown and nothing failed: who comes back need not wait
+		}
 		b.retry = b.book.cfg.Now().Add(fundRetry)
 		var r *channel.Refusal
 		if errors.As(err, &r) {

@@ -1,13 +1,17 @@
 package payments
 
 import (
+	"context"
 	"slices"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/internal/purse"
+	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/ledger/ledgertest"
 )
 
@@ -163,4 +167,165 @@ func TestFundsOfAllConnections(t *testing.T) {
 		}
 		return heard[0].opened.Load() && heard[1].opened.Load()
 	})
+}
+
+// TestEachHearsOfNoFunds: every try that fails for want of coins is told on each paid
+// connection to the provider, not on one of them.
+func TestEachHearsOfNoFunds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := ledgertest.New()
+		buyer, seller := newNode(t, m, "buyer", 0, nil), newNode(t, m, "seller", 0, nil)
+		var heard [3]atomic.Int64
+		for i := range heard {
+			w := newWire(t, buyer.book, seller.book, byte(1+i), 0)
+			w.requester.cfg.Notify = func(e LinkEvent) {
+				if e.Kind == EventNoFunds && e.Role == channel.RolePayer {
+					heard[i].Add(1)
+				}
+			}
+			trade(t, buyer, seller, w, price*amount.Price(min(i, 1)), 64<<20) // the first costs nothing
+		}
+		synctest.Wait()
+		before := [...]int64{heard[0].Load(), heard[1].Load(), heard[2].Load()}
+		tries := buyer.count(EventNoFunds)
+		time.Sleep(2 * fundRetry)
+		synctest.Wait()
+		tries = buyer.count(EventNoFunds) - tries
+		if tries == 0 {
+			t.Fatal("no other try")
+		}
+		for i := range heard[1:] {
+			if got := heard[1+i].Load() - before[1+i]; got != int64(tries) {
+				t.Errorf("paid connection %d heard of %d of %d tries", i, got, tries)
+			}
+		}
+	})
+}
+
+// patientPurse has its coins held by other openings: each Fund waits for them, and in vain.
+type patientPurse struct {
+	*testPurse
+	wait time.Duration
+}
+
+func (p patientPurse) Fund(ctx context.Context, _ amount.Amount, _ ledger.Lock, _ string) (*ledger.Tx, error) {
+	select {
+	case <-time.After(p.wait):
+		return nil, purse.ErrReserved
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// TestWaitForCoinsIsNoOutage: that a purse waits for its own coins is not taken for a
+// ledger that is away, and the provider is not told so; that it takes longer than that, and
+// than a ledger may take, is.
+func TestWaitForCoinsIsNoOutage(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		wait time.Duration
+		out  bool
+	}{
+		{"coins", purse.FundPatience + slowLedger/2, false},
+		{"ledger", purse.FundPatience + 3*slowLedger, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := ledgertest.New()
+				buyer := newNode(t, m, "buyer", 0, func(c *Config) { c.Purse = patientPurse{c.Purse.(*testPurse), tt.wait} })
+				seller := newNode(t, m, "seller", 0, nil)
+				w := newWire(t, buyer.book, seller.book, 1, 0)
+				trade(t, buyer, seller, w, price, 64<<20)
+				out := false
+				for range 30 {
+					time.Sleep(time.Second / 4)
+					synctest.Wait()
+					out = out || buyer.book.head.out(time.Now())
+				}
+				if out != tt.out || w.provider.Excused() != tt.out {
+					t.Errorf("after a wait of %v: out of reach %v, the provider heard so %v, want %v", tt.wait, out, w.provider.Excused(), tt.out)
+				}
+			})
+		})
+	}
+}
+
+// TestKeptFundingHoldsNoCoins: a seller that takes T1 and keeps it to itself holds the
+// whole coin, change included, until the buyer submits T1 itself: when another one is
+// owed something, in time to pay that, and not before.
+func TestKeptFundingHoldsNoCoins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := ledgertest.New()
+		buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+		keeps, honest := newNode(t, m, "keeps", 0, nil), newNode(t, m, "honest", 0, nil)
+		mute := newWire(t, buyer.book, keeps.book, 1, 0)
+		drop := func(m channel.Message) channel.Message {
+			if m.Type() == channel.TypeFund {
+				return nil
+			}
+			return m
+		}
+		mute.tamper.Store(&drop)
+		trade(t, buyer, keeps, mute, price, 64<<20)
+		w := newWire(t, buyer.book, honest.book, 2, 0)
+		time.Sleep(2 * answerWait)
+		trade(t, buyer, honest, w, price, 64<<20)
+		time.Sleep(answerWait)
+		synctest.Wait()
+		if n := buyer.count(EventOpened); n != 0 || !buyer.holds() {
+			t.Fatalf("%d channels are open though nothing was owed", n)
+		}
+		owing := time.Now()
+		w.serve(t, 1<<20, 1<<20)
+		w.paid(t)
+		if took := time.Since(owing); took >= DefaultPaymentTimeout {
+			t.Errorf("the payment took %v", took)
+		}
+		if n := honest.count(EventOverdue); n != 0 {
+			t.Errorf("%d payments were late", n)
+		}
+	})
+}
+
+// TestBackWhileFunding: the only connection to a provider ends while the channel for it is
+// being funded. The next one does not wait: nothing was shown, and nothing failed.
+func TestBackWhileFunding(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := ledgertest.New()
+		line := &slow{Client: m}
+		buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+		seller := newNode(t, m, "seller", 0, nil)
+		buyer.purse.client = slowPurse{line}
+		let := make(chan struct{})
+		line.let.Store(&let)
+		first := newWire(t, buyer.book, seller.book, 1, 0)
+		trade(t, buyer, seller, first, price, 64<<20)
+		synctest.Wait()
+		first.cut()
+		synctest.Wait()
+		close(let)
+		line.let.Store(nil)
+		synctest.Wait()
+		if buyer.holds() {
+			t.Error("coins are held for nobody")
+		}
+		began := time.Now()
+		w := newWire(t, buyer.book, seller.book, 1, 0)
+		trade(t, buyer, seller, w, price, 64<<20)
+		w.serve(t, 1<<20, 1<<20)
+		w.paid(t)
+		if took := time.Since(began); took >= time.Second {
+			t.Errorf("the first payment took %v", took)
+		}
+	})
+}
+
+// slowPurse is the ledger as a purse sees it that waits for its coins.
+type slowPurse struct{ *slow }
+
+func (s slowPurse) Unspent(ctx context.Context, a ledger.Address, after ledger.OutPoint, limit int) ([]ledger.Coin, error) {
+	if let := s.let.Load(); let != nil {
+		<-*let
+	}
+	return s.Client.Unspent(ctx, a, after, limit)
 }
