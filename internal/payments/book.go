@@ -37,6 +37,7 @@ type Book struct {
 	offers   []offer // K2 keys on offer, in turn
 	turn     int
 	accounts map[ledger.PublicKey]*standing // that bought here
+	full     int                            // number of accounts at which some are forgotten
 
 	statements statements
 	funds      funds

@@ -22,7 +22,9 @@ const (
 	MaxHistory  = 4096 // ended channels kept for statements
 	MaxDebts    = 1024 // tags whose unpaid rest a pair remembers
 	maxOffers   = 16   // K2 keys on offer at once
-	maxAccounts = 4096
+	maxAccounts = 4096 // remembered, besides those that are connected or have channels
+	// moreAccounts is the number that may come between two looks at what to forget.
+	moreAccounts = 512
 	// maxProposals is the greatest number of channels of one account that are
 	// agreed on and not funded.
 	maxProposals = 8

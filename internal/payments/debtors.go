@@ -35,25 +35,96 @@ type Debtor struct {
 	Changed  time.Time        `json:"changed"`            // when the last of this came
 }
 
+// weight says how much is lost with the record of an account when it is forgotten.
+type weight struct {
+	bans, strikes int
+	taken         int64 // bytes left unpaid beyond the share of what was paid
+	paid          int64
+	changed       time.Time
+}
+
+// compare orders by weight, the least first. Of equal ones the later counts for less: who
+// comes in numbers pushes out its own.
+func (w weight) compare(o weight) int {
+	return cmp.Or(cmp.Compare(w.bans, o.bans), cmp.Compare(w.strikes, o.strikes), cmp.Compare(w.taken, o.taken),
+		cmp.Compare(w.paid, o.paid), o.changed.Compare(w.changed))
+}
+
+func (d *Debtor) weight() weight {
+	return weight{bans: d.Bans, strikes: d.Strikes, taken: max(0, d.Unpaid+d.Forgiven-d.Paid/share), paid: d.Paid, changed: d.Changed}
+}
+
+// weigh is the weight of a record; whatever was long ago has none. The caller holds
+// Book.mu.
+func (s *standing) weigh(now time.Time) weight {
+	d := s.debtor()
+	if !now.Before(d.Until) && now.Sub(d.Changed) >= DebtorForget {
+		return weight{paid: d.Paid}
+	}
+	return d.weight()
+}
+
+// debtor is what a record says. The caller holds Book.mu.
+func (s *standing) debtor() Debtor {
+	d := Debtor{Paid: s.history.Load(), Strikes: s.strikes, Bans: s.bans, Since: s.since, Until: s.until}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d.Unpaid, d.Forgiven, d.Beyond, d.Changed = s.debt, s.forgiven, s.beyond, s.changed
+	return d
+}
+
+// forget makes room for more records. Those of accounts that are connected or have channels
+// stay, of which there are MaxPairs at most. Such as say nothing go, which is all that names
+// bring that never paid; and of more than maxAccounts others those of the least weight. To
+// push a debtor out so costs as many accounts as are remembered, each of which paid for a
+// channel and left more unpaid. The caller holds mu.
+func (b *Book) forget() {
+	type record struct {
+		account ledger.PublicKey
+		weight  weight
+	}
+	var list []record
+	now := b.cfg.Now()
+	for account, s := range b.accounts {
+		if b.pairs[pairKey{account, channel.RolePayee}] != nil {
+			continue
+		}
+		if w := s.weigh(now); w != (weight{}) {
+			list = append(list, record{account, w})
+		} else {
+			delete(b.accounts, account)
+		}
+	}
+	if surplus := len(list) - maxAccounts; surplus > 0 {
+		slices.SortFunc(list, func(a, b record) int { return a.weight.compare(b.weight) })
+		for _, r := range list[:surplus] {
+			delete(b.accounts, r.account)
+		}
+	}
+	b.full = len(b.accounts) + moreAccounts
+}
+
 // Debtors returns the accounts that left something unpaid or failed, at most MaxDebtors,
-// those that did of late before the others. What was paid alone makes nobody a debtor.
+// those that weigh most before the others. What was paid alone makes nobody a debtor.
 func (b *Book) Debtors() (list []Debtor) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.cfg.Now()
 	for account, s := range b.accounts {
-		d := Debtor{Account: account, Paid: s.history.Load(), Strikes: s.strikes, Bans: s.bans, Since: s.since, Until: s.until}
-		s.mu.Lock()
-		d.Unpaid, d.Forgiven, d.Beyond, d.Changed = s.debt, s.forgiven, s.beyond, s.changed
-		s.mu.Unlock()
+		d := s.debtor()
+		d.Account = account
 		if !d.Changed.IsZero() && now.Sub(d.Changed) < DebtorForget {
 			list = append(list, d)
 		}
 	}
+	if len(list) > MaxDebtors {
+		slices.SortFunc(list, func(a, b Debtor) int { return b.weight().compare(a.weight()) })
+		list = list[:MaxDebtors]
+	}
 	slices.SortFunc(list, func(a, b Debtor) int {
 		return cmp.Or(b.Changed.Compare(a.Changed), slices.Compare(a.Account[:], b.Account[:]))
 	})
-	return list[:min(len(list), MaxDebtors)]
+	return list
 }
 
 // SetDebtors takes what an earlier run remembered, before anybody is served. What is

@@ -1,10 +1,12 @@
 package payments
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/ledger/ledgertest"
 )
@@ -79,10 +81,6 @@ func TestDebtorsOutliveProcess(t *testing.T) {
 func TestDebtorsInBounds(t *testing.T) {
 	seller := newNode(t, ledgertest.New(), "seller", 0, nil)
 	now := time.Now()
-	key := func(i int) (k ledger.PublicKey) {
-		k[0], k[1], k[2] = 2, byte(i), byte(i>>8)
-		return k
-	}
 	list := []Debtor{
 		{Account: key(1), Strikes: 1, Until: now.Add(1000 * time.Hour), Changed: now.Add(-time.Hour)},
 		{Account: key(2), Strikes: 1, Changed: now.Add(-DebtorForget)},
@@ -108,5 +106,86 @@ func TestDebtorsInBounds(t *testing.T) {
 		if seller.book.Strikes(key(i)) != 0 {
 			t.Errorf("account %d counts", i)
 		}
+	}
+}
+
+// key is the i-th of many accounts.
+func key(i int) (k ledger.PublicKey) {
+	k[0], k[1], k[2] = 2, byte(i), byte(i>>8)
+	return k
+}
+
+// TestFloodOfAccounts: accounts in any number push out neither who failed, nor who owes
+// as much as they do, nor, of those that owe nothing, who paid more; those that are connected at once have room of their
+// own, and what is remembered is bounded.
+func TestFloodOfAccounts(t *testing.T) {
+	const q = 1 << 20
+	seller := newNode(t, ledgertest.New(), "seller", 0, nil)
+	b := seller.book
+	met := func(i int, change func(s *standing)) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if change(b.standing(key(i))); len(b.accounts) > maxAccounts+MaxPairs+moreAccounts {
+			t.Fatalf("%d accounts are remembered", len(b.accounts))
+		}
+	}
+	owes := func(bytes int64) func(*standing) {
+		return func(s *standing) { s.owe(channel.Tag{1}, bytes, time.Now()) }
+	}
+	nothing := func(*standing) {}
+	const owing, failed, payer = 1, 2, 3
+	met(owing, owes(q))
+	met(failed, nothing)
+	b.strike(key(failed))
+	met(payer, func(s *standing) { s.history.Add(2 * share * q) })
+	check := func(after string, who ...int) {
+		t.Helper()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, i := range who {
+			if b.accounts[key(i)] == nil {
+				t.Errorf("account %d forgotten after %s", i, after)
+			}
+		}
+	}
+	next := 100
+	for range 2 * maxAccounts {
+		next++
+		met(next, nothing)
+	}
+	check("names that did nothing", owing, failed, payer)
+	for range 2 * maxAccounts {
+		next++
+		met(next, func(s *standing) { s.history.Add(q) })
+	}
+	check("accounts that paid less", owing, failed, payer)
+	for range maxAccounts + 100 { // each is newer, and owes as much at most
+		next++
+		met(next, owes(q-int64(next%2)))
+	}
+	check("accounts that owe no more", owing, failed)
+	var pairs []*pair
+	for range MaxPairs { // connected at once
+		next++
+		pairs = append(pairs, b.pair(key(next), channel.RolePayee))
+	}
+	met(next+1, nothing)
+	check("many connections at once", owing, failed)
+	for _, p := range pairs {
+		b.drop(p)
+		b.retire(p)
+	}
+	for range moreAccounts {
+		next++
+		met(next, nothing)
+	}
+	if b.mu.Lock(); len(b.accounts) > maxAccounts+moreAccounts {
+		t.Errorf("%d accounts when all are gone", len(b.accounts))
+	}
+	b.mu.Unlock()
+	check("all", owing, failed)
+	list := b.Debtors()
+	if len(list) != MaxDebtors || !slices.ContainsFunc(list, func(d Debtor) bool { return d.Account == key(failed) }) {
+		t.Errorf("%d debtors of %d, or not who failed", len(list), MaxDebtors)
 	}
 }

@@ -41,19 +41,13 @@ type standing struct {
 	until   time.Time
 }
 
-// standing returns the record of an account, made if need be. The map is only a
-// memory of misdeeds: when it is full, any other gives way. The caller holds mu.
+// standing returns the record of an account, made if need be. The caller holds mu.
 func (b *Book) standing(account ledger.PublicKey) *standing {
 	if s := b.accounts[account]; s != nil {
 		return s
 	}
-	if len(b.accounts) >= maxAccounts {
-		for k := range b.accounts {
-			if b.pairs[pairKey{k, channel.RolePayee}] == nil {
-				delete(b.accounts, k)
-				break
-			}
-		}
+	if len(b.accounts) >= max(b.full, maxAccounts) {
+		b.forget()
 	}
 	s := &standing{debts: make(map[channel.Tag]int64)}
 	b.accounts[account] = s
