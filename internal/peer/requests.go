@@ -210,6 +210,23 @@ func (c *Conn) Cancel(piece, block uint32) { c.giveUp(piece, block, &c.stale) }
 // all the same, it is dropped, so that the piece has one author.
 func (c *Conn) Withdraw(piece, block uint32) { c.giveUp(piece, block, &c.void) }
 
+// Reclaim has what was asked for of a piece, and given up since, taken if it comes all
+// the same, and says whether an answer to any of it is still due: a peer with BEP 6
+// sends the block or rejects it, another may do neither. A block that came and that the
+// owner has not seen counts as due.
+func (c *Conn) Reclaim(piece uint32) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.void = slices.DeleteFunc(c.void, func(q request) bool {
+		if q.piece == piece {
+			addLate(&c.stale, q)
+		}
+		return q.piece == piece
+	})
+	return c.storing || slices.ContainsFunc(c.events, func(e Event) bool { return e.Kind == Block && e.Piece == piece }) ||
+		c.Fast() && slices.ContainsFunc(c.stale, func(q request) bool { return q.piece == piece })
+}
+
 // Disclaim has what the peer was asked for of a piece, and that was given up since,
 // dropped if it comes all the same: another peer alone is to send the piece.
 func (c *Conn) Disclaim(piece uint32) {

@@ -43,7 +43,9 @@ func (s *Swarm) mix(m *member, who *picker.Peer, n int) {
 // for them, and with an unpaid part of one piece under way it may not send another
 // whole one. Where one that lost the rest of such a piece to it still owes a part, it
 // gets that as soon as it is late, and nothing else until then: with two begun pieces
-// its window could be full and neither of them whole.
+// its window could be full and neither of them whole. What it lost of such a piece and
+// is to bring all the same, it answers first: a block that comes twice is paid once, but
+// takes its place in the window twice.
 func (s *Swarm) goOn(m *member, who picker.Peer, dst []picker.Lease) (leases []picker.Lease, waits bool) {
 	if !m.trade.Paying() {
 		return dst, false
@@ -69,6 +71,10 @@ func (s *Swarm) goOn(m *member, who picker.Peer, dst []picker.Lease) (leases []p
 				s.peers[o.Peer].conn.Withdraw(piece, o.Block)
 				s.picker.ReturnBlock(piece, o.Block, o.Peer)
 			}
+		}
+		if s.now.Sub(m.lostAt) < blockMax && m.conn.Reclaim(piece) {
+			waits = true
+			continue
 		}
 		dst = s.picker.Finish(dst, who, piece)
 	}
