@@ -56,7 +56,7 @@ func serveHTTP(t *testing.T, h http.HandlerFunc) string {
 const okBody = "d8:intervali1800e5:peers6:\x05\x05\x05\x05\x00\x09e"
 
 func TestHTTPErrors(t *testing.T) {
-	a := announcer(t, Config{HTTPTimeout: 2 * time.Second})
+	a := announcer(t, Config{HTTPTimeout: 2 * time.Minute})
 	for _, c := range []struct {
 		name    string
 		handler http.HandlerFunc
