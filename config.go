@@ -137,14 +137,14 @@ const (
 	DefaultGrowthCap = amount.Price(amount.BTT)
 )
 
-func (c *Config) demand() *Demand {
-	if c.Speed == nil {
+func (c *SpeedConfig) demand() *Demand {
+	if c == nil {
 		return nil
 	}
-	if j := c.Speed.Join; j != nil && c.Speed.Demand == nil { // joined torrents rest when nobody pays
+	if j := c.Join; j != nil && c.Demand == nil { // joined torrents rest when nobody pays
 		return &Demand{Every: j.Every, Stay: j.Stay, MinBid: j.MinPrice}
 	}
-	return c.Speed.Demand
+	return c.Demand
 }
 
 func (c *SpeedConfig) reserve() market.Reserve {

@@ -44,20 +44,22 @@ func (n *Node) onSwarm(e session.Event) {
 }
 
 func (n *Node) onPayment(t *Torrent, peer netip.AddrPort, e payments.LinkEvent) {
-	select {
-	case n.refresh <- struct{}{}:
-	default:
+	if m := n.money.Load(); m != nil {
+		select {
+		case m.refresh <- struct{}{}:
+		default:
+		}
 	}
 	n.notify(Event{Kind: PeerPayment, Torrent: t, Peer: peer, Payment: e})
 }
 
-func (n *Node) onChannel(e payments.Event) {
+func (m *money) onChannel(e payments.Event) {
 	if e.Kind == payments.EventPaid {
-		n.purse.Paid(e.Channel.String(), hex.EncodeToString(e.Tag[:]), e.Sum)
+		m.purse.Paid(e.Channel.String(), hex.EncodeToString(e.Tag[:]), e.Sum)
 	}
-	n.bookPayment(&e)
-	n.settled(e)
-	n.notify(Event{Kind: ChannelChanged, Channel: e})
+	m.bookPayment(&e)
+	m.settled(e)
+	m.notify(Event{Kind: ChannelChanged, Channel: e})
 }
 
 func (n *Node) notify(e Event) {

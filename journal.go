@@ -16,26 +16,26 @@ const maxEnded = 4096
 // keepJournal writes the wallet's journal: every channel that ended, with what
 // it moved (R15.2). Entries carry the channel's id, so writing one twice does
 // nothing; the passes at the start and the end catch what no event told.
-func (n *Node) keepJournal() {
-	n.recordEnded(func(payments.Summary) bool { return true })
-	for e := range n.ended {
-		n.recordEnded(func(c payments.Summary) bool { return c.Channel == e.Channel })
+func (m *money) keepJournal() {
+	m.recordEnded(func(payments.Summary) bool { return true })
+	for e := range m.ended {
+		m.recordEnded(func(c payments.Summary) bool { return c.Channel == e.Channel })
 	}
-	n.recordEnded(func(payments.Summary) bool { return true })
+	m.recordEnded(func(payments.Summary) bool { return true })
 }
 
-func (n *Node) recordEnded(which func(payments.Summary) bool) {
-	for _, c := range n.book.Summary() {
+func (m *money) recordEnded(which func(payments.Summary) bool) {
+	for _, c := range m.book.Summary() {
 		if !c.Stage.Final() || !which(c) {
 			continue
 		}
-		n.bookEnded(&c)
+		m.bookEnded(&c)
 		for _, e := range entriesOf(&c) {
 			if e.Amount == 0 {
 				continue
 			}
-			if err := n.purse.Record(e); err != nil {
-				n.cfg.Log.Error("write wallet journal", "err", err)
+			if err := m.purse.Record(e); err != nil {
+				m.log.Error("write wallet journal", "err", err)
 			}
 		}
 	}
@@ -65,12 +65,12 @@ func entriesOf(c *payments.Summary) []purse.Entry {
 
 // settled queues the journal entry of a channel that just ended. What does not
 // fit is recorded from the channels' own journal at the next start.
-func (n *Node) settled(e payments.Event) {
+func (m *money) settled(e payments.Event) {
 	if e.Kind != payments.EventSettled && e.Kind != payments.EventRefunded {
 		return
 	}
 	select {
-	case n.ended <- e:
+	case m.ended <- e:
 	default:
 	}
 }
@@ -79,13 +79,13 @@ func (n *Node) settled(e payments.Event) {
 const followAgain = 5 * time.Second
 
 // follow records money that comes in from others, until ctx ends.
-func (n *Node) follow(ctx context.Context) {
+func (m *money) follow(ctx context.Context) {
 	for {
-		err := n.purse.Follow(ctx)
+		err := m.purse.Follow(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		n.cfg.Log.Warn("watch incoming payments", "err", err)
+		m.log.Warn("watch incoming payments", "err", err)
 		select {
 		case <-ctx.Done():
 			return

@@ -2,27 +2,19 @@ package btt
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	"github.com/bttnet/btt/amount"
-	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/internal/choker"
 	"github.com/bttnet/btt/internal/dht"
-	"github.com/bttnet/btt/internal/joiner"
 	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/purse"
-	"github.com/bttnet/btt/internal/receipts"
 	"github.com/bttnet/btt/internal/session"
-	"github.com/bttnet/btt/speed/autobid"
 	"github.com/bttnet/btt/tracker"
 )
 
@@ -45,26 +37,14 @@ func CheckQuantum(size int64) bool { return market.CheckQuantum(size) }
 type Node struct {
 	cfg     Config
 	session *session.Session
-	purse   *purse.Purse
-	book    *payments.Book
-	market  *market.Node
-	booked  *receipts.Book
-	// receiptsSaved belongs to the balance keeper, then to Close.
-	receiptsSaved time.Time
-	pricesSaved   []market.Sighting // likewise
-	// penaltiesSaved are the changes that the file has; likewise.
-	penaltiesSaved uint64
-	debtorsSaved   []payments.Debtor
+	// money is what BitTorrent Speed needs; nil = the node has no part in it (yet).
+	money atomic.Pointer[money]
 
-	balance atomic.Int64
-	refresh chan struct{}
-	ended   chan payments.Event // for the wallet's journal
-	cancel  context.CancelFunc
-	// stopJoiner ends what joins torrents, before they end.
-	stopJoiner func()
-	wg         sync.WaitGroup
-	closing    sync.Once
-	closed     error
+	opening sync.Mutex      // held while money is opened, and to close the node
+	life    context.Context // until Close: no money is opened any more
+	end     context.CancelFunc
+	closing sync.Once
+	closed  error
 }
 
 // Open starts a node.
@@ -78,57 +58,40 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if cfg.Keep && (cfg.Home == "" || cfg.NoResume) {
 		return nil, ErrKeep
 	}
-	n := &Node{cfg: cfg, refresh: make(chan struct{}, 1), ended: make(chan payments.Event, maxEnded)}
+	n := &Node{cfg: cfg}
+	n.life, n.end = context.WithCancel(context.Background())
+	var m *money
+	var trade *market.Node
 	if cfg.Speed != nil {
-		if err := n.openMoney(ctx); err != nil {
+		var err error
+		if m, err = n.openMoney(ctx, cfg.Speed); err != nil {
 			return nil, err
 		}
+		trade = m.market
+		n.money.Store(m)
 	}
 	s, err := session.Open(session.Config{
 		Listen: cfg.Listen, StateDir: n.stateDir(), Keep: cfg.Keep, MaxDownloads: cfg.MaxDownloads, MaxSeeds: cfg.MaxSeeds, Filter: cfg.IPFilter,
 		Client: "btt " + Version, Encryption: cfg.Encryption, Choker: cfg.Choker, ChokeEvery: cfg.ChokeEvery,
-		UploadRate: cfg.UploadRate, DownloadRate: cfg.DownloadRate, Announce: cfg.Announce, DHT: cfg.DHT, MaxPeers: cfg.MaxPeers, MaxPeersTorrent: cfg.MaxPeersTorrent, Market: n.market, Demand: cfg.demand(),
+		UploadRate: cfg.UploadRate, DownloadRate: cfg.DownloadRate, Announce: cfg.Announce, DHT: cfg.DHT, MaxPeers: cfg.MaxPeers, MaxPeersTorrent: cfg.MaxPeersTorrent, Market: trade, Demand: cfg.Speed.demand(),
 		Preallocate: cfg.Preallocate, Notify: n.onSwarm, Observe: n.onPayment, Log: cfg.Log,
 	})
 	if err != nil {
-		n.abandonMoney(ctx)
+		m.abandon(ctx)
 		return nil, err
 	}
 	n.session = s
-	if err := n.openJoiner(); err != nil {
+	if m == nil {
+		return n, nil
+	}
+	j, err := m.joiner(s)
+	if err != nil {
 		s.Close()
-		n.abandonMoney(ctx)
+		m.abandon(ctx)
 		return nil, err
 	}
-	run, cancel := context.WithCancel(context.Background())
-	n.cancel = cancel
-	if n.purse != nil { // all four end with Close
-		n.wg.Go(func() { n.tidy(run) })
-		n.wg.Go(func() { n.watchBalance(run) })
-		n.wg.Go(func() { n.follow(run) })
-		n.wg.Go(n.keepJournal)
-	}
+	m.start(j)
 	return n, nil
-}
-
-// openJoiner starts what joins torrents for pay; it ends with stopJoiner.
-func (n *Node) openJoiner() error {
-	n.stopJoiner = func() {}
-	if n.market == nil || n.cfg.Speed.Join == nil {
-		return nil
-	}
-	j, err := joiner.New(*n.cfg.Speed.Join, n.session, n.market, n.cfg.Log)
-	if err != nil {
-		return err
-	}
-	run, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { // ends with stopJoiner
-		defer close(done)
-		j.Run(run)
-	}()
-	n.stopJoiner = func() { cancel(); <-done }
-	return nil
 }
 
 // Version is the node's version as told to peers.
@@ -139,107 +102,6 @@ func (n *Node) stateDir() string {
 		return ""
 	}
 	return filepath.Join(n.cfg.Home, "torrents")
-}
-
-func (n *Node) openMoney(ctx context.Context) error {
-	c := n.cfg.Speed
-	if n.cfg.Home == "" {
-		return ErrNoHome
-	}
-	if c.Reserve > 0 && c.ReserveGrowth > 0 {
-		return ErrReserve
-	}
-	if !market.CheckQuantum(c.Quantum) {
-		return ErrQuantum
-	}
-	st, err := c.Ledger.Status(ctx)
-	if err != nil {
-		return fmt.Errorf("ask ledger for its state: %w", err)
-	}
-	if err := n.openReceipts(); err != nil {
-		return err
-	}
-	n.purse, err = purse.Open(purse.Config{Dir: filepath.Join(n.cfg.Home, "wallet"), Password: c.Password, Phrase: c.Phrase,
-		Ledger: c.Ledger, Locked: n.locked, Budget: c.Budget})
-	if err != nil {
-		return fmt.Errorf("open wallet: %w", err)
-	}
-	n.book, err = payments.Open(ctx, payments.Config{Dir: filepath.Join(n.cfg.Home, "channels"), Purse: n.purse,
-		Ledger: c.Ledger, Credit: c.Credit, PaymentTimeout: c.PaymentTimeout, Notify: n.onChannel})
-	if err != nil {
-		n.purse.Close()
-		return fmt.Errorf("open payment channels: %w", err)
-	}
-	bid := autobid.Default()
-	bid.Cap = c.PriceCap
-	if c.SpendRate > 0 {
-		bid.SpendRate = c.SpendRate
-	}
-	n.market = &market.Node{Book: n.book, Account: n.purse.Address(), Key: n.purse.AccountKey(), Net: st.Network,
-		Balance: func() amount.Amount { return amount.Amount(n.balance.Load()) },
-		Left:    func(infohash [20]byte) amount.Amount { return n.purse.TorrentLeft(hex.EncodeToString(infohash[:])) },
-		Bid:     bid, Market: c.BidMarket, Buy: !c.EarnOnly, Sell: true, TorrentBudget: c.TorrentBudget, Funds: n.book.Funds,
-		Reserve: c.reserve(), Quantum: c.Quantum, TrackerBids: !c.NoTrackerBids, Receipts: n.booked}
-	n.readPrices()
-	n.readPenalties()
-	if err := n.purse.Resume(ctx); err != nil {
-		n.cfg.Log.Warn("finish earlier payments", "err", err)
-	}
-	n.updateBalance(ctx)
-	return nil
-}
-
-// locked is what open channels still hold for us.
-func (n *Node) locked() amount.Amount {
-	if n.book == nil {
-		return 0
-	}
-	var sum amount.Amount
-	for _, c := range n.book.Summary() {
-		if c.Role == channel.RolePayer && !c.Stage.Final() {
-			sum += c.Deposit - c.Paid
-		}
-	}
-	return sum
-}
-
-// balanceEvery is how old the balance that bids count with may be, and balancePause
-// the time between two looks at the ledger while payments are made: there may be a
-// thousand of them in a second.
-const (
-	balanceEvery = 2 * time.Second
-	balancePause = 200 * time.Millisecond
-)
-
-func (n *Node) watchBalance(ctx context.Context) {
-	t := time.NewTicker(balanceEvery)
-	defer t.Stop()
-	var looked time.Time
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-			n.saveReceipts(saveReceiptsEvery)
-		case <-n.refresh:
-			if pause := balancePause - time.Since(looked); pause > 0 {
-				t.Reset(pause)
-				continue
-			}
-		}
-		n.updateBalance(ctx)
-		looked = time.Now()
-		t.Reset(balanceEvery)
-	}
-}
-
-func (n *Node) updateBalance(ctx context.Context) {
-	b, err := n.purse.Balance(ctx)
-	if err != nil {
-		n.cfg.Log.Warn("balance unknown", "err", err)
-		return
-	}
-	n.balance.Store(int64(b.Free + b.Locked))
 }
 
 // Addr returns where peers reach the node.
@@ -266,10 +128,20 @@ func (n *Node) DHT() (st dht.Status, ok bool) {
 }
 
 // Purse returns the node's wallet, or nil.
-func (n *Node) Purse() *purse.Purse { return n.purse }
+func (n *Node) Purse() *purse.Purse {
+	if m := n.money.Load(); m != nil {
+		return m.purse
+	}
+	return nil
+}
 
 // Channels returns the node's payment channels, or nil.
-func (n *Node) Channels() *payments.Book { return n.book }
+func (n *Node) Channels() *payments.Book {
+	if m := n.money.Load(); m != nil {
+		return m.book
+	}
+	return nil
+}
 
 // Close pays what was verified, settles the channels and stops all torrents within
 // ctx's time. The error says what could not be paid or settled. Later calls return
@@ -280,36 +152,17 @@ func (n *Node) Close(ctx context.Context) error {
 }
 
 func (n *Node) close(ctx context.Context) error {
-	n.stopJoiner()
-	err := n.session.Settle(ctx) // while the peers are connected and channels can open
-	err = errors.Join(err, n.closeBook(ctx))
-	n.session.Close()
-	n.cancel()
-	close(n.ended)
-	n.wg.Wait()
-	if n.purse != nil {
-		n.saveReceipts(0)
-		err = errors.Join(err, n.purse.Close())
-	}
-	return err
-}
-
-func (n *Node) closeBook(ctx context.Context) error {
-	if n.book == nil {
+	n.end()
+	n.opening.Lock()
+	defer n.opening.Unlock()
+	m := n.money.Load()
+	if m == nil {
+		n.session.Close()
 		return nil
 	}
-	if err := n.book.Close(ctx); err != nil {
-		return fmt.Errorf("settle channels: %w", err)
-	}
-	return nil
-}
-
-// abandonMoney undoes openMoney after a failed start.
-func (n *Node) abandonMoney(ctx context.Context) {
-	if err := n.closeBook(ctx); err != nil {
-		n.cfg.Log.Warn("close after failed start", "err", err)
-	}
-	if n.purse != nil {
-		n.purse.Close()
-	}
+	m.stopJoiner()
+	err := n.session.Settle(ctx) // while the peers are connected and channels can open
+	err = errors.Join(err, m.closeBook(ctx))
+	n.session.Close()
+	return errors.Join(err, m.end())
 }

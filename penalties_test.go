@@ -61,7 +61,7 @@ func TestPenaltiesKept(t *testing.T) {
 	home := t.TempDir()
 	seller := start(home, 0)
 	for range speed.BanAfter {
-		seller.market.Fail(account, elsewhere, time.Now())
+		seller.money.Load().market.Fail(account, elsewhere, time.Now())
 	}
 	var kept []byte
 	until("the file", func() bool { // it is there while the process lives
@@ -92,7 +92,7 @@ func TestPenaltiesKept(t *testing.T) {
 		return n
 	}
 	after := next(kept)
-	if !after.market.Bans(elsewhere, time.Now()) {
+	if !after.money.Load().market.Bans(elsewhere, time.Now()) {
 		t.Error("the address is not banned after a restart")
 	}
 	g, err := buyer.Add(Add{Torrent: torrent, Dir: t.TempDir(), Peers: []netip.AddrPort{after.Addr()}})
@@ -106,8 +106,8 @@ func TestPenaltiesKept(t *testing.T) {
 	g.AddPeers(next(kept[:len(kept)/2]).Addr())
 	until("the download", func() bool { return g.Status().State == Seeding })
 
-	after.market.Fail(account, netip.Addr{}, time.Now())
-	list, _ := after.market.Penalties(0, time.Now())
+	after.money.Load().market.Fail(account, netip.Addr{}, time.Now())
+	list, _ := after.money.Load().market.Penalties(0, time.Now())
 	for _, p := range list {
 		if p.Account == account && (p.Failures != speed.BanAfter+1 || time.Until(p.Until) < 7*time.Minute) {
 			t.Errorf("the next failure after a restart: %+v", p)
@@ -128,8 +128,8 @@ func TestSpoilersKept(t *testing.T) {
 	}
 	home, next := t.TempDir(), t.TempDir()
 	n, garbage, account := start(home), netip.MustParseAddr("192.0.2.7"), ledgertest.Key("debtor").PublicKey()
-	n.market.Spoiled(ledger.Address{}, garbage, time.Now())
-	n.book.SetDebtors([]payments.Debtor{{Account: account, Strikes: 3, Bans: 1, Until: time.Now().Add(time.Hour), Changed: time.Now().Add(-time.Minute)}})
+	n.money.Load().market.Spoiled(ledger.Address{}, garbage, time.Now())
+	n.money.Load().book.SetDebtors([]payments.Debtor{{Account: account, Strikes: 3, Bans: 1, Until: time.Now().Add(time.Hour), Changed: time.Now().Add(-time.Minute)}})
 	for _, name := range []string{penaltiesFile, debtorsFile} {
 		var kept []byte
 		for end := time.Now().Add(time.Minute); len(kept) < 3; time.Sleep(10 * time.Millisecond) { // it is there while the process lives
@@ -142,10 +142,10 @@ func TestSpoilersKept(t *testing.T) {
 		}
 	}
 	after := start(next)
-	if !after.market.Bans(garbage, time.Now()) || after.market.Bans(garbage, time.Now().Add(speed.SpoilFor)) {
+	if !after.money.Load().market.Bans(garbage, time.Now()) || after.money.Load().market.Bans(garbage, time.Now().Add(speed.SpoilFor)) {
 		t.Error("the address is not refused after a restart, or for ever")
 	}
-	if _, banned := after.book.Banned(account); !banned || after.book.Strikes(account) != 3 {
+	if _, banned := after.money.Load().book.Banned(account); !banned || after.money.Load().book.Strikes(account) != 3 {
 		t.Error("the account is not banned after a restart")
 	}
 	damaged := t.TempDir()
@@ -154,7 +154,7 @@ func TestSpoilersKept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, banned := start(damaged).book.Banned(account); banned { // and it starts
+	if _, banned := start(damaged).money.Load().book.Banned(account); banned { // and it starts
 		t.Error("a damaged file bans somebody")
 	}
 }

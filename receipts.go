@@ -43,23 +43,23 @@ func ReadReceipts(home string) ([]*Receipt, error) {
 
 // Receipts returns the node's receipts, the newest last; none without Speed.
 func (n *Node) Receipts() []*Receipt {
-	if n.booked == nil {
-		return nil
+	if m := n.money.Load(); m != nil {
+		return m.booked.List()
 	}
-	return n.booked.List()
+	return nil
 }
 
-func (n *Node) openReceipts() (err error) {
-	n.booked, err = receipts.Open(receiptsDir(n.cfg.Home), time.Now)
+func (m *money) openReceipts() (err error) {
+	m.booked, err = receipts.Open(receiptsDir(m.home), time.Now)
 	if errors.Is(err, receipts.ErrFormat) { // they are set aside; the channels know the sums
-		n.cfg.Log.Warn("some receipts are lost", "err", err)
+		m.log.Warn("some receipts are lost", "err", err)
 		return nil
 	}
 	return err
 }
 
 // bookPayment books one payment on its torrent's receipt.
-func (n *Node) bookPayment(e *payments.Event) {
+func (m *money) bookPayment(e *payments.Event) {
 	role := receipts.Paid
 	switch e.Kind {
 	case payments.EventPaid:
@@ -68,11 +68,11 @@ func (n *Node) bookPayment(e *payments.Event) {
 	default:
 		return
 	}
-	n.booked.Moved(e.Tag, role, e.Account.Address(), e.Channel, e.Sum, e.Bytes)
+	m.booked.Moved(e.Tag, role, e.Account.Address(), e.Channel, e.Sum, e.Bytes)
 }
 
 // bookEnded makes the receipts say what the ledger moved in a channel.
-func (n *Node) bookEnded(c *payments.Summary) {
+func (m *money) bookEnded(c *payments.Summary) {
 	role, moved := receipts.Paid, c.Paid
 	if c.Role == channel.RolePayee {
 		role = receipts.Earned
@@ -80,28 +80,28 @@ func (n *Node) bookEnded(c *payments.Summary) {
 	if c.Stage != channel.Settled {
 		moved = amount.Amount(0)
 	}
-	n.booked.Ended(c.Channel, role, c.Account.Address(), moved)
+	m.booked.Ended(c.Channel, role, c.Account.Address(), moved)
 }
 
 // saveReceipts writes the receipts unless that was done less than every ago, and who
 // did not pay if that changed.
 // It runs on the balance keeper's goroutine, and last in Close.
-func (n *Node) saveReceipts(every time.Duration) {
-	if err := n.savePenalties(); err != nil { // at each look: who is banned may end this process
-		n.cfg.Log.Error("keep penalties", "err", err)
+func (m *money) saveReceipts(every time.Duration) {
+	if err := m.savePenalties(); err != nil { // at each look: who is banned may end this process
+		m.log.Error("keep penalties", "err", err)
 	}
-	if err := n.saveDebtors(); err != nil {
-		n.cfg.Log.Error("keep debtors", "err", err)
+	if err := m.saveDebtors(); err != nil {
+		m.log.Error("keep debtors", "err", err)
 	}
 	now := time.Now()
-	if now.Sub(n.receiptsSaved) < every {
+	if now.Sub(m.receiptsSaved) < every {
 		return
 	}
-	n.receiptsSaved = now
-	if err := n.booked.Save(); err != nil {
-		n.cfg.Log.Error("keep receipts", "err", err)
+	m.receiptsSaved = now
+	if err := m.booked.Save(); err != nil {
+		m.log.Error("keep receipts", "err", err)
 	}
-	if err := n.savePrices(); err != nil {
-		n.cfg.Log.Error("keep prices seen", "err", err)
+	if err := m.savePrices(); err != nil {
+		m.log.Error("keep prices seen", "err", err)
 	}
 }

@@ -39,8 +39,8 @@ const (
 
 // readPrices takes the prices that an earlier run saw. A file that cannot be read
 // costs no more than that: the node begins without prices and says so.
-func (n *Node) readPrices() {
-	b, err := readFile(filepath.Join(n.cfg.Home, pricesFile), maxPricesFile)
+func (m *money) readPrices() {
+	b, err := readFile(filepath.Join(m.home, pricesFile), maxPricesFile)
 	var list []market.Sighting
 	if err == nil {
 		list, err = decodePrices(b)
@@ -48,11 +48,11 @@ func (n *Node) readPrices() {
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 	case err != nil:
-		n.cfg.Log.Warn("prices seen before are forgotten", "err", err)
+		m.log.Warn("prices seen before are forgotten", "err", err)
 	default:
-		n.market.SetSightings(list, time.Now())
+		m.market.SetSightings(list, time.Now())
 	}
-	n.pricesSaved = n.market.Sightings()
+	m.pricesSaved = m.market.Sightings()
 }
 
 func decodePrices(b []byte) (list []market.Sighting, err error) {
@@ -89,25 +89,25 @@ type penaltyRecord struct {
 // readPenalties takes what an earlier run remembered of payers that failed, of who sent
 // bad data and of debtors. A file that cannot be read costs no more than that; what is
 // damaged in it is left out.
-func (n *Node) readPenalties() {
-	b, err := readFile(filepath.Join(n.cfg.Home, penaltiesFile), maxPenaltiesFile)
+func (m *money) readPenalties() {
+	b, err := readFile(filepath.Join(m.home, penaltiesFile), maxPenaltiesFile)
 	var list []speed.Penalty
 	if err == nil {
 		list, err = decodePenalties(b)
 	}
 	if err == nil {
-		n.market.SetPenalties(list, time.Now())
+		m.market.SetPenalties(list, time.Now())
 	} else if !errors.Is(err, os.ErrNotExist) {
-		n.cfg.Log.Warn("who did not pay before is forgotten", "err", err)
+		m.log.Warn("who did not pay before is forgotten", "err", err)
 	}
-	b, err = readFile(filepath.Join(n.cfg.Home, debtorsFile), maxDebtorsFile)
+	b, err = readFile(filepath.Join(m.home, debtorsFile), maxDebtorsFile)
 	if err == nil {
-		n.debtorsSaved, err = decodeDebtors(b)
+		m.debtorsSaved, err = decodeDebtors(b)
 	}
 	if err == nil {
-		n.book.SetDebtors(n.debtorsSaved)
+		m.book.SetDebtors(m.debtorsSaved)
 	} else if !errors.Is(err, os.ErrNotExist) {
-		n.cfg.Log.Warn("who left something unpaid before is forgotten", "err", err)
+		m.log.Warn("who left something unpaid before is forgotten", "err", err)
 	}
 }
 
@@ -138,9 +138,9 @@ func decodePenalties(b []byte) (list []speed.Penalty, err error) {
 
 // saveDebtors writes who left something unpaid, if that changed: what was paid alone is
 // no reason.
-func (n *Node) saveDebtors() error {
-	list := n.book.Debtors()
-	if slices.EqualFunc(list, n.debtorsSaved, func(a, b payments.Debtor) bool {
+func (m *money) saveDebtors() error {
+	list := m.book.Debtors()
+	if slices.EqualFunc(list, m.debtorsSaved, func(a, b payments.Debtor) bool {
 		a.Paid, b.Paid = 0, 0
 		a.Until, b.Until, a.Changed, b.Changed = a.Until.UTC().Round(0), b.Until.UTC().Round(0), a.Changed.UTC().Round(0), b.Changed.UTC().Round(0)
 		return a == b
@@ -149,19 +149,19 @@ func (n *Node) saveDebtors() error {
 	}
 	b, err := json.Marshal(list)
 	if err == nil {
-		err = durable.Write(n.cfg.Home, debtorsFile, b)
+		err = durable.Write(m.home, debtorsFile, b)
 	}
 	if err != nil {
 		return fmt.Errorf("keep debtors: %w", err)
 	}
-	n.debtorsSaved = list
+	m.debtorsSaved = list
 	return nil
 }
 
 // savePenalties writes what is remembered of payers that failed, if that changed.
-func (n *Node) savePenalties() error {
-	list, changes := n.market.Penalties(n.penaltiesSaved, time.Now())
-	if changes == n.penaltiesSaved {
+func (m *money) savePenalties() error {
+	list, changes := m.market.Penalties(m.penaltiesSaved, time.Now())
+	if changes == m.penaltiesSaved {
 		return nil
 	}
 	records := make([]penaltyRecord, 0, len(list))
@@ -174,38 +174,39 @@ func (n *Node) savePenalties() error {
 	}
 	b, err := json.Marshal(records)
 	if err == nil {
-		err = durable.Write(n.cfg.Home, penaltiesFile, b)
+		err = durable.Write(m.home, penaltiesFile, b)
 	}
 	if err != nil {
 		return fmt.Errorf("keep penalties: %w", err)
 	}
-	n.penaltiesSaved = changes
+	m.penaltiesSaved = changes
 	return nil
 }
 
 // savePrices writes the prices seen if there are new ones.
-func (n *Node) savePrices() error {
-	list := n.market.Sightings()
-	if len(list) == len(n.pricesSaved) && (len(list) == 0 || list[len(list)-1] == n.pricesSaved[len(list)-1]) {
+func (m *money) savePrices() error {
+	list := m.market.Sightings()
+	if len(list) == len(m.pricesSaved) && (len(list) == 0 || list[len(list)-1] == m.pricesSaved[len(list)-1]) {
 		return nil
 	}
 	b, err := json.Marshal(list)
 	if err == nil {
-		err = durable.Write(n.cfg.Home, pricesFile, b)
+		err = durable.Write(m.home, pricesFile, b)
 	}
 	if err != nil {
 		return fmt.Errorf("keep prices: %w", err)
 	}
-	n.pricesSaved = list
+	m.pricesSaved = list
 	return nil
 }
 
 // PricesSeen returns the median of the prices at which the node bought and sold of
 // late, which reserve prices follow by default (R7.3); false = it saw none.
 func (n *Node) PricesSeen() (median amount.Price, ok bool) {
-	if n.market == nil {
+	m := n.money.Load()
+	if m == nil {
 		return 0, false
 	}
-	g, ok := n.market.Observed(time.Now())
+	g, ok := m.market.Observed(time.Now())
 	return g.Cap, ok
 }

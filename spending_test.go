@@ -290,3 +290,49 @@ func TestTrackerBidsUDP(t *testing.T) {
 		return len(page.Torrents) == 1 && page.Torrents[0].Bid == 1<<22
 	})
 }
+
+// TestOpenSpeed: a node that was opened without Speed gets its part while it runs. Its
+// torrents stay out until they are let in, those that are plain for good; what cannot
+// be opened leaves a plain node, and a closed one opens nothing.
+func TestOpenSpeed(t *testing.T) {
+	l := ledgertest.New()
+	dir, torrent := film(t, 1<<20)
+	seed := open(t, nil, nil)
+	s := add(t, seed, btt.Add{Torrent: torrent, Dir: dir, Reserve: &btt.Reserve{Fixed: perGiB}})
+	payer := open(t, &btt.SpeedConfig{Ledger: l, PriceCap: 9 * perGiB}, nil)
+	rich(t, l, payer)
+	g := add(t, payer, btt.Add{Torrent: torrent, Dir: t.TempDir(), DownLimit: 64 << 10})
+	meet := func() { g.AddPeers(seed.Addr()) }
+	slowly(t, "some data", func() bool { meet(); return g.Status().Totals.Downloaded > 0 })
+	if err := seed.SetSpeed(true); !errors.Is(err, btt.ErrNoSpeed) {
+		t.Errorf("without a part in it: %v", err)
+	}
+	if err := seed.OpenSpeed(t.Context(), btt.SpeedConfig{Ledger: l, Quantum: 3}); !errors.Is(err, btt.ErrQuantum) {
+		t.Errorf("with a wrong quantum: %v", err)
+	}
+	if err := seed.OpenSpeed(t.Context(), btt.SpeedConfig{Ledger: l}); err != nil {
+		t.Fatal(err)
+	}
+	if err := seed.OpenSpeed(t.Context(), btt.SpeedConfig{Ledger: l}); !errors.Is(err, btt.ErrSpeedOpen) {
+		t.Errorf("twice: %v", err)
+	}
+	if got := s.Status().Totals.Uploaded; s.Status().Earned != 0 || got == 0 {
+		t.Errorf("before its torrents are let in it earned %v for %d bytes", s.Status().Earned, got)
+	}
+	if err := seed.SetSpeed(true); err != nil {
+		t.Fatal(err)
+	}
+	slowly(t, "a sale", func() bool { meet(); return s.Status().Earned > 0 })
+
+	closed := open(t, nil, nil)
+	if err := closed.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := closed.OpenSpeed(t.Context(), btt.SpeedConfig{Ledger: l}); err == nil {
+		t.Error("a closed node opened a wallet")
+	}
+	nowhere := open(t, nil, func(c *btt.Config) { c.Home = "" })
+	if err := nowhere.OpenSpeed(t.Context(), btt.SpeedConfig{Ledger: l}); !errors.Is(err, btt.ErrNoHome) {
+		t.Errorf("without a home: %v", err)
+	}
+}

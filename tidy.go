@@ -31,12 +31,12 @@ func (i *idle) look(s *ledger.Status) bool {
 }
 
 // tidy joins small coins while the ledger is idle, until ctx ends.
-func (n *Node) tidy(ctx context.Context) {
+func (m *money) tidy(ctx context.Context) {
 	t := time.NewTicker(tidyEvery)
 	defer t.Stop()
 	var i idle
 	for {
-		n.tidyOnce(ctx, &i)
+		m.tidyOnce(ctx, &i)
 		select {
 		case <-ctx.Done():
 			return
@@ -46,18 +46,18 @@ func (n *Node) tidy(ctx context.Context) {
 }
 
 // tidyOnce looks once and returns how many coins it joined.
-func (n *Node) tidyOnce(ctx context.Context, i *idle) int {
-	status, err := n.cfg.Speed.Ledger.Status(ctx)
+func (m *money) tidyOnce(ctx context.Context, i *idle) int {
+	status, err := m.speed.Ledger.Status(ctx)
 	if err != nil || !i.look(&status) {
 		return 0
 	}
-	b, err := n.purse.Balance(ctx)
+	b, err := m.purse.Balance(ctx)
 	if err != nil || b.Coins <= tidyCoins || b.Reserved > 0 {
 		return 0
 	}
-	joined, err := n.purse.Consolidate(ctx, tidyKeep)
+	joined, err := m.purse.Consolidate(ctx, tidyKeep)
 	if err != nil {
-		n.cfg.Log.Warn("join small coins", "err", err)
+		m.log.Warn("join small coins", "err", err)
 	}
 	return joined
 }

@@ -27,7 +27,7 @@ func TestNodeJoinsSmallCoins(t *testing.T) {
 			}
 		}
 	}
-	n := &Node{cfg: Config{Speed: &SpeedConfig{Ledger: l}, Log: slog.New(slog.DiscardHandler)}, purse: p}
+	n := &money{speed: SpeedConfig{Ledger: l}, log: slog.New(slog.DiscardHandler), purse: p}
 	gift(tidyCoins + 1)
 	var i idle
 	if got := n.tidyOnce(t.Context(), &i); got != 0 {

@@ -117,15 +117,16 @@ func get(ctx context.Context, g *global, t *transfer, d *download, r *terminal.R
 	if err != nil {
 		return err
 	}
-	w := newWatch(r, d.seedAfter)
-	if t.speed && !d.leave {
-		w.back = newGiveBack(r, x.node.Receipts())
+	before, _ := btt.ReadReceipts(x.home) // those that can be read: a command that trades has told of the others
+	w := newWatch(r, d.seedAfter, newBills(before))
+	if !d.leave {
+		w.back = newGiveBack(r, w.bills)
 	}
 	defer func() {
 		x.close(r)
-		if t.speed {
+		if x.trades.Load() {
 			for _, sw := range w.list {
-				reportSpent(r, x.home, sw.InfoHash())
+				w.bills.reportSpent(r, x.home, sw.InfoHash())
 			}
 		}
 	}()

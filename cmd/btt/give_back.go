@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"github.com/bttnet/btt"
-	"github.com/bttnet/btt/amount"
-	"github.com/bttnet/btt/internal/receipts"
 	"github.com/bttnet/btt/internal/terminal"
 )
 
@@ -29,7 +27,7 @@ const (
 type giveBack struct {
 	r      *terminal.Reporter
 	most   time.Duration
-	before map[receipts.Hash]amount.Amount // what torrents had cost when the command began
+	bills  *bills
 	onsets map[*btt.Torrent]onset
 	list   map[*btt.Torrent]back
 }
@@ -43,14 +41,10 @@ type onset struct {
 // back is a download that is shared on: since when, and until when at most.
 type back struct{ since, until time.Time }
 
-// newGiveBack begins with what torrents have cost before.
-func newGiveBack(r *terminal.Reporter, before []*btt.Receipt) *giveBack {
-	g := &giveBack{r: r, most: giveBackUnwatched, before: map[receipts.Hash]amount.Amount{}, onsets: map[*btt.Torrent]onset{}, list: map[*btt.Torrent]back{}}
+func newGiveBack(r *terminal.Reporter, bills *bills) *giveBack {
+	g := &giveBack{r: r, most: giveBackUnwatched, bills: bills, onsets: map[*btt.Torrent]onset{}, list: map[*btt.Torrent]back{}}
 	if r.Mode() == terminal.Bars {
 		g.most = giveBackMost
-	}
-	for _, e := range before {
-		g.before[e.InfoHash] = e.Totals().Paid
 	}
 	return g
 }
@@ -75,7 +69,7 @@ func (g *giveBack) begin(t *btt.Torrent, st *btt.Status, took time.Duration, now
 	}
 	b := back{now, now.Add(min(took, g.most))}
 	n := b.wanting(st, now)
-	if st.Paid <= g.before[receipts.Hash(st.InfoHash)] || n == 0 {
+	if g.bills.of(st).run == 0 || n == 0 {
 		return
 	}
 	g.list[t] = b

@@ -57,7 +57,7 @@ func TestGiveBackTime(t *testing.T) {
 		{"paid before only", bars, 0, time.Minute, 7, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			g := newGiveBack(terminal.New(tt.mode, io.Discard), []*btt.Receipt{{InfoHash: [20]byte{1}, Lines: []*btt.ReceiptLine{{Role: btt.ReceiptPaid, Sum: 7}}}})
+			g := newGiveBack(terminal.New(tt.mode, io.Discard), newBills([]*btt.Receipt{{InfoHash: [20]byte{1}, Lines: []*btt.ReceiptLine{{Role: btt.ReceiptPaid, Sum: 7}}}}))
 			torrent, began := new(btt.Torrent), time.Unix(1_000_000, 0)
 			st := btt.Status{Status: swarm.Status{InfoHash: [20]byte{1}, Paid: 7}}
 			for at := time.Duration(0); at <= tt.waited; at += time.Minute {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,6 +54,24 @@ func (l *ledgers) close(warn io.Writer) error {
 	}
 	l.open = nil
 	return all
+}
+
+// hangUp ends a connection of dialLedger before the command ends.
+func hangUp(ctx context.Context, c ledger.Client) {
+	l, ok := ctx.Value(ledgersKey{}).(*ledgers)
+	followed, of := c.(*heads.Client)
+	if !ok || !of {
+		return
+	}
+	l.mu.Lock()
+	at := slices.Index(l.open, followed)
+	if at >= 0 {
+		l.open = slices.Delete(l.open, at, at+1)
+	}
+	l.mu.Unlock()
+	if err := followed.Close(); err != nil {
+		l.say(os.Stderr, err)
+	}
 }
 
 func (l *ledgers) say(out io.Writer, err error) {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/internal/durable"
@@ -19,9 +20,11 @@ type running struct {
 	node   *btt.Node
 	events chan btt.Event
 	peers  []netip.AddrPort // of --peer
-	home   string
-	state  string          // where the choice about Speed is
-	claims *durable.Claims // nil = none are made
+	home   string           // "" = none is used
+	state  string           // where the choice about Speed is
+	loose  bool             // nothing is claimed in home
+	claims *durable.Claims  // nil = none are made
+	trades atomic.Bool      // it has a wallet; it may have got one since the start
 	// unfollow ends what follows that choice; nil = nothing does.
 	unfollow func()
 }
@@ -36,7 +39,8 @@ func (t *transfer) start(ctx context.Context, g *global) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &running{events: make(chan btt.Event, 1024), peers: peers, home: cfg.Home}
+	x := &running{events: make(chan btt.Event, 1024), peers: peers, home: cfg.Home, loose: t.stateless && !t.speed}
+	x.trades.Store(cfg.Speed != nil)
 	cfg.Notify = forward(x.events)
 	if t.chosen != nil {
 		if x.state, err = g.dir(); err != nil {
@@ -99,7 +103,7 @@ var errGetting = errors.New("another btt downloads it into the same folder")
 // claim sees to it that no other process with this home downloads the torrent
 // into the same folder: neither would know what the other writes.
 func (x *running) claim(a *btt.Add) (err error) {
-	if x.home == "" {
+	if x.home == "" || x.loose {
 		return nil
 	}
 	if x.claims == nil {

@@ -61,6 +61,21 @@ func askHello(addr string, hash metainfo.InfoHash) (string, error) {
 	}
 }
 
+// becomes waits until a node says what it is to say: its torrent begins anew meanwhile,
+// and its connections.
+func becomes(t *testing.T, addr string, hash metainfo.InfoHash, what string, right func(hello string) bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(pollEvery) {
+		hello, err := askHello(addr, hash)
+		if err == nil && right(hello) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s it says %q (%v)", what, hello, err)
+		}
+	}
+}
+
 // queries is a tracker that knows nobody and remembers what it was asked.
 type queries struct {
 	mu   sync.Mutex
@@ -89,7 +104,7 @@ func (q *queries) of(path string) (list []string) {
 // TestOptOutWire: out of Speed a node is on the wire, byte for byte, what a node is
 // that never heard of it: by default, for one torrent of a node that trades, and after
 // "btt speed off" while it runs (R9.1, R9.2, R15.3, R15.4). Neither does its tracker
-// hear of it.
+// hear of it. One that began as a plain client takes part when it is told to, and leaves.
 func TestOptOutWire(t *testing.T) {
 	w := newTown(t)
 	w.content(300_000)
@@ -127,6 +142,11 @@ func TestOptOutWire(t *testing.T) {
 		t.Errorf("a plain node says %q", want)
 	}
 	_, refused := seed("refused", "--speed=false", "--ledger", url)
+	began, later := seed("later")
+	w.run("speed", "on", "--home", "later", "--ledger", url)
+	w.await(began, began.stdout, `"event":"speed","phase":"(on)"`)
+	becomes(t, later, torrent.InfoHash, "after btt speed on", func(hello string) bool { return strings.Contains(hello, "btt_speed") })
+	w.run("speed", "off", "--home", "later")
 	_, one := seed("one", "--speed", "--ledger", url, "--plain", "share/film.bin")
 	w.run("speed", "off", "--home", "chosen")
 	w.await(chosen, chosen.stdout, `"event":"speed","phase":"(off)"`)
@@ -135,14 +155,8 @@ func TestOptOutWire(t *testing.T) {
 			t.Errorf("%s says %q, a plain node %q", name, got, want)
 		}
 	}
-	for end := time.Now().Add(patience); ; time.Sleep(pollEvery) {
-		got, err := askHello(left, torrent.InfoHash) // its torrent begins anew meanwhile, and its connections
-		if err == nil && got == want {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("after btt speed off it says %q (%v), a plain node %q", got, err, want)
-		}
+	for _, addr := range []string{left, later} {
+		becomes(t, addr, torrent.InfoHash, "after btt speed off", func(hello string) bool { return hello == want })
 	}
 	for _, name := range []string{"trades", "never", "refused", "one"} {
 		for len(asked.of("/"+name)) == 0 {

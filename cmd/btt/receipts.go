@@ -99,11 +99,15 @@ func printable(s string) string {
 	}, s)
 }
 
+// moved tells the sums of a receipt.
+func moved(t *receipts.Totals) string {
+	return fmt.Sprintf("paid %s for %s, earned %s for %s, %s free", t.Paid, terminal.Bytes(t.PaidBytes), t.Earned, terminal.Bytes(t.EarnedBytes), terminal.Bytes(t.FreeBytes))
+}
+
 // reportReceipt shows one receipt: in a line, or with all its accounts.
 func reportReceipt(r *terminal.Reporter, x *btt.Receipt, all bool) {
 	t := x.Totals()
-	text := fmt.Sprintf("%.8s  %s: paid %s for %s, earned %s for %s, %s free", x.InfoHash, nameOf(x), t.Paid,
-		terminal.Bytes(t.PaidBytes), t.Earned, terminal.Bytes(t.EarnedBytes), terminal.Bytes(t.FreeBytes))
+	text := fmt.Sprintf("%.8s  %s: %s", x.InfoHash, nameOf(x), moved(&t))
 	if all {
 		text += "\n" + strings.Join(receiptLines(x, &t), "\n")
 	}
@@ -177,14 +181,57 @@ func prices(l *btt.ReceiptLine) string {
 	return text
 }
 
-// reportSpent shows in short what a download cost, once its node is closed.
-func reportSpent(r *terminal.Reporter, home string, hash [20]byte) {
+// bill is what a download cost: in this run of the command, and in all.
+type bill struct{ run, all amount.Amount }
+
+func (b bill) String() string {
+	if b.run == b.all {
+		return b.run.String()
+	}
+	return fmt.Sprintf("%s (%s in all runs)", b.run, b.all)
+}
+
+// bills tell what this run of a command adds to what torrents moved before.
+type bills struct {
+	before map[receipts.Hash]receipts.Totals
+	paid   map[receipts.Hash]amount.Amount // seen last: a torrent that left Speed tells no sum
+}
+
+// newBills begins with the receipts that there are when the command begins.
+func newBills(list []*btt.Receipt) *bills {
+	b := &bills{before: map[receipts.Hash]receipts.Totals{}, paid: map[receipts.Hash]amount.Amount{}}
+	for _, x := range list {
+		b.before[x.InfoHash] = x.Totals()
+	}
+	return b
+}
+
+// of is the bill of a download; zero while it has taken no part in Speed in this run.
+func (b *bills) of(st *btt.Status) bill {
+	hash := receipts.Hash(st.InfoHash)
+	if st.Paid > 0 {
+		b.paid[hash] = st.Paid
+	}
+	all := b.paid[hash]
+	return bill{max(all-b.before[hash].Paid, 0), all}
+}
+
+// reportSpent shows in short what this run moved for a torrent, and if there were others
+// what all did, once its node is closed.
+func (b *bills) reportSpent(r *terminal.Reporter, home string, hash [20]byte) {
 	list, err := btt.ReadReceipts(home)
 	if err != nil {
 		r.Warn("warning", plain(err), terminal.Fields{"error": plain(err)})
 	}
 	for _, x := range list {
 		if x.InfoHash == receipts.Hash(hash) {
+			now, old := x.Totals(), b.before[x.InfoHash]
+			if old != (receipts.Totals{}) {
+				run := receipts.Totals{Paid: max(now.Paid-old.Paid, 0), Earned: max(now.Earned-old.Earned, 0), PaidBytes: max(now.PaidBytes-old.PaidBytes, 0),
+					EarnedBytes: max(now.EarnedBytes-old.EarnedBytes, 0), FreeBytes: max(now.FreeBytes-old.FreeBytes, 0)}
+				r.Event("run", fmt.Sprintf("%.8s  %s, this run: %s; all runs:", x.InfoHash, nameOf(x), moved(&run)),
+					terminal.Fields{"infohash": x.InfoHash, "name": x.Name, "paid": run.Paid, "earned": run.Earned, "paid_bytes": run.PaidBytes, "earned_bytes": run.EarnedBytes, "free_bytes": run.FreeBytes})
+			}
 			reportReceipt(r, x, false)
 			r.Event("hint", fmt.Sprintf("who was paid: btt receipts %.8s", x.InfoHash), nil)
 		}

@@ -11,9 +11,11 @@ import (
 
 	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/internal/consent"
+	"github.com/bttnet/btt/internal/purse"
 	"github.com/bttnet/btt/internal/terminal"
 	"github.com/bttnet/btt/metainfo"
 	"github.com/bttnet/btt/speed/autobid"
+	"github.com/bttnet/btt/wallet"
 )
 
 // followEvery is how soon a running command hears of "btt speed".
@@ -88,22 +90,22 @@ func (t *transfer) phase() consent.Phase {
 func (t *transfer) open(ctx context.Context, g *global, r *terminal.Reporter) (*running, error) {
 	x, err := t.start(ctx, g)
 	if err == nil || !t.byChoice || t.whenPaid || t.join != nil || t.paidOnly || ctx.Err() != nil || errors.Is(err, errUsage) {
-		return x.followed(t, r), err
+		return x.followed(ctx, t, r), err
 	}
 	t.speed, t.byChoice = false, false
 	x, plainErr := t.start(ctx, g)
 	if plainErr != nil {
 		return nil, plainErr
 	}
-	r.Warn("warning", "without BitTorrent Speed this time: "+plain(err), terminal.Fields{"error": plain(err)})
-	return x.followed(t, r), nil
+	r.Warn("warning", "without BitTorrent Speed for now: "+plain(err)+"; "+whenMended(err), terminal.Fields{"error": plain(err), "next": whenMended(err)})
+	return x.followed(ctx, t, r), nil
 }
 
 // follower has a running node do what "btt speed" is told meanwhile. Only its
 // goroutine uses it, which ends with close.
 type follower struct {
 	x     *running
-	t     *transfer
+	t     *transfer // a copy: it takes part later than the command began
 	r     *terminal.Reporter
 	last  consent.Choice
 	phase consent.Phase
@@ -112,15 +114,16 @@ type follower struct {
 }
 
 // followed starts the goroutine that follows the choice; it ends with close.
-func (x *running) followed(t *transfer, r *terminal.Reporter) *running {
+func (x *running) followed(ctx context.Context, t *transfer, r *terminal.Reporter) *running {
 	if x == nil || t.chosen == nil || t.given("speed") && !t.speed {
 		return x
 	}
-	f := &follower{x: x, t: t, r: r, last: *t.chosen, phase: t.phase(), out: map[*btt.Torrent]bool{}}
+	own := *t
+	f := &follower{x: x, t: &own, r: r, last: *t.chosen, phase: t.phase(), out: map[*btt.Torrent]bool{}}
 	if t.speed {
 		f.spend() // a phase that only earns does so from the first peer on
 	}
-	run, cancel := context.WithCancel(context.Background())
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the ledgers of the command are in it
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -138,13 +141,13 @@ func (f *follower) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			f.look()
+			f.look(ctx)
 		}
 	}
 }
 
 // look reads the choice and does what changed in it.
-func (f *follower) look() {
+func (f *follower) look(ctx context.Context) {
 	c, err := consent.Load(f.x.state)
 	if err != nil {
 		if f.bad != plain(err) {
@@ -160,7 +163,7 @@ func (f *follower) look() {
 	last := f.last
 	f.last = c
 	if c.Said != last.Said {
-		f.enter(c.Phase)
+		f.enter(ctx, c.Phase)
 	}
 	if f.t.speed && (c.Said != last.Said || c.Limits != last.Limits) {
 		f.spend()
@@ -171,22 +174,72 @@ func (f *follower) look() {
 }
 
 // enter takes part as far as the user says now.
-func (f *follower) enter(phase consent.Phase) {
-	if !f.t.speed {
-		if phase != consent.Off {
-			f.r.Event("speed", "BitTorrent Speed was chosen: this command stays a plain client until it is started anew", terminal.Fields{"chosen": phase, "phase": consent.Off})
-		}
-		return
-	}
+func (f *follower) enter(ctx context.Context, phase consent.Phase) {
 	if phase == f.phase {
 		return
 	}
+	if !f.t.speed {
+		if err := f.open(ctx); err != nil {
+			if ctx.Err() == nil {
+				f.r.Warn("speed", "BitTorrent Speed is "+phase.String()+", but this command stays a plain client: "+plain(err)+"; "+whenMended(err),
+					terminal.Fields{"chosen": phase, "phase": consent.Off, "error": plain(err), "next": whenMended(err)})
+			}
+			return
+		}
+	}
 	f.phase = phase
+	if phase != consent.Off { // before the first peer hears of it
+		f.spend()
+		f.part()
+	}
 	if err := f.x.node.SetSpeed(phase != consent.Off); err != nil {
 		f.r.Warn("warning", plain(err), terminal.Fields{"error": plain(err)})
 		return
 	}
 	f.r.Event("speed", "BitTorrent Speed is "+phaseTexts[phase], terminal.Fields{"phase": phase})
+}
+
+// open gives the node of a command that began as a plain client what BitTorrent Speed
+// needs: the ledger, the wallet and the channels. Its torrents stay out until they are
+// let in.
+func (f *follower) open(ctx context.Context) error {
+	t := f.t.with(&f.last.Limits)
+	t.ledger = firstText(os.Getenv(ledgerEnv), f.last.Ledger)
+	if t.given("ledger") {
+		t.ledger = f.t.ledger
+	}
+	terms, err := t.terms()
+	if err != nil {
+		return errChoice(err)
+	}
+	if terms.Ledger, err = dialLedger(ctx, t.ledger); err != nil {
+		return err
+	}
+	terms.Password, _, err = secretFrom(walletPasswordEnv, "") // nobody is asked in the midst of a transfer
+	if err == nil {
+		err = f.x.node.OpenSpeed(ctx, *terms)
+	}
+	if err != nil {
+		hangUp(ctx, terms.Ledger)
+		return err
+	}
+	t.speed, t.byChoice = true, true
+	f.t = t
+	f.x.trades.Store(true)
+	return nil
+}
+
+// whenMended is the next step of somebody whose command takes no part in Speed because
+// of err.
+func whenMended(err error) string {
+	const again = "say \"btt speed on\" or \"btt speed earn\" again"
+	switch {
+	case errors.Is(err, purse.ErrInUse):
+		return "stop the btt that uses it and " + again
+	case errors.Is(err, wallet.ErrPassword), errors.Is(err, purse.ErrPasswordNeeded), errors.Is(err, purse.ErrLocked):
+		return "open it with \"btt wallet unlock\" and " + again
+	}
+	return "when that is mended, " + again
 }
 
 // spend bids within the limits of now.

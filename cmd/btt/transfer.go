@@ -137,10 +137,9 @@ func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 			return cfg, usage("--tracker: %v", err)
 		}
 	}
-	if !t.stateless || t.speed {
-		if cfg.Home, err = g.dir(); err != nil {
-			return cfg, err
-		}
+	needed := !t.stateless || t.speed // else it may be, when Speed is chosen meanwhile
+	if cfg.Home, err = g.dir(); err != nil && needed {
+		return cfg, err
 	}
 	cfg.NoResume = t.stateless
 	if err := t.limits(ctx, &cfg); err != nil {
@@ -170,7 +169,11 @@ func (t *transfer) limits(ctx context.Context, cfg *btt.Config) (err error) {
 		return usage("--max-peers and --max-peers-torrent are 1 at least")
 	}
 	cfg.MaxPeers, cfg.MaxPeersTorrent = t.maxPeers, t.maxOne
-	if cfg.DHT, err = t.dht.config(t.listen, cfg.Home); err != nil {
+	home := cfg.Home
+	if t.stateless && !t.speed {
+		home = ""
+	}
+	if cfg.DHT, err = t.dht.config(t.listen, home); err != nil {
 		return err
 	}
 	if t.filter != "" {

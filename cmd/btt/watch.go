@@ -19,14 +19,15 @@ type watch struct {
 	began     time.Time
 	seedAfter bool
 	back      *giveBack // nil = who has paid leaves at once
+	bills     *bills
 	complete  map[*btt.Torrent]bool
 	failed    map[*btt.Torrent]bool
 	warned    map[string]string // by tracker
 	lacks     map[*btt.Torrent]*lack
 }
 
-func newWatch(r *terminal.Reporter, seedAfter bool) *watch {
-	return &watch{r: r, began: time.Now(), seedAfter: seedAfter, complete: map[*btt.Torrent]bool{}, failed: map[*btt.Torrent]bool{},
+func newWatch(r *terminal.Reporter, seedAfter bool, bills *bills) *watch {
+	return &watch{r: r, began: time.Now(), seedAfter: seedAfter, bills: bills, complete: map[*btt.Torrent]bool{}, failed: map[*btt.Torrent]bool{},
 		warned: map[string]string{}, lacks: map[*btt.Torrent]*lack{}}
 }
 
@@ -88,7 +89,7 @@ func (w *watch) look(t *btt.Torrent) error {
 			w.r.Finish(st.Size)
 		}
 		took := time.Since(w.began)
-		reportComplete(w.r, &st, took)
+		reportComplete(w.r, &st, w.bills.of(&st), took)
 		if w.back != nil && !w.seedAfter && st.State == btt.Seeding {
 			w.back.begin(t, &st, took, time.Now())
 		}
@@ -165,15 +166,18 @@ func lacking(st *btt.Status) string {
 func (w *watch) show() {
 	var rows []string
 	var all btt.Status // sums
+	var paid bill
 	for _, t := range w.list {
 		st := t.Status()
-		all.Size, all.Left, all.Down, all.Paid = all.Size+st.Size, all.Left+st.Left, all.Down+st.Down, all.Paid+st.Paid
+		all.Size, all.Left, all.Down = all.Size+st.Size, all.Left+st.Left, all.Down+st.Down
+		bill := w.bills.of(&st)
+		paid.run, paid.all = paid.run+bill.run, paid.all+bill.all
 		all.Peers = append(all.Peers, st.Peers...)
 		if w.complete[t] || w.failed[t] {
 			continue
 		}
 		if len(w.list) == 1 || w.r.Mode() == terminal.JSON {
-			progress(w.r, &st)
+			progress(w.r, &st, bill)
 			continue
 		}
 		rows = append(rows, fmt.Sprintf("%-30.30s %3d %% of %s, %s, %s", title(&st), terminal.Percent(st.Size-st.Left, st.Size), terminal.Bytes(st.Size), terminal.Rate(st.Down), terminal.Count(len(st.Peers), "peer")))
@@ -185,7 +189,7 @@ func (w *watch) show() {
 	case terminal.Bars:
 		w.r.Table(few(rows))
 	case terminal.Lines:
-		w.r.Progress(fmt.Sprintf("%d of %d complete", len(w.complete), len(w.list)), all.Size-all.Left, all.Size, note(&all), nil)
+		w.r.Progress(fmt.Sprintf("%d of %d complete", len(w.complete), len(w.list)), all.Size-all.Left, all.Size, note(&all, paid), nil)
 	}
 }
 
@@ -248,7 +252,7 @@ func warn(r *terminal.Reporter, st *btt.Status, warned map[string]string) {
 func copies(st *btt.Status) string { return fmt.Sprintf("available: %.2f copies", st.Availability) }
 
 // note is what stands beside a bar.
-func note(st *btt.Status) string {
+func note(st *btt.Status, paid bill) string {
 	text := fmt.Sprintf("%s, %s", terminal.Rate(st.Down), terminal.Count(len(st.Peers), "peer"))
 	if st.Pieces > 0 {
 		text += ", " + copies(st)
@@ -256,24 +260,24 @@ func note(st *btt.Status) string {
 	if st.Down > 0 && st.Left > 0 {
 		text += ", " + terminal.Span(time.Duration(st.Left/st.Down)*time.Second) + " left"
 	}
-	if st.Paid > 0 {
-		text += ", paid " + st.Paid.String()
+	if paid.all > 0 {
+		text += ", paid " + paid.String()
 	}
 	return text
 }
 
-func progress(r *terminal.Reporter, st *btt.Status) {
+func progress(r *terminal.Reporter, st *btt.Status, paid bill) {
 	done := st.Size - st.Left
-	r.Progress(title(st), done, st.Size, note(st), of(st, terminal.Fields{"state": st.State.String(), "bytes": done,
-		"size": st.Size, "down": st.Down, "up": st.Up, "peers": len(st.Peers), "paid": st.Paid, "bid": int64(st.Bid),
+	r.Progress(title(st), done, st.Size, note(st, paid), of(st, terminal.Fields{"state": st.State.String(), "bytes": done,
+		"size": st.Size, "down": st.Down, "up": st.Up, "peers": len(st.Peers), "paid": paid.run, "paid_all_runs": paid.all, "bid": int64(st.Bid),
 		"availability": st.Availability}))
 }
 
-func reportComplete(r *terminal.Reporter, st *btt.Status, took time.Duration) {
+func reportComplete(r *terminal.Reporter, st *btt.Status, paid bill, took time.Duration) {
 	secs := took.Seconds()
 	text := fmt.Sprintf("%s is complete: %s in %.1f s", printable(st.Name), terminal.Bytes(st.Size), secs)
-	if st.Paid > 0 {
-		text += ", paid " + st.Paid.String()
+	if paid.all > 0 {
+		text += ", paid " + paid.String()
 	}
-	r.Event("complete", text, of(st, terminal.Fields{"bytes": st.Size, "seconds": secs, "paid": st.Paid}))
+	r.Event("complete", text, of(st, terminal.Fields{"bytes": st.Size, "seconds": secs, "paid": paid.run, "paid_all_runs": paid.all}))
 }

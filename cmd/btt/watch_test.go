@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt"
+	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/swarm"
 	"github.com/bttnet/btt/internal/terminal"
 )
@@ -41,7 +42,7 @@ func TestLacking(t *testing.T) {
 // TestWait: a cause is told when it has lasted, once, and again when it comes back.
 func TestWait(t *testing.T) {
 	var out strings.Builder
-	w := newWatch(terminal.New(terminal.JSON, &out), false)
+	w := newWatch(terminal.New(terminal.JSON, &out), false, newBills(nil))
 	lone := &btt.Status{Status: swarm.Status{State: btt.Downloading, Name: "film"}}
 	busy := &btt.Status{Status: swarm.Status{State: btt.Downloading, Name: "film", Down: 1}}
 	now := time.Unix(1_000_000, 0)
@@ -53,6 +54,31 @@ func TestWait(t *testing.T) {
 		w.wait(nil, step.st, now.Add(time.Duration(step.secs)*time.Second))
 		if got := strings.Count(out.String(), `"event":"waiting"`); got != step.told {
 			t.Errorf("after %d s: told %d times, want %d", step.secs, got, step.told)
+		}
+	}
+}
+
+// TestBills: what a command says it paid is what this run added to earlier ones, also of
+// a download that left Speed and tells no sum any more; one that took no part has no bill.
+func TestBills(t *testing.T) {
+	b := newBills([]*btt.Receipt{{InfoHash: [20]byte{1}, Lines: []*btt.ReceiptLine{{Role: btt.ReceiptPaid, Sum: 7_000_000}}}})
+	for _, tt := range []struct {
+		name string
+		hash byte
+		paid amount.Amount
+		want bill
+		text string
+	}{
+		{"out of it", 1, 0, bill{}, "0 BTT"},
+		{"nothing yet", 1, 7_000_000, bill{0, 7_000_000}, "0 BTT (7 BTT in all runs)"},
+		{"both", 1, 9_000_000, bill{2_000_000, 9_000_000}, "2 BTT (9 BTT in all runs)"},
+		{"left it", 1, 0, bill{2_000_000, 9_000_000}, "2 BTT (9 BTT in all runs)"},
+		{"a first run", 2, 5_000_000, bill{5_000_000, 5_000_000}, "5 BTT"},
+		{"the ledger moved less", 1, 6_000_000, bill{0, 6_000_000}, "0 BTT (6 BTT in all runs)"},
+	} {
+		st := btt.Status{Status: swarm.Status{InfoHash: [20]byte{tt.hash}, Paid: tt.paid}}
+		if got := b.of(&st); got != tt.want || got.String() != tt.text {
+			t.Errorf("%s: %v, %q, want %v, %q", tt.name, got, got.String(), tt.want, tt.text)
 		}
 	}
 }

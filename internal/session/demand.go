@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -14,11 +15,42 @@ import (
 // scrapeTime bounds the questions to one tracker.
 const scrapeTime = 30 * time.Second
 
+// trade is a session's part in BitTorrent Speed.
+type trade struct {
+	market *market.Node         // nil = plain BitTorrent
+	demand *market.DemandConfig // nil = nothing rests
+}
+
+func (s *Session) market() *market.Node { return s.trade.Load().market }
+
+// ErrMarket says that a session has a market already.
+var ErrMarket = errors.New("session has a market already")
+
+// OpenMarket gives a session that began without [Config.Market] one, as that and
+// [Config.Demand] would have. All torrents stay out of it until [Session.SetMarket]
+// lets them in. The error is [ErrMarket] or [ErrClosed].
+func (s *Session) OpenMarket(m *market.Node, d *market.DemandConfig) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return ErrClosed
+	case s.market() != nil:
+		return ErrMarket
+	}
+	s.plain.Store(true) // before a torrent that starts can see the market
+	s.trade.Store(&trade{m, d})
+	if d != nil {
+		s.wg.Go(s.watchDemand)
+	}
+	return nil
+}
+
 // SetMarket takes all torrents out of BitTorrent Speed, or lets those in again
 // that take part (R9.1, R15.4): outside, they neither bid nor pay nor sell.
 // Connections begin anew.
 func (s *Session) SetMarket(on bool) {
-	if s.cfg.Market == nil || s.plain.Swap(!on) == !on {
+	if s.market() == nil || s.plain.Swap(!on) == !on {
 		return
 	}
 	s.spawn(func() { // ends with the last restart
@@ -54,14 +86,14 @@ func (t *Torrent) ask() amount.Price {
 	if t.rec.Reserve != nil {
 		return t.rec.Reserve.Ask()
 	}
-	return t.s.cfg.Market.Reserve.Ask()
+	return t.s.market().Reserve.Ask()
 }
 
 // watchDemand brings resting torrents back for bids that trackers tell, and
 // lets them rest when nobody pays any more (R6.5, R6.6). It owns the rules and
 // ends with the session.
 func (s *Session) watchDemand() {
-	d := market.NewDemand(*s.cfg.Demand)
+	d := market.NewDemand(*s.trade.Load().demand)
 	tick := time.NewTicker(min(d.Every(), time.Second))
 	defer tick.Stop()
 	var asked time.Time

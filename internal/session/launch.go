@@ -63,7 +63,7 @@ func (t *Torrent) config() swarm.Config {
 		Resume: t.hold(), Priorities: slices.Clone(r.Priorities), Sequential: r.Sequential, Recheck: r.Recheck, Gate: s.gate, Preallocate: s.cfg.Preallocate,
 		Blocked: s.Blocked, PeerID: s.peerID, Port: s.port, Client: s.cfg.Client, Pool: s.pool,
 		Up: []*ratelimit.Limiter{t.up, s.up}, Down: []*ratelimit.Limiter{t.down, s.down},
-		Announcer: s.announcer, MaxPeers: s.cfg.MaxPeersTorrent, Slots: s.slots, Dialer: (*dialer)(s), Web: s.web, Market: s.cfg.Market, FreeSlot: s.freeSlot, Notify: t.onEvent, Log: s.cfg.Log}
+		Announcer: s.announcer, MaxPeers: s.cfg.MaxPeersTorrent, Slots: s.slots, Dialer: (*dialer)(s), Web: s.web, Market: s.market(), FreeSlot: s.freeSlot, Notify: t.onEvent, Log: s.cfg.Log}
 	if s.cfg.Observe != nil {
 		cfg.Observe = func(_ *swarm.Swarm, peer netip.AddrPort, e payments.LinkEvent) { s.cfg.Observe(t, peer, e) }
 	}

@@ -109,7 +109,7 @@ func (t *Torrent) want(run bool) bool { return t.wanted.Swap(run) != run }
 func (t *Torrent) mayRun() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	rests := t.rec.WhenPaid && t.complete.Load() && !t.called.Load() && t.s.cfg.Demand != nil
+	rests := t.rec.WhenPaid && t.complete.Load() && !t.called.Load() && t.s.trade.Load().demand != nil
 	return !t.rec.Stopped && !t.removed.Load() && !rests
 }
 

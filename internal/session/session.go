@@ -124,6 +124,7 @@ type Session struct {
 	filter  atomic.Pointer[ipfilter.List]
 	faults  mover.Faults // of tests
 	plain   atomic.Bool  // all torrents are out of the market
+	trade   atomic.Pointer[trade]
 
 	mu       sync.Mutex // leaf lock over the table
 	torrents map[[20]byte]*Torrent
@@ -158,6 +159,7 @@ func Open(cfg Config) (*Session, error) {
 		return nil, fmt.Errorf("make peer id: %w", err)
 	}
 	s.filter.Store(cfg.Filter)
+	s.trade.Store(&trade{cfg.Market, cfg.Demand})
 	if err := s.openState(); err != nil {
 		cancel()
 		s.unlock()

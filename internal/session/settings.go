@@ -21,7 +21,7 @@ func (t *Torrent) SetSpeed(on bool) error {
 		return nil
 	}
 	err := t.change(func(r *catalog.Record) { r.Plain = !on })
-	if t.s.cfg.Market != nil {
+	if t.s.market() != nil && !t.s.plain.Load() { // else it is out either way
 		t.s.spawn(t.restart)
 	}
 	return err
