@@ -25,9 +25,9 @@ func TestCompetition(t *testing.T) {
 	l := ledgertest.New()
 	files := map[string]int{"a.bin": 2 << 20}
 	dir, torrent := content(t, files, piece)
-	cfg := traderConfig{reserve: perGiB(100), session: Config{UploadRate: 4 << 20, Choker: slots(2)}}
+	cfg := traderConfig{reserve: perGiB(100), session: Config{UploadRate: piece, Choker: slots(2)}}
 	cfg.session.Choker.Optimistic = 1
-	seed := newTrader(t, l, cfg)
+	seed := newTrader(t, l, cfg) // at a piece a second until all have bid
 	seed.seeds(dir, torrent)
 	bids := []amount.Price{perGiB(900), perGiB(700), perGiB(500)}
 	var buyers []*trader
@@ -38,7 +38,11 @@ func TestCompetition(t *testing.T) {
 		tp := newTap(t, seed.Addr())
 		g, _ := x.gets(torrent, tp.addr)
 		buyers, taps, gets = append(buyers, x), append(taps, tp), append(gets, g)
+		// The first has the slot before others bid, so that its price changes then.
+		until(t, "the first sale", func() bool { return taps[0].priced(perGiB(100)) })
 	}
+	until(t, "the others' bids", func() bool { return taps[0].priced(perGiB(700)) })
+	seed.SetLimits(4<<20, 0)
 	free := open(t, Config{})
 	g, err := free.Add(Add{Torrent: torrent, Dir: t.TempDir()})
 	if err != nil {

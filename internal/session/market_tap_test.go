@@ -23,23 +23,30 @@ type tap struct {
 	addr  netip.AddrPort
 	limit int64 // of the exposure; a piece unless set before the first connection
 
-	mu         sync.Mutex
-	problems   []string
-	prices     []amount.Price // of bid responses, in order
+	mu        sync.Mutex
+	problems  []string
+	prices    []amount.Price // of bid responses, in order
+	served    int64          // bytes of paid slots
+	free      int64
+	most      int64 // exposure
+	requested int
+	rejects   int
+	chokes    int // of a peer that was unchoked
+	reprices  int // choke, bid response, unchoke
+	log       []string
+}
+
+// tapped is one connection through a tap. There may be several: peers tell each other
+// of the tap's address, and a provider refuses who is connected already.
+type tapped struct {
+	*tap
 	choked     bool
 	responded  bool // a bid response came since the last choke
 	paying     bool
-	served     int64 // bytes of paid slots on this connection's stream
+	sent       int64 // bytes of paid slots on this connection's stream
 	paid       int64 // stream position paid
 	from, base int64 // of the newest attach
-	free       int64
-	most       int64 // exposure
 	requests   map[[3]uint32]int
-	requested  int
-	rejects    int
-	chokes     int // of a peer that was unchoked
-	reprices   int // choke, bid response, unchoke
-	log        []string
 }
 
 func newTap(t *testing.T, to netip.AddrPort) *tap {
@@ -48,7 +55,7 @@ func newTap(t *testing.T, to netip.AddrPort) *tap {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &tap{addr: l.Addr().(*net.TCPAddr).AddrPort(), limit: piece, choked: true, requests: map[[3]uint32]int{}}
+	x := &tap{addr: l.Addr().(*net.TCPAddr).AddrPort(), limit: piece}
 	var wg sync.WaitGroup
 	wg.Go(func() { // ends with the listener
 		for {
@@ -61,11 +68,9 @@ func newTap(t *testing.T, to netip.AddrPort) *tap {
 				a.Close()
 				return
 			}
-			x.mu.Lock()
-			x.choked, x.served, x.paid, x.from, x.base, x.paying = true, 0, 0, 0, 0, false
-			x.mu.Unlock()
-			wg.Go(func() { x.relay(b, a, x.fromRequester) })
-			wg.Go(func() { x.relay(a, b, x.fromProvider) })
+			c := &tapped{tap: x, choked: true, requests: map[[3]uint32]int{}}
+			wg.Go(func() { x.relay(b, a, c.fromRequester) })
+			wg.Go(func() { x.relay(a, b, c.fromProvider) })
 		}
 	})
 	t.Cleanup(func() {
@@ -73,7 +78,7 @@ func newTap(t *testing.T, to netip.AddrPort) *tap {
 		if t.Failed() {
 			x.mu.Lock()
 			defer x.mu.Unlock()
-			t.Logf("relay: %d of %d paid, %v", x.paid, x.served, x.log)
+			t.Logf("relay: %d served for pay, %v", x.served, x.log)
 		}
 	})
 	return x
@@ -138,103 +143,104 @@ func speedOf(m *wire.Message) speed.Message {
 	return msg
 }
 
-func (x *tap) fromRequester(m *wire.Message) {
+func (c *tapped) fromRequester(m *wire.Message) {
 	switch m.ID {
 	case wire.Request:
-		x.requests[[3]uint32{m.Index, m.Begin, m.Length}]++
-		x.requested++
+		c.requests[[3]uint32{m.Index, m.Begin, m.Length}]++
+		c.requested++
 		return
 	}
-	c, ok := speedOf(m).(speed.Channel)
+	msg, ok := speedOf(m).(speed.Channel)
 	if !ok {
 		return
 	}
-	cm, err := channel.Decode(c.Payload)
+	cm, err := channel.Decode(msg.Payload)
 	if err != nil {
-		x.problem("requester sends %v", err)
+		c.problem("requester sends %v", err)
 		return
 	}
 	switch cm := cm.(type) {
 	case *channel.Attach:
-		x.note("attach at %d", cm.From)
-		x.from, x.base = cm.From, cm.Bytes
-		x.paid = max(x.paid, cm.From)
+		c.note("attach at %d", cm.From)
+		c.from, c.base = cm.From, cm.Bytes
+		c.paid = max(c.paid, cm.From)
 	case *channel.Pay:
-		x.paid = max(x.paid, cm.Bytes-x.base+x.from)
+		c.paid = max(c.paid, cm.Bytes-c.base+c.from)
 	}
 }
 
-func (x *tap) fromProvider(m *wire.Message) {
+func (c *tapped) fromProvider(m *wire.Message) {
 	switch m.ID {
 	case wire.Choke:
-		if !x.choked {
-			x.chokes++
+		if !c.choked {
+			c.chokes++
 		}
-		x.choked, x.responded, x.paying = true, false, false
-		x.note("choke at %d (%d paid)", x.served, x.paid)
+		c.choked, c.responded, c.paying = true, false, false
+		c.note("choke at %d (%d paid)", c.sent, c.paid)
 		return
 	case wire.Unchoke:
-		x.note("unchoke")
-		if x.responded && x.chokes > 0 {
-			x.reprices++
+		c.note("unchoke")
+		if c.responded && c.chokes > 0 {
+			c.reprices++
 		}
-		x.choked = false
-		x.paying = x.responded && x.prices[len(x.prices)-1] > 0
+		c.choked = false
+		c.paying = c.responded && c.prices[len(c.prices)-1] > 0
 		return
 	case wire.Reject:
-		x.rejects++
-		x.answered(m)
+		c.rejects++
+		c.answered(m)
 		return
 	case wire.Piece:
-		x.block(m)
+		c.block(m)
 		return
 	}
 	switch msg := speedOf(m).(type) {
 	case speed.BidResponse:
-		if !x.choked {
-			x.problem("bid response while unchoked")
+		if !c.choked {
+			c.problem("bid response while unchoked")
 		}
-		if x.responded {
-			x.problem("two bid responses for one unchoke")
+		if c.responded {
+			c.problem("two bid responses for one unchoke")
 		}
-		x.responded = true
-		x.prices = append(x.prices, msg.Price)
+		c.responded = true
+		c.prices = append(c.prices, msg.Price)
 	case speed.Channel:
 		cm, err := channel.Decode(msg.Payload)
 		if err != nil {
-			x.problem("provider sends %v", err)
+			c.problem("provider sends %v", err)
 		}
 		if q, ok := cm.(*channel.Quote); ok {
-			x.note("quote %v from %d", q.Price, q.From)
-			if q.From != x.served {
-				x.problem("price quoted from byte %d, %d were served", q.From, x.served)
+			c.note("quote %v from %d", q.Price, q.From)
+			if q.From != c.sent {
+				c.problem("price quoted from byte %d, %d were served", q.From, c.sent)
 			}
 		}
 	}
 }
 
-func (x *tap) answered(m *wire.Message) {
+func (c *tapped) answered(m *wire.Message) {
 	k := [3]uint32{m.Index, m.Begin, m.Length}
-	if x.requests[k] == 0 {
-		x.problem("answer %d to a request that was not made: %v", m.ID, k)
+	if c.requests[k] == 0 {
+		c.problem("answer %d to a request that was not made: %v", m.ID, k)
 		return
 	}
-	x.requests[k]--
+	c.requests[k]--
 }
 
-func (x *tap) block(m *wire.Message) {
-	x.answered(m)
-	if x.choked {
-		x.problem("block while choked")
+func (c *tapped) block(m *wire.Message) {
+	c.answered(m)
+	if c.choked {
+		c.problem("block while choked")
 	}
-	if !x.paying {
-		x.free += int64(len(m.Payload))
+	if !c.paying {
+		c.free += int64(len(m.Payload))
 		return
 	}
-	x.served += int64(len(m.Payload))
-	x.most = max(x.most, x.served-x.paid)
-	if e := x.served - x.paid; e > x.limit {
-		x.problem("exposure %d at byte %d", e, x.served)
+	c.sent += int64(len(m.Payload))
+	c.served += int64(len(m.Payload))
+	c.most = max(c.most, c.sent-c.paid)
+	if e := c.sent - c.paid; e > c.limit {
+		c.problem("exposure %d at byte %d", e, c.sent)
 	}
 }
 
