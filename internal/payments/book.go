@@ -116,13 +116,14 @@ func (b *Book) Close(ctx context.Context) error {
 	}
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
-	for b.unsettled() && ctx.Err() == nil {
+	left := b.unsettled() // looked at once a turn: what changes after the last look is for the next start
+	for left && ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-poll.C:
 		}
+		left = b.unsettled()
 	}
-	left := b.unsettled()
 	b.cancel()
 	b.running.Wait()
 	if err := b.journal.Close(); err != nil {
