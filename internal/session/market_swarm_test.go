@@ -141,8 +141,8 @@ func TestLeechersTrade(t *testing.T) {
 	var all []*trader
 	var gets []*Torrent
 	for i, bid := range []int64{9, 7, 5} {
-		cfg := traderConfig{funds: 10 * amount.BTT, cap: perGiB(100 * bid), session: Config{Choker: slots(1), UploadRate: 2 << 20}}
-		cfg.session.Choker.PaidMaxLeeching = 1
+		cfg := traderConfig{funds: 10 * amount.BTT, cap: perGiB(100 * bid), session: Config{Choker: slots(1), UploadRate: 2 * piece}}
+		cfg.session.Choker.PaidMaxLeeching = 1 // at two pieces a second, so that not all is bartered before the bids are there
 		x := newTrader(t, l, cfg)
 		g, err := x.Add(Add{Torrent: torrent, Dir: part(t, dir, func(p int) bool { return p%3 == i })})
 		if err != nil {
@@ -153,6 +153,10 @@ func TestLeechersTrade(t *testing.T) {
 	}
 	gets[0].AddPeers(all[1].Addr(), all[2].Addr())
 	gets[1].AddPeers(all[2].Addr())
+	until(t, "two leechers that sold to each other", func() bool { return tradesBothWays(all) })
+	for _, x := range all {
+		x.SetLimits(2<<20, 0)
+	}
 	for _, g := range gets {
 		await(t, g)
 	}
@@ -166,7 +170,12 @@ func TestLeechersTrade(t *testing.T) {
 		return paid == earned && paid > 0
 	}
 	until(t, "all payments", reconciled)
-	both := false
+	settleAll(all...)
+	reconcile(t, l, all...)
+}
+
+// tradesBothWays says whether one of them was paid by one that it paid.
+func tradesBothWays(all []*trader) bool {
 	for _, x := range all {
 		bought, sold := map[any]bool{}, map[any]bool{}
 		for _, c := range x.book.Summary() {
@@ -177,14 +186,12 @@ func TestLeechersTrade(t *testing.T) {
 			}
 		}
 		for a := range bought {
-			both = both || sold[a]
+			if sold[a] {
+				return true
+			}
 		}
 	}
-	if !both {
-		t.Error("no two leechers sold to each other")
-	}
-	settleAll(all...)
-	reconcile(t, l, all...)
+	return false
 }
 
 // TestSeveralProviders: a requester bids to each provider that has what it wants
