@@ -146,7 +146,8 @@ func TestKill(t *testing.T) {
 	defer pool.Close()
 	c, _ := killTorrent(dir, pool, nil)
 	saved := 0
-	for range 12 {
+	const rounds, most = 12, 60
+	for round := 0; round < rounds || saved == 0 && round < most; round++ { // a slow disk needs longer lives
 		cmd := exec.Command(os.Args[0], "-test.run=^$")
 		cmd.Env = append(os.Environ(), killEnv+"="+dir)
 		cmd.Stderr = os.Stderr
@@ -160,7 +161,7 @@ func TestKill(t *testing.T) {
 		if _, err := out.Read(make([]byte, 1)); err != nil {
 			t.Fatal("the victim ended by itself")
 		}
-		time.Sleep(time.Duration(5+rand.IntN(150)) * time.Millisecond)
+		time.Sleep(time.Duration(5+rand.IntN(150)) * time.Millisecond * time.Duration(1+round/rounds))
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal("the victim ended by itself")
 		}
