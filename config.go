@@ -106,7 +106,7 @@ type SpeedConfig struct {
 	// 256 KiB or more, as the provider likes; below 0 = whole pieces.
 	Quantum int64
 	// Credit is the greatest number of unpaid bytes that a payer with a
-	// history may reach; 0 = 4 MiB. Everyone begins with one quantum (a piece,
+	// history may reach; 0 = 16 MiB. Everyone begins with one quantum (a piece,
 	// or the part of one that is paid for itself) and may owe one more for each
 	// 64 that it paid, so that nobody takes more for nothing than a quantum and
 	// a 64th of what it paid (A24); each quantum beyond is a failed payment. A Credit of a quantum or less, such as 1,

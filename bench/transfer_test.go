@@ -37,8 +37,8 @@ func size(b *testing.B) int64 {
 // there is one; wallets, channels and the ledger are on a real disk.
 //
 //	plain         BitTorrent alone
-//	paid          every byte paid; the provider risks one piece
-//	paid-credit4  the window may grow to 4 MiB with the payer's history (A24)
+//	paid          every byte paid; the window may grow to 16 MiB with the payer's history
+//	paid-credit4  the same to 4 MiB (A24)
 func BenchmarkTransfer(b *testing.B) {
 	b.Run("plain", func(b *testing.B) { transfer(b, nil, nil) })
 	for name, credit := range map[string]int64{"paid": 0, "paid-credit4": 4 << 20} {

@@ -97,7 +97,7 @@ func (t *transfer) register(f *pflag.FlagSet) {
 	f.StringVar(&t.priceCap, "price-cap", "", "highest price ever bid, such as \"50 BTT/GiB\"")
 	f.StringVar(&t.budget, "budget", "", "most spent on one torrent, such as \"5 BTT\"")
 	f.StringVar(&t.quantum, "quantum", "", "part of a piece that is paid for itself in torrents of version 2: 16KiB, 32KiB, … or piece (default: sell by 1MiB, pay by 256KiB or more)")
-	f.StringVar(&t.credit, "credit", "", "most bytes a payer may owe (default 4MiB): it begins with one piece (or part, see --quantum) and gains one for each 64 paid; with the size of a piece or less it stays at one")
+	f.StringVar(&t.credit, "credit", "", "most bytes a payer may owe (default 16MiB): it begins with one piece (or part, see --quantum) and gains one for each 64 paid; with the size of a piece or less it stays at one")
 	f.BoolVar(&t.earnOnly, "earn-only", false, "with --speed: earn, but never bid")
 	f.DurationVar(&t.choke, "choke-interval", choker.Period, "time between two choke rounds")
 	f.StringVar(&t.encrypt, "encryption", mse.Allowed.String(), "encrypted connections to peers (MSE): off, allowed or required")

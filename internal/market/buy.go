@@ -59,6 +59,9 @@ func (t *Torrent) Credit(p *Trade, piece, begin uint32, n int64) {
 	if !p.Paying() {
 		paid, free = 0, n
 	}
+	if paid > 0 && p.link != nil {
+		p.link.Arrived(paid)
+	}
 	from, to, sure := t.swarm.Sure(piece, begin)
 	if sure { // with it its unit; or it is a block of the last batch, or of another peer's
 		p.book(piece, begin, paid, free)
@@ -119,7 +122,11 @@ func (p *Trade) UncreditUnit(piece, from, to uint32, held []uint32) {
 			return false
 		}
 		block := int(c.begin / wire.BlockSize)
-		return block >= len(held) || held[block] != p.peer.ID()
+		lost := block >= len(held) || held[block] != p.peer.ID()
+		if lost && c.bytes > 0 && p.link != nil {
+			p.link.Arrived(-c.bytes)
+		}
+		return lost
 	})
 }
 

@@ -110,6 +110,9 @@ func (p *Trade) Broke() bool { return p.broke }
 // from it alone then (A23).
 func (p *Trade) Paying() bool { return p.buying && p.boughtAt > 0 }
 
+// Wide says whether the seller seems to lend several times what its line holds.
+func (p *Trade) Wide() bool { return p.link != nil && p.link.Wide() }
+
 // Unit is the part of a piece in bytes by which what we buy of the peer is
 // verified and paid; 0 = pieces.
 func (p *Trade) Unit() int64 {

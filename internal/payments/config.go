@@ -33,7 +33,7 @@ const (
 // Defaults of Config.
 const (
 	DefaultQuantum        = 1 << 20
-	DefaultCredit         = 4 << 20
+	DefaultCredit         = 16 << 20
 	DefaultDepositBytes   = 64 << 20
 	DefaultPaymentTimeout = 10 * time.Second
 	MaxTimeoutFactor      = 6 // the longest payment timeout, in payment timeouts

@@ -7,68 +7,122 @@ import (
 )
 
 const (
-	// gatherAfter is how many payments of a link are made at once before one is put
-	// off: the default window is four quanta then (docs/rfcs/0042).
-	gatherAfter = 256
-	// gatherWait is how long a payment is put off for the next one's sake. Below
-	// a quantum in that time every payment is made at once.
-	gatherWait = 3 * time.Millisecond
-	// gatherRest bounds how many payments are made at once after one was put off in vain.
-	gatherRest = 4096
+	// gatherWait is how long a payment that was put off waits while nothing arrives.
+	gatherWait = 5 * time.Millisecond
+	// gatherLong is how long it waits while data come on.
+	gatherLong = 20 * time.Millisecond
+	// gatherRest and gatherMost bound the number of payments for which less is gathered
+	// after one for which the provider seems to have stopped.
+	gatherRest = 64
+	gatherMost = 4096
 )
 
-// gather puts off every other payment of a link that is so fast that the next one
-// comes within gatherWait: one payment says both, for one signature, one check and one
-// write. Where nothing comes in that time, because the provider lends no more than one
-// quantum or is not so fast, payments are made at once for the next 64, then 128, and
-// so on. A link's end puts off nothing.
+// gather puts payments of a link off while data come on: the next one says all, for one
+// signature, one check and one write. What it gathers is at most half of what
+// providers lend by default beyond a quantum to whom paid them so much
+// (docs/rfcs/0042), so that they send on while a payment is made. A provider that lends
+// less stops; then it is paid, and for the next 64 payments half as much is gathered as
+// came, which may be nothing, then for 128, and so on. A silence at which less was
+// unpaid than the provider let be before is no such stop. A link's end puts off nothing.
 type gather struct {
-	off atomic.Bool // a payment is put off
+	off   atomic.Bool  // a payment is put off
+	wide  atomic.Bool  // the provider lends half of DefaultCredit or more, it seems
+	under atomic.Int64 // bytes that arrived at a price and are not verified
 
-	mu    sync.Mutex // guards what follows; a leaf
-	timer *time.Timer
-	eager int // payments to make at once before the next is put off
-	rest  int // what eager was after the last one that was put off in vain
+	mu      sync.Mutex // guards what follows; a leaf
+	timer   *time.Timer
+	seen    int64     // bytes verified on the link
+	held    int64     // bytes put off
+	since   time.Time // when the first of them were
+	armed   time.Time // when the timer was
+	heard   int64     // under then
+	proven  int64     // unpaid bytes at which the provider sent on, about
+	stopped int64     // those at which it seems to have stopped
+	most    int64     // bytes gathered at most, for so many payments:
+	rests   int
+	rest    int // what rests was after the last stop
 }
 
-// puts says whether a payment of n bytes waits for the next one, and for how many bytes
-// the one after it will be. late is called when it waited in vain.
+// puts says whether a payment for n bytes more waits for others, and for how many bytes
+// the one after it will be. left is what is wanted besides; late is called when it is to
+// be made without others, and not by the caller.
 func (g *gather) puts(n, left int64, late func()) (off bool, next int64) {
+	under := max(0, g.under.Add(-n))
+	now := time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	switch {
-	case g.off.Load():
+	g.seen += n
+	ahead := g.held + n + under
+	g.proven = max(g.proven, ahead)
+	if g.rest > 0 && ahead > g.stopped { // so it had not
+		g.rest, g.rests = 0, 0
+	}
+	limit := min(g.seen/share, DefaultCredit) / 2
+	if g.rests > 0 {
+		limit = min(limit, g.most)
+	}
+	g.wide.Store(limit >= DefaultCredit/4)
+	next = max(limit-limit%n, n)
+	if g.held == 0 {
+		g.since = now
+	}
+	if left < 2*n || g.held+2*n > limit || now.Sub(g.since) >= gatherLong {
+		g.pays()
+		return false, next
+	}
+	g.held += n
+	g.off.Store(true)
+	g.arm(now, under, late)
+	return true, next
+}
+
+// arm has vain look in gatherWait. The caller holds mu.
+func (g *gather) arm(now time.Time, under int64, late func()) {
+	g.armed, g.heard = now, under
+	if g.timer != nil {
+		g.timer.Reset(gatherWait)
+		return
+	}
+	g.timer = time.AfterFunc(gatherWait, func() {
+		if g.vain() {
+			late()
+		}
+	})
+}
+
+// pays notes that a payment is made. The caller holds mu.
+func (g *gather) pays() {
+	if g.held > 0 {
 		g.timer.Stop()
 		g.off.Store(false)
-		return false, 2 * n
-	case g.eager > 0:
-		g.eager--
-		return false, n
-	case left < 2*n:
-		return false, n
 	}
-	g.off.Store(true)
-	if g.timer == nil {
-		g.timer = time.AfterFunc(gatherWait, func() {
-			if g.vain() {
-				late()
-			}
-		})
-		return true, 2 * n
-	}
-	g.timer.Reset(gatherWait)
-	return true, 2 * n
+	g.held, g.rests = 0, max(g.rests-1, 0)
 }
 
-// vain ends the wait; false if it is over already.
+// vain ends a wait in which nothing was verified and says so, unless it is over or
+// data come on.
 func (g *gather) vain() bool {
+	now, under := time.Now(), max(0, g.under.Load())
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.off.Load() {
+	if g.held == 0 || now.Sub(g.armed) < gatherWait { // over; or begun anew meanwhile
 		return false
 	}
-	g.off.Store(false)
-	g.rest = min(max(2*g.rest, gatherAfter/4), gatherRest)
-	g.eager = g.rest
+	ahead := g.held + under
+	switch {
+	case under != g.heard:
+		if g.proven = max(g.proven, ahead); now.Sub(g.since) < gatherLong {
+			g.arm(now, under, nil)
+			return false
+		}
+	case ahead >= g.proven:
+		g.rest = min(max(2*g.rest, gatherRest), gatherMost)
+		g.most, g.rests, g.stopped, g.proven = g.held/2, g.rest+1, ahead, ahead
+	default: // perhaps it lends less by now
+		if g.proven -= (g.proven - ahead) / 2; g.proven < ahead+ahead/2 {
+			g.proven = ahead
+		}
+	}
+	g.pays()
 	return true
 }

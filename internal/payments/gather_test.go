@@ -10,44 +10,122 @@ import (
 	"github.com/bttnet/btt/ledger/ledgertest"
 )
 
-// TestGather: of payments that come fast every other one is put off and said by the
-// next. One that nothing follows is late by gatherWait, and then as many are made at
-// once as the bounds say, twice as many each time.
+// gathering is a link's gather, with a count of payments made late.
+type gathering struct {
+	*gather
+	late *atomic.Int32
+}
+
+// come has pieces of a MiB arrive and be verified, each so long after the one before,
+// and returns the numbers of those behind which a payment is made.
+func (g gathering) come(n int, apart time.Duration) (paid []int) {
+	for i := range n {
+		time.Sleep(apart)
+		g.under.Add(1 << 20)
+		if off, _ := g.puts(1<<20, 1<<40, func() { g.late.Add(1) }); !off {
+			paid = append(paid, i)
+		}
+	}
+	return paid
+}
+
+func gathers(t *testing.T, f func(g gathering)) {
+	t.Helper()
+	synctest.Test(t, func(*testing.T) { f(gathering{new(gather), new(atomic.Int32)}) })
+}
+
+// TestGather: payments are made at once until half of what is lent for them by default
+// is two quanta, and are for half of it from then on. Who is about to be complete pays at
+// once.
 func TestGather(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const n, left = 1 << 20, 100 << 20
-		g := gather{eager: 2}
-		var late atomic.Int32
-		puts := func(left int64) bool {
-			off, _ := g.puts(n, left, func() { late.Add(1) })
-			return off
+	gathers(t, func(g gathering) {
+		if n := len(g.come(255, time.Millisecond)); n != 255 {
+			t.Errorf("%d payments for 255 quanta at first", n)
 		}
-		for i, want := range []bool{false, false, true, false, true, false} {
-			if got := puts(left); got != want {
-				t.Fatalf("payment %d: put off is %v, want %v", i, got, want)
+		if g.come(600, time.Millisecond); g.wide.Load() != true {
+			t.Error("a provider that lends half of the default is not wide")
+		}
+		g.come(1200, time.Millisecond)
+		if n := len(g.come(800, time.Millisecond)); n != 100 {
+			t.Errorf("%d payments for 800 quanta, want one for 8", n)
+		}
+		g.come(3, time.Millisecond)
+		if off, next := g.puts(1<<20, 2<<20-1, nil); off || next != 8<<20 || g.off.Load() {
+			t.Errorf("the last but one is put off: %v, the next is for %d", off, next)
+		}
+		if time.Sleep(time.Second); g.late.Load() != 0 {
+			t.Errorf("%d payments were late that nothing held up", g.late.Load())
+		}
+	})
+}
+
+// TestGatherWaits: a payment waits for gatherWait in silence, and for gatherLong and that
+// at most while data come on.
+func TestGatherWaits(t *testing.T) {
+	gathers(t, func(g gathering) {
+		g.come(3000, time.Millisecond)
+		if n := len(g.come(10, 4*time.Millisecond)); n != 1 && n != 2 {
+			t.Errorf("%d payments in 40 ms of 4 ms each", n)
+		}
+		for g.off.Load() {
+			g.come(1, time.Millisecond)
+		}
+		g.come(1, time.Millisecond)
+		for range 40 { // blocks come, no piece is whole
+			time.Sleep(time.Millisecond)
+			g.under.Add(16 << 10)
+			if synctest.Wait(); g.late.Load() == 1 {
+				break
 			}
 		}
-		time.Sleep(time.Second)
-		if late.Load() != 0 || puts(2*n-1) {
-			t.Fatalf("%d late payments where each had a successor; or the last but one was put off", late.Load())
+		if waited := time.Since(g.since); g.late.Load() != 1 || waited < gatherLong || waited > gatherLong+gatherWait || g.rests != 0 {
+			t.Errorf("%d payments after %v of a slow piece, %d of less", g.late.Load(), waited, g.rests)
 		}
-		for rest := gatherAfter / 4; rest <= 2*gatherRest; rest *= 2 {
-			if late.Store(0); !puts(left) {
-				t.Fatalf("after %v at once one more is not put off", rest)
+	})
+}
+
+// TestGatherStops: a provider that lends two quanta only, and sends nothing before it is
+// paid, gets one quantum at a time for 64 payments, then for 128, and so on. A silence at
+// which less is unpaid than before changes nothing, until it comes again and again; and
+// more data than those at which it seemed to stop end it.
+func TestGatherStops(t *testing.T) {
+	stop := func(g gathering, pieces int) {
+		for g.off.Load() {
+			g.come(1, time.Millisecond)
+		}
+		g.come(pieces, time.Millisecond)
+		g.late.Store(0)
+		time.Sleep(gatherWait - 1)
+		if synctest.Wait(); g.late.Load() != 0 {
+			t.Error("nothing was waited for")
+		}
+		time.Sleep(time.Nanosecond)
+		if synctest.Wait(); g.late.Load() != 1 || g.off.Load() {
+			t.Error("a payment that nothing followed is not made")
+		}
+	}
+	gathers(t, func(g gathering) {
+		g.seen = 2 << 30
+		for rest := gatherRest; rest <= 2*gatherMost; rest *= 2 {
+			stop(g, 2)
+			most := min(rest, gatherMost)
+			if n := len(g.come(most, time.Millisecond)); n != most || g.wide.Load() {
+				t.Fatalf("%d payments for %d quanta of a provider that stopped", n, most)
 			}
-			time.Sleep(gatherWait - 1)
-			if synctest.Wait(); late.Load() != 0 {
-				t.Fatal("the next payment was not waited for")
-			}
-			time.Sleep(time.Nanosecond)
-			if synctest.Wait(); late.Load() != 1 || g.off.Load() {
-				t.Fatal("a payment that nothing followed is not made")
-			}
-			for i := range min(rest, gatherRest) {
-				if puts(left) {
-					t.Fatalf("payment %d of %d was put off after one in vain", i, rest)
-				}
-			}
+		}
+		g.come(8, time.Millisecond)
+		if g.rest != 0 {
+			t.Error("a provider that sends on counts as one that stops")
+		}
+		stop(g, 2)
+		if g.rests != 0 {
+			t.Error("a silence with less unpaid than before counts as a stop")
+		}
+		for i := 0; i < 5 && g.rests == 0; i++ {
+			stop(g, 2)
+		}
+		if g.rests == 0 {
+			t.Error("silences with two quanta unpaid each time never count as stops")
 		}
 	})
 }
@@ -67,7 +145,7 @@ func TestGatheredPays(t *testing.T) {
 			w.serve(t, 4*q, q)
 			w.paid(t)
 			w.requester.gather.mu.Lock()
-			w.requester.gather.eager = 0
+			w.requester.gather.seen = 1 << 30
 			w.requester.gather.mu.Unlock()
 			total := int64(5 * q)
 			w.serve(t, q, q)

@@ -99,7 +99,7 @@ type sale struct {
 
 // Link makes the payment side of a connection. Close must be called.
 func (b *Book) Link(cfg LinkConfig) *Link {
-	l := &Link{book: b, cfg: cfg, gather: gather{eager: gatherAfter}}
+	l := &Link{book: b, cfg: cfg}
 	if l.cfg.Quantum <= 0 {
 		l.cfg.Quantum = b.cfg.Quantum
 	}
@@ -250,9 +250,17 @@ func (l *Link) Buy(terms channel.Terms, price amount.Price, left int64) {
 	p.wake()
 }
 
+// Arrived adds n bytes that came at a price and are not verified yet; less than 0 takes
+// such back that never will be.
+func (l *Link) Arrived(n int64) { l.gather.under.Add(n) }
+
+// Wide says whether the provider seems to lend several times what its line holds: what
+// is asked for ahead need not be more than that.
+func (l *Link) Wide() bool { return l.gather.wide.Load() }
+
 // Verified adds n verified bytes; they are paid at once, mostly inside this
-// call with a signature made before, or with the next ones if those are sure to come
-// within gatherWait. Calls that come while a payment is being made are paid together.
+// call with a signature made before, or, while data come on, with the next ones within
+// gatherLong. Calls that come while a payment is being made are paid together.
 func (l *Link) Verified(n int64) {
 	if n <= 0 {
 		return

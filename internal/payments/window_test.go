@@ -28,11 +28,11 @@ func TestWindowGrows(t *testing.T) {
 		name           string
 		credit, q, end int64
 	}{
-		{"default", 0, 1 << 20, 4 << 20},
+		{"default", 0, 4 << 20, 16 << 20},
 		{"small", 256 << 10, 64 << 10, 256 << 10},
 		{"strict", 64 << 10, 64 << 10, 64 << 10},
 		{"less than strict", 1, 64 << 10, 64 << 10},
-		{"long pieces", 0, 8 << 20, 8 << 20},
+		{"long pieces", 0, 32 << 20, 32 << 20},
 		{"uneven", 100 << 10, 64 << 10, 64 << 10},
 	} {
 		t.Run(c.name, func(t *testing.T) {

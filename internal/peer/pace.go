@@ -18,7 +18,7 @@ const (
 
 // Pace says whether the requests in flight may be bounded by what the line holds, as
 // they are at first. What is bought is bounded by the window that the seller lends, and
-// must be asked for beyond what is paid.
+// must be asked for beyond what is paid, unless that window is wide.
 func (c *Conn) Pace(on bool) { c.unpaced.Store(!on) }
 
 // mostDepth is the greatest number of requests in flight. The caller holds the lock.

@@ -240,7 +240,7 @@ func (s *Swarm) feed(m *member) {
 		s.feedFast(m)
 		return
 	}
-	m.conn.Pace(!m.trade.Paying())
+	m.conn.Pace(!m.trade.Paying() || m.trade.Wide())
 	n := m.conn.Want()
 	if m.snubbed {
 		if m.trade.Paying() && s.served() {
