@@ -172,7 +172,7 @@ const (
 // nothing.
 func (b *bank) account(kills toll) {
 	b.t.Helper()
-	if b.sum("download/film.bin") != b.want {
+	if b.sum("download/"+b.name) != b.want {
 		b.t.Error("the file differs")
 	}
 	acknowledged := b.earnings()

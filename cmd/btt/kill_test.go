@@ -68,6 +68,9 @@ type bank struct {
 	want         [32]byte
 	lends        int64 // bytes that the seed may lose beyond a piece for each kill
 	goods        goods
+	name         string // of what is sold
+	source       string // by which it is downloaded, with these
+	flags        []string
 }
 
 // goods are what a bank's seed sells: by killPiece, whole pieces or parts of them.
@@ -92,8 +95,15 @@ func lendingBank(t *testing.T, g goods) *bank { return openBank(t, g, bankSize/6
 
 func openBank(t *testing.T, g goods, lends int64) *bank {
 	w := newTown(t)
-	b := &bank{town: w, want: w.content(bankSize), lends: lends, goods: g}
-	w.run("create", "share/film.bin", "--piece-size", g.piece, "--format", g.format)
+	w.content(bankSize)
+	return w.bank("film.bin", g, lends)
+}
+
+// bank opens a bank that sells what lies in the folder "share" under a name.
+func (w *town) bank(name string, g goods, lends int64) *bank {
+	w.t.Helper()
+	b := &bank{town: w, want: w.sum("share/" + name), lends: lends, goods: g, name: name, source: "share/" + name + ".torrent"}
+	w.run("create", "share/"+name, "--piece-size", g.piece, "--format", g.format)
 	leech := w.run("wallet", "init", "--home", "leech")[0]["address"].(string)
 	w.run("wallet", "init", "--home", "seed")
 	w.run("ledger", "init", "--dir", "ledger", "--grant", leech+"=100")
@@ -107,7 +117,7 @@ func openBank(t *testing.T, g goods, lends int64) *bank {
 // sells starts a seed.
 func (b *bank) sells(listen string) {
 	b.t.Helper()
-	args := []string{"seed", "share/film.bin", "--home", "seed", "--listen", listen, "--limit-up", "2MiB",
+	args := []string{"seed", "share/" + b.name, "--home", "seed", "--listen", listen, "--limit-up", "2MiB",
 		"--speed", "--ledger", b.url, "--quantum", b.goods.quantum, "--reserve", bankPrice, "--paid-only", "--choke-interval", "1s", "--verbose", "--json"}
 	if b.lends == 0 {
 		args = append(args, "--credit", "64KiB")
@@ -137,8 +147,8 @@ func (b *bank) restartLedger() {
 
 func (b *bank) get(name string) *program {
 	b.t.Helper()
-	return b.start(name, "get", "share/film.bin.torrent", "-o", "download", "--home", "leech", "--listen", "off",
-		"--peer", b.pipe.Addr().String(), "--speed", "--ledger", b.url, "--quantum", b.goods.quantum, "--json")
+	return b.start(name, append([]string{"get", b.source, "-o", "download", "--home", "leech", "--listen", "off",
+		"--peer", b.pipe.Addr().String(), "--speed", "--ledger", b.url, "--quantum", b.goods.quantum, "--verbose", "--json"}, b.flags...)...)
 }
 
 func (b *bank) balance(home string) amount.Amount {
@@ -151,7 +161,7 @@ func (b *bank) balance(home string) amount.Amount {
 // costs, and the audit agrees. It returns what was paid.
 func (b *bank) reconcile() amount.Amount {
 	b.t.Helper()
-	if b.sum("download/film.bin") != b.want {
+	if b.sum("download/"+b.name) != b.want {
 		b.t.Error("the file differs")
 	}
 	b.end(b.seed, true)

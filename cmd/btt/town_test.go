@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -12,6 +14,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -129,13 +132,22 @@ func (w *town) content(size int64) [32]byte {
 	return w.sum("share/film.bin")
 }
 
-func (w *town) sum(name string) [32]byte {
+// sum is the hash of a file, or of all that a folder holds, one file after the other.
+func (w *town) sum(name string) (sum [32]byte) {
 	w.t.Helper()
-	b, err := os.ReadFile(w.path(name))
+	h := sha256.New()
+	err := filepath.WalkDir(w.path(name), func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		_, _ = h.Write(b) // never fails
+		return err
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return sha256.Sum256(b)
+	return [32]byte(h.Sum(nil))
 }
 
 // pipe passes TCP connections on to a seed and counts what the seed sends. It
@@ -144,6 +156,7 @@ type pipe struct {
 	net.Listener
 	to    string
 	bytes atomic.Int64
+	late  func(message []byte) time.Duration // that the seed sent without encryption; nil = none is
 }
 
 func (w *town) pipe(to string) *pipe {
@@ -177,7 +190,40 @@ func (p *pipe) pass(c net.Conn) {
 		_, _ = io.Copy(s, c) // ends with either connection
 		s.Close()
 	}()
-	_, _ = io.Copy(c, io.TeeReader(s, p))
+	if p.late == nil {
+		_, _ = io.Copy(c, io.TeeReader(s, p))
+		return
+	}
+	_ = p.hold(c, io.TeeReader(s, p)) // ends as a copy does
+}
+
+// hold passes messages on, those late that are to be: others overtake them.
+func (p *pipe) hold(c io.Writer, s io.Reader) error {
+	const handshake = 68
+	if _, err := io.CopyN(c, s, handshake); err != nil {
+		return err
+	}
+	var mu sync.Mutex // over c
+	for {
+		message := make([]byte, 4)
+		if _, err := io.ReadFull(s, message); err != nil {
+			return err
+		}
+		message = append(message, make([]byte, binary.BigEndian.Uint32(message))...)
+		if _, err := io.ReadFull(s, message[4:]); err != nil {
+			return err
+		}
+		pass := func() {
+			mu.Lock()
+			defer mu.Unlock()
+			_, _ = c.Write(message) // it ends with the connection
+		}
+		if late := p.late(message[4:]); late > 0 {
+			time.AfterFunc(late, pass)
+		} else {
+			pass()
+		}
+	}
 }
 
 // Write counts.

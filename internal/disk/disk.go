@@ -194,6 +194,7 @@ type Store struct {
 	layers   map[int][]byte     // of files whose layer came late
 	blamed   map[uint32]attempt // block hashes of pieces that failed
 	units    map[uint32]*units  // of pieces under way that are verified in parts
+	later    map[uint32]Begun   // of an earlier process, which wait for their file's layer
 	begun    uint32             // calls of Begun
 	sums     *unitsums.Layer    // nil = not kept
 

@@ -169,8 +169,12 @@ func (s *Store) Leaves(piece uint32) ([]byte, error) {
 // maxUnits bounds the pieces under way whose units are known.
 const maxUnits = 256
 
-// ErrUnits says that a piece cannot be verified in units.
-var ErrUnits = errors.New("piece cannot be verified in units")
+var (
+	// ErrUnits says that a piece cannot be verified in units.
+	ErrUnits = errors.New("piece cannot be verified in units")
+	// ErrLater says that it can be when its file's layer is here ([Store.SetLayer]).
+	ErrLater = errors.New("the piece's hash is not known yet")
+)
 
 // units are the parts of a piece that are verified for themselves, by hashes of
 // a layer of the file's tree between blocks and pieces (BEP 52).

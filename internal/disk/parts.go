@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
-	"slices"
-
-	"github.com/bttnet/btt/metainfo"
 )
 
 // What is verified of a piece by units (version 2, [Store.SetUnits]) is paid, so it is
@@ -252,99 +249,6 @@ func (w *writer) tell(s *Store) {
 	s.mu.Unlock()
 	clear(w.notes)
 	w.notes = w.notes[:0]
-}
-
-// Begun is a piece under way that is verified in units: so many blocks each, with these
-// hashes.
-type Begun struct {
-	Piece  uint32
-	Blocks int
-	Sums   []byte
-}
-
-// Begun returns the pieces under way of which a unit is verified, for a journal that
-// begins anew. It is told of the others when that changes.
-func (s *Store) Begun() (list []Begun) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.begun++
-	for piece, u := range s.units {
-		if slices.ContainsFunc(u.good, func(w uint64) bool { return w != 0 }) && !s.isDone(piece) {
-			list = append(list, Begun{piece, u.blocks, u.sums})
-		} else {
-			u.noted = false
-		}
-	}
-	return list
-}
-
-// Restore takes what an earlier process verified of a piece by units and had in the
-// files: it reads the piece and keeps the units that are right by hashes which lead to
-// the piece's own. Nothing of them is asked for again. It returns how many they are. The
-// piece must not be under way, nor whole: it would wait for a block for ever, so of such
-// a one, which VerifyPiece is to judge, it keeps nothing.
-func (s *Store) Restore(b Begun) (right int, err error) {
-	if int64(b.Piece) >= int64(s.pieces) || !s.v2 || b.Blocks <= 0 || b.Blocks&(b.Blocks-1) != 0 || len(b.Sums)/leafSize*b.Blocks < s.leaves(b.Piece) {
-		return 0, fmt.Errorf("restore %d units of %d blocks of piece %d: %w", len(b.Sums)/leafSize, b.Blocks, b.Piece, ErrUnits)
-	}
-	i, _ := s.dataOf(b.Piece)
-	n := (s.leaves(b.Piece) + b.Blocks - 1) / b.Blocks
-	nodes := append([]byte(nil), b.Sums[:n*leafSize]...)
-	made := metainfo.PieceRootFrom(nodes, metainfo.PieceLevel(int64(b.Blocks)*BlockSize), s.files[i].Length, s.pieceLength)
-	s.mu.Lock()
-	root, known := s.pieceRoot(b.Piece)
-	s.mu.Unlock()
-	if !known || root != made {
-		return 0, fmt.Errorf("restore piece %d: hashes do not lead to the piece's: %w", b.Piece, ErrUnits)
-	}
-	h := newHasher(s)
-	h.state = nil
-	if err := h.piece(b.Piece); err != nil {
-		if absent(err) {
-			return 0, nil
-		}
-		return 0, err
-	}
-	u := newUnits(b.Blocks, b.Sums[:n*leafSize])
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.isDone(b.Piece) || s.active[b.Piece] != nil || s.closed || !s.unitsRoom() {
-		return 0, nil
-	}
-	for unit := range n {
-		from, to := s.unitRange(b.Piece, u, unit)
-		leaves := append([]byte(nil), h.leaves[from*leafSize:to*leafSize]...)
-		if metainfo.PieceRoot(leaves, math.MaxInt64, int64(u.blocks)*BlockSize) == [leafSize]byte(u.sums[unit*leafSize:]) {
-			setBit(u.good, unit)
-			right++
-		}
-	}
-	if right == 0 || right == n {
-		return 0, nil
-	}
-	s.adopt(b.Piece, u, h.leaves)
-	return right, nil
-}
-
-// adopt begins a piece with the units of it that are in the files. s.mu is held.
-func (s *Store) adopt(piece uint32, u *units, leaves []byte) {
-	if s.units == nil {
-		s.units = make(map[uint32]*units)
-	}
-	s.units[piece] = u
-	p := s.newPartial(piece)
-	p.earlier = true
-	copy(p.leaves, leaves)
-	copy(u.given, u.good)
-	copy(u.landed, u.good)
-	for b := range s.leaves(piece) {
-		if u.isGood(b / u.blocks) {
-			for _, set := range [][]uint64{p.claimed, p.ready, p.given, p.landed} {
-				setBit(set, b)
-			}
-			p.authors[b] = Earlier
-		}
-	}
 }
 
 // blockOf returns a block of a piece that is partly in memory, partly in its files,

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -234,4 +235,55 @@ func TestUnitsAreToldAgain(t *testing.T) {
 	j.begun = nil
 	j.mu.Unlock()
 	attempt()
+}
+
+// TestRestoreLater: what waits for the layer of its file is told to a journal that begins
+// anew, and restored once when the layer is here.
+func TestRestoreLater(t *testing.T) {
+	const length, unit = 128 << 10, 32 << 10
+	tor := newTorrentV2(t.TempDir(), testPool(t, PoolConfig{}), length, true, File{Path: "a", Length: 300_000})
+	s := mustOpen(t, tor.config())
+	for _, k := range tor.blocks()[:4] {
+		if _, err := s.Block(k[0], k[1], tor.block(k)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begun := Begun{0, 2, tor.unitSums(0, length, unit)}
+	if err := s.SetUnits(0, 2, begun.Sums); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	layer := tor.files[0].Layer
+	tor.files[0].Layer = nil
+	s = mustOpen(t, tor.config())
+	defer s.Close()
+	waiting := func(want ...int) {
+		t.Helper()
+		if got := []int{len(s.Later(nil)), len(s.Due()), len(s.Begun())}; !slices.Equal(got, want) {
+			t.Errorf("waiting, due, told anew: %v, want %v", got, want)
+		}
+	}
+	for range 2 {
+		if n, err := s.Restore(begun); n != 0 || !errors.Is(err, ErrLater) {
+			t.Errorf("%d units, %v", n, err)
+		}
+		waiting(1, 0, 1)
+	}
+	s.GiveUp()
+	waiting(0, 0, 0)
+	if _, err := s.Restore(begun); !errors.Is(err, ErrLater) {
+		t.Error(err)
+	}
+	if err := s.SetLayer(0, layer); err != nil {
+		t.Fatal(err)
+	}
+	waiting(1, 1, 1)
+	if n, err := s.Restore(s.Due()[0]); n != 2 || err != nil {
+		t.Errorf("%d units, %v", n, err)
+	}
+	waiting(0, 0, 1)
+	begun.Sums[0] ^= 1
+	if _, err := s.Restore(begun); !errors.Is(err, ErrUnits) {
+		t.Error(err)
+	}
 }

@@ -43,6 +43,9 @@ type Swarm interface {
 	// Units says whether pieces can be verified in parts: the torrent has
 	// hashes of version 2, and all its piece layers are here (BEP 52).
 	Units() bool
+	// UnitsDue says whether the piece layers that are missing for that may come in a
+	// moment. A connection's first bid waits for them: its unit is fixed with it.
+	UnitsDue() bool
 	// FreeSlot asks for a choke round for slots that fell free, or new bidders.
 	FreeSlot()
 	// Press has the disk write what it has gathered: some of it is paid.
@@ -253,7 +256,7 @@ func (t *Torrent) tell(p *Trade, byUser bool) {
 		return
 	}
 	var bid amount.Price
-	if p.peer.Wanted() && t.swarm.Phase() == Downloading {
+	if p.peer.Wanted() && t.swarm.Phase() == Downloading && !(p.session.Snapshot().OurBid == 0 && t.swarm.UnitsDue()) {
 		bid = t.bargained(p, t.bidTo(p))
 	}
 	if bid > 0 {

@@ -185,6 +185,23 @@ func (s *Swarm) hasUnits() bool {
 	return s.info != nil && s.info.HasV2() && s.layers == nil && s.store != nil && s.torrent != nil
 }
 
+// layersWait is for how long a download begins without bids, so that it need not pay
+// whole pieces, while the hashes that tell their parts are on their way.
+const layersWait = 10 * time.Second
+
+// unitsDue says whether some peer may send the layers in a moment that hasUnits wants.
+func (s *Swarm) unitsDue() bool {
+	if s.layers == nil || s.now.Sub(s.began) >= layersWait {
+		return false
+	}
+	for _, m := range s.peers {
+		if s.answersHashes(m) {
+			return true
+		}
+	}
+	return false
+}
+
 // wantUnits has the hashes sent of what was just leased from a peer that is paid
 // by units.
 func (s *Swarm) wantUnits(m *member) {

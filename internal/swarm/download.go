@@ -184,6 +184,7 @@ func (s *Swarm) check(o *opened) {
 				}
 			}
 			s.goOnWith(begun)
+			s.holdLater()
 			s.checked(err)
 		})
 	}()
@@ -206,7 +207,7 @@ func (s *Swarm) checked(err error) {
 		s.fail(fmt.Errorf("check files: %w", err))
 		return
 	}
-	s.state = Downloading
+	s.state, s.began = Downloading, s.now
 	s.notify(Checked, nil)
 	if s.picker.Missing() > 0 {
 		s.notify(Reopened, nil)
@@ -303,6 +304,7 @@ func (s *Swarm) tick() {
 	s.askLayers()
 	s.tickCases()
 	s.tickUnits()
+	s.tickLater()
 	s.unstick()
 	s.tickWeb()
 	s.tickPEX()

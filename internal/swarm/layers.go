@@ -40,6 +40,7 @@ type waitingLayers struct {
 	layers    *layerFetch // nil = none is missing
 	late      []int       // files whose layer came before the store was open
 	unchecked *opened     // waits for all layers, which checking what is there takes
+	later     laterBegun
 }
 
 // layerFile is a layer under way.
@@ -264,12 +265,20 @@ func (s *Swarm) haveLayer(f *layerFetch, root [32]byte) {
 			return
 		}
 		if s.picker != nil {
-			s.eachPiece(i, s.picker.Admit)
+			s.eachPiece(i, func(p uint32) {
+				if !slices.Contains(s.later.pieces, p) {
+					s.picker.Admit(p)
+				}
+			})
 		}
 	}
+	s.restoreLater()
 	if len(f.files) == 0 {
 		s.layers = nil
 		s.notify(GotLayers, nil)
+		for _, m := range s.peers {
+			s.market.Tell(m.trade) // that waited for them
+		}
 		if o := s.unchecked; o != nil {
 			s.unchecked = nil
 			s.check(o)

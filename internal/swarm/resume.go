@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/bttnet/btt/internal/disk"
 	"github.com/bttnet/btt/internal/resume"
@@ -40,7 +42,7 @@ func (s *Swarm) restoreBegun(begun []disk.Begun) (kept []disk.Begun, err error) 
 		}
 		units, err := s.store.Restore(b)
 		switch {
-		case errors.Is(err, disk.ErrUnits):
+		case errors.Is(err, disk.ErrUnits), errors.Is(err, disk.ErrLater):
 			s.cfg.Log.Debug("begun piece not used", "piece", b.Piece, "err", err)
 		case err != nil:
 			return nil, err
@@ -61,6 +63,78 @@ func (s *Swarm) goOnWith(begun []disk.Begun) {
 			}
 		}
 	}
+}
+
+// laterWait is for how long the layer of a begun piece is waited for when nothing else is
+// left to fetch.
+const laterWait = time.Minute
+
+// laterBegun are the pieces that an earlier process began to buy by units, while the hashes
+// that judge what there is of them are to come from peers.
+type laterBegun struct {
+	pieces    []uint32 // held back from being asked for
+	restoring bool     // those whose hashes came are being read
+	idle      int      // seconds with peers and with nothing else to fetch
+}
+
+// holdLater keeps begun pieces from being fetched anew whose layers are to come.
+func (s *Swarm) holdLater() {
+	s.later.pieces = s.store.Later(s.later.pieces[:0])
+	for _, p := range s.later.pieces {
+		s.picker.Hold(p)
+	}
+	s.restoreLater()
+}
+
+// restoreLater goes on with those of them whose layers are here by now.
+func (s *Swarm) restoreLater() {
+	if s.later.restoring || len(s.later.pieces) == 0 {
+		return
+	}
+	due := s.store.Due()
+	if len(due) == 0 {
+		return
+	}
+	s.later.restoring, s.later.idle = true, 0
+	go func() { // ends when the pieces are read or the swarm is closed
+		kept, err := s.restoreBegun(due)
+		s.post(func() {
+			s.later.restoring = false
+			if err != nil {
+				s.fail(fmt.Errorf("check begun pieces: %w", err))
+				return
+			}
+			for _, b := range due {
+				s.admitLater(b.Piece)
+			}
+			s.goOnWith(kept)
+			s.restoreLater() // more may have come
+			s.feedAll()
+		})
+	}()
+}
+
+func (s *Swarm) admitLater(piece uint32) {
+	s.picker.Admit(piece)
+	s.later.pieces = slices.DeleteFunc(s.later.pieces, func(p uint32) bool { return p == piece })
+}
+
+// tickLater fetches begun pieces anew when nothing else is left and nobody sends their layers.
+func (s *Swarm) tickLater() {
+	n := len(s.later.pieces)
+	if n == 0 || s.later.restoring || len(s.peers) == 0 || s.state != Downloading || s.picker.Missing() > n {
+		return
+	}
+	if s.later.idle++; time.Duration(s.later.idle)*tickEvery < laterWait {
+		return
+	}
+	s.cfg.Log.Warn("begun pieces are fetched anew: nobody sends the hashes that tell what is there", "pieces", n)
+	s.store.GiveUp()
+	for _, p := range s.later.pieces {
+		s.picker.Admit(p)
+	}
+	s.later = laterBegun{}
+	s.feedAll()
 }
 
 func (s *Swarm) load(info *metainfo.Info) *resume.State {

@@ -175,7 +175,8 @@ type Swarm struct {
 	alarm     pace
 	saved     time.Time
 	owing     []picker.Owing
-	bestDown  int64 // highest rate of a peer that serves us, at the last tick
+	bestDown  int64     // highest rate of a peer that serves us, at the last tick
+	began     time.Time // the download in this process
 	dirty     bool
 	saving    bool
 	kept      *Totals // those on disk, if the state there says all that we know

@@ -54,6 +54,7 @@ func (f forMarket) Phase() market.Phase {
 func (f forMarket) Left() int64           { return max(0, f.s.picker.Left()-f.s.unwritten) }
 func (f forMarket) Has(piece uint32) bool { return f.s.pieces.Has(piece) }
 func (f forMarket) Units() bool           { return f.s.hasUnits() }
+func (f forMarket) UnitsDue() bool        { return f.s.unitsDue() }
 func (f forMarket) FreeSlot()             { f.s.cfg.FreeSlot() }
 func (f forMarket) Post(run func())       { f.s.post(run) }
 func (f forMarket) Press()                { f.s.store.Press() }
