@@ -68,8 +68,10 @@ const (
 type Candidate struct {
 	// ID is unique in the snapshot.
 	ID uint64
-	// Torrent names the torrent; informative, the decision does not use it.
+	// Torrent names the torrent, and Limit is the upload limit of that torrent alone in bytes a
+	// second (0 = none); [Slack] uses both, the decision neither.
 	Torrent uint32
+	Limit   int64
 	// Owner is the same for peers that count as one buyer, say by proved
 	// ledger account; at most one of them buys a slot (R5.6). 0 means nobody else's.
 	Owner uint64

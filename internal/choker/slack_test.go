@@ -58,3 +58,47 @@ func TestSlack(t *testing.T) {
 		t.Errorf("no limit of slots becomes %d", cfg.Slots)
 	}
 }
+
+// TestSlackOfTorrents: a torrent's own limit counts as the session's does. Peers that wait
+// for a torrent at its limit open no slot, whatever the session has left, and those of one
+// below it do without a limit of the session; one without any limit tells nothing.
+func TestSlackOfTorrents(t *testing.T) {
+	const limit = 1 << 20
+	full, idle := int64(limit)*15, int64(limit)*15/2
+	type torrent struct {
+		limit, sent int64
+		waits       bool
+	}
+	for name, tt := range map[string]struct {
+		session  int64
+		torrents []torrent
+		opens    int
+	}{
+		"below its own":                        {0, []torrent{{limit, idle, true}}, 3},
+		"below its own, nobody waits":          {0, []torrent{{limit, idle, false}}, 0},
+		"at its own":                           {0, []torrent{{limit, full, true}}, 0},
+		"at its own, much left in the session": {10 * limit, []torrent{{limit, full, true}}, 0},
+		"at its own, others below":             {10 * limit, []torrent{{limit, full, false}, {0, idle, true}}, 3},
+		"waiting for the one at its own":       {10 * limit, []torrent{{limit, full, true}, {limit, idle, false}}, 0},
+		"below its own, session full":          {limit, []torrent{{10 * limit, full, true}}, 0},
+		"one without any limit":                {0, []torrent{{limit, idle, true}, {0, idle, true}}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var cands []Candidate
+			for i, x := range tt.torrents {
+				c := Candidate{ID: uint64(10 * i), Torrent: uint32(i), Limit: x.limit, Interested: true, Unchoked: true, Sent: x.sent}
+				cands = append(cands, c)
+				if x.waits {
+					cands = append(cands, Candidate{ID: c.ID + 1, Torrent: c.Torrent, Limit: x.limit, Interested: true})
+				}
+			}
+			var s Slack
+			for range 3 {
+				s.Book(tt.session, Period, cands)
+			}
+			if got := s.Apply(Default(2)).Slots - 2; got != tt.opens {
+				t.Errorf("%d slots are opened, want %d", got, tt.opens)
+			}
+		})
+	}
+}

@@ -49,6 +49,7 @@ func random() uint64 {
 // choke is the memory that rounds reuse.
 type choke struct {
 	candidates []choker.Candidate
+	swarms     []*swarm.Swarm
 	decisions  []choker.Decision
 	share      choker.Share
 	slack      choker.Slack
@@ -58,11 +59,22 @@ type choke struct {
 
 // choke ranks the peers of all torrents and carries the decisions out.
 func (s *Session) choke(c *choke, now time.Time, round bool) {
-	swarms := s.swarms()
+	swarms := c.swarms[:0]
 	c.candidates = c.candidates[:0]
-	for _, sw := range swarms {
+	for _, t := range s.Torrents() {
+		sw := t.running()
+		if sw == nil {
+			continue
+		}
+		swarms = append(swarms, sw)
+		from := len(c.candidates)
 		c.candidates = sw.Candidates(c.candidates, round)
+		for i, limit := from, t.up.Rate(); i < len(c.candidates); i++ {
+			c.candidates[i].Limit = limit
+		}
 	}
+	c.swarms = swarms
+	defer clear(swarms)
 	cfg := s.cfg.Choker
 	if round {
 		c.share.Book(cfg.Keep, c.candidates)
@@ -81,17 +93,6 @@ func (s *Session) choke(c *choke, now time.Time, round bool) {
 	for _, sw := range swarms {
 		sw.Decide(c.decisions, weights)
 	}
-}
-
-// swarms returns the running swarms.
-func (s *Session) swarms() []*swarm.Swarm {
-	list := make([]*swarm.Swarm, 0, 16)
-	for _, t := range s.Torrents() {
-		if sw := t.running(); sw != nil {
-			list = append(list, sw)
-		}
-	}
-	return list
 }
 
 // weigh says how those share a seed's upload that are served from now on.
