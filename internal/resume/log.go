@@ -26,7 +26,8 @@ const (
 	// MaxLog bounds a log in bytes: beyond it nothing more is written down, and
 	// the files count as changed by others until the next Save.
 	MaxLog = 64 << 20
-	// maxLogs is the number of generations read at a start; more there never are.
+	// maxLogs is the number of generations read at a start. More there never are: a run
+	// that finds so many, because none before it came to a Save, goes on with the last.
 	maxLogs = 8
 	maxBoot = 64
 
@@ -54,6 +55,7 @@ type Log struct {
 	gen  uint64
 	file *os.File // nil = nothing was written down in this generation
 	size int64
+	old  bool                // an earlier run wrote to this generation
 	lost bool                // it could not be written: useless until the next generation
 	open map[uint64][]uint32 // pieces being written, by id
 	next uint64
@@ -62,7 +64,8 @@ type Log struct {
 
 // Log returns the log whose first generation is gen: the one that LoadLog told.
 func (f *Folder) Log(infohash [20]byte, gen uint64) *Log {
-	return &Log{folder: f, hash: infohash, boot: bootID(), now: time.Now, gen: gen, open: make(map[uint64][]uint32),
+	_, err := os.Stat(f.logPath(infohash, gen))
+	return &Log{folder: f, hash: infohash, boot: bootID(), now: time.Now, gen: gen, old: err == nil, open: make(map[uint64][]uint32),
 		next: uint64(time.Now().UnixNano())} // other ids than those of an earlier run
 }
 
@@ -125,7 +128,7 @@ func (l *Log) write(b []byte) {
 	if l.lost || l.boot == "" {
 		return
 	}
-	if l.file == nil && l.create() != nil {
+	if l.file == nil && !l.goOn() && l.create() != nil {
 		l.lost = true
 		return
 	}
@@ -139,6 +142,34 @@ func (l *Log) write(b []byte) {
 	if _, err := l.file.Write(b); err != nil {
 		l.lost = true
 	}
+}
+
+// goOn opens the generation's file if an earlier run left one that can be read, behind its
+// last whole record.
+func (l *Log) goOn() bool {
+	if !l.old {
+		return false
+	}
+	path := l.folder.logPath(l.hash, l.gen)
+	b, err := readAtMost(path, MaxLog+maxBoot+1024)
+	_, at := cutHead(b, l.hash)
+	if err != nil || at == 0 {
+		return false
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return false
+	}
+	l.size = int64(at + records(b[at:], func([]byte) {}))
+	if _, err = f.Seek(l.size, io.SeekStart); err == nil {
+		err = f.Truncate(l.size)
+	}
+	if err != nil {
+		_ = f.Close()
+		return false
+	}
+	l.file = f
+	return true
 }
 
 // create makes the generation's file with its head. It gets its name when the head
@@ -169,13 +200,13 @@ func (l *Log) create() error {
 func (l *Log) Rotate() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.file == nil && !l.lost {
+	if l.file == nil && !l.lost && !l.old {
 		return l.gen // nothing was written since
 	}
 	if l.file != nil {
 		_ = l.file.Close() // what was not written shows when it is read
 	}
-	l.file, l.lost, l.size = nil, false, 0
+	l.file, l.lost, l.old, l.size = nil, false, false, 0
 	l.gen++
 	for id, pieces := range l.open {
 		l.writeBegin(id, pieces)
@@ -246,6 +277,7 @@ func (f *Folder) LoadLog(infohash [20]byte, gen uint64) (h *History, begun []dis
 		next = g + 1
 		ok = err == nil && h.read(b, infohash, boot, open) && ok
 	}
+	next = min(next, gen+maxLogs-1)
 	for _, b := range h.units {
 		if len(begun) < maxBegun {
 			begun = append(begun, b)
@@ -283,20 +315,37 @@ func readAtMost(path string, most int64) ([]byte, error) {
 // read takes the records of one generation in; false = it is of another run of
 // the system, or of another torrent. A record that is cut off or damaged ends it.
 func (h *History) read(b []byte, infohash [20]byte, boot string, open map[uint64]Begun) bool {
-	b, ok := bytes.CutPrefix(b, append([]byte(logMagic), infohash[:]...))
-	if !ok || len(b) < 1+int(b[0]) {
+	of, at := cutHead(b, infohash)
+	if at == 0 {
 		return false
 	}
-	same := string(b[1:1+b[0]]) == boot
-	for b = b[1+b[0]:]; len(b) >= 4; {
+	records(b[at:], func(r []byte) { h.record(r, open) })
+	return of == boot
+}
+
+// cutHead returns the run of the system that a log is of, and the length of its head; 0 =
+// it has none, or is of another torrent.
+func cutHead(b []byte, infohash [20]byte) (boot string, n int) {
+	rest, ok := bytes.CutPrefix(b, append([]byte(logMagic), infohash[:]...))
+	if !ok || len(rest) < 1 || len(rest) < 1+int(rest[0]) {
+		return "", 0
+	}
+	boot = string(rest[1 : 1+rest[0]])
+	return boot, len(b) - len(rest) + 1 + len(boot)
+}
+
+// records calls each for the whole and undamaged records up to the first that is not, and
+// returns how many bytes they are.
+func records(b []byte, each func(r []byte)) (size int) {
+	for len(b) >= 4 {
 		n := int(binary.BigEndian.Uint32(b))
 		if n < 4+1+8 || n > len(b)-4 || crc32.Checksum(b[:n], castagnoli) != binary.BigEndian.Uint32(b[n:]) {
 			break
 		}
-		h.record(b[4:n], open)
-		b = b[n+4:]
+		each(b[4:n])
+		b, size = b[n+4:], size+n+4
 	}
-	return same
+	return size
 }
 
 // record takes one record in; what makes no sense is passed over.

@@ -202,6 +202,56 @@ func TestLogHasItsHead(t *testing.T) {
 	done.Wait()
 }
 
+// TestManyEndsWithoutSave: runs that end before they save anything, however many, leave
+// no more logs than are read, and nothing that one of them wrote down is lost; the
+// next save is rid of them all.
+func TestManyEndsWithoutSave(t *testing.T) {
+	if bootID() == "" {
+		t.Skip("no log is used on this system")
+	}
+	folder, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const runs = 3 * maxLogs
+	for run := range uint32(runs) {
+		h, begun, next := folder.LoadLog(logHash, 5)
+		if h == nil || len(h.Pieces) != int(run) || len(begun) != int(run) {
+			t.Fatalf("run %d knows of %d units of earlier ones: %+v", run, len(begun), h)
+		}
+		l := folder.Log(logHash, next)
+		l.Units(1000+run, 2, make([]byte, 64))
+		l.End(l.Begin([]uint32{run}), nil, []uint32{run})
+		l.Close()
+		if run%2 == 0 { // killed while it wrote
+			path := folder.logPath(logHash, next)
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, append(b, 0, 0, 0, 30, recordBegin), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	logs := func() int {
+		list, _ := filepath.Glob(filepath.Join(folder.dir, "*"+logSuffix))
+		return len(list)
+	}
+	if n := logs(); n > maxLogs {
+		t.Errorf("%d logs", n)
+	}
+	_, _, next := folder.LoadLog(logHash, 5)
+	l := folder.Log(logHash, next)
+	gen := l.Rotate()
+	if err := l.Drop(gen); err != nil {
+		t.Fatal(err)
+	}
+	if h, _, _ := folder.LoadLog(logHash, gen); logs() != 0 || h == nil || len(h.Pieces) != 0 {
+		t.Errorf("after a save %d logs are left, and %+v", logs(), h)
+	}
+}
+
 func FuzzLog(f *testing.F) {
 	folder := &Folder{dir: f.TempDir()}
 	l := folder.Log(logHash, 1)
