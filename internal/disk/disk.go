@@ -196,6 +196,7 @@ type Store struct {
 	units    map[uint32]*units  // of pieces under way that are verified in parts
 	later    map[uint32]Begun   // of an earlier process, which wait for their file's layer
 	begun    uint32             // calls of Begun
+	starved  bool               // units wait for memory, a timer tries them again
 	sums     *unitsums.Layer    // nil = not kept
 
 	queue writeQueue // under pool.mu

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"time"
 )
 
 // What is verified of a piece by units (version 2, [Store.SetUnits]) is paid, so it is
@@ -34,11 +35,34 @@ func (s *Store) sink(p *partial) {
 		for due := u.good[w] &^ u.given[w]; due != 0; due &= due - 1 {
 			unit := w*64 + bits.TrailingZeros64(due)
 			if !s.sinkUnit(p, u, unit) {
-				return // no memory: the next block tries again
+				s.sinkLater()
+				return
 			}
 			setBit(u.given, unit)
 		}
 	}
+}
+
+// sinkRetry is when units that no memory was there to write are tried again. The next block
+// of their piece does so too, but may not come before they are paid.
+const sinkRetry = 100 * time.Millisecond
+
+// sinkLater tries all begun pieces again. s.mu is held.
+func (s *Store) sinkLater() {
+	if s.starved {
+		return
+	}
+	s.starved = true
+	time.AfterFunc(sinkRetry, func() { // copies a few units, or is due again
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.starved = false; s.closed {
+			return
+		}
+		for _, p := range s.active {
+			s.sink(p)
+		}
+	})
 }
 
 // sinkUnit hands one unit over: chunks that nothing else needs, copies of what lies

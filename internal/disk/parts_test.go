@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -285,5 +286,33 @@ func TestRestoreLater(t *testing.T) {
 	begun.Sums[0] ^= 1
 	if _, err := s.Restore(begun); !errors.Is(err, ErrUnits) {
 		t.Error(err)
+	}
+}
+
+// TestSinkWithoutMemory: a unit that no memory is there to write is in the files when there
+// is some again, though no other block of its piece comes.
+func TestSinkWithoutMemory(t *testing.T) {
+	const length, unit = 128 << 10, 32 << 10
+	tor := newTorrentV2(t.TempDir(), testPool(t, PoolConfig{}), length, false, File{Path: "a", Length: 300_000})
+	s := mustOpen(t, tor.config())
+	defer s.Close()
+	if err := s.SetUnits(0, unit/BlockSize, tor.unitSums(0, length, unit)); err != nil {
+		t.Fatal(err)
+	}
+	for i, k := range [][2]uint32{{0, 0}, {0, BlockSize}} {
+		tor.pool.slabs.refuse.Store(i > 0)
+		if res, err := s.BlockFrom(1, k[0], k[1], tor.block(k)); err != nil || res != Stored {
+			t.Fatal(res, err)
+		}
+	}
+	if _, _, sure := s.Sure(0, 0); !sure || s.Landed(0, 0, unit) {
+		t.Fatalf("the unit is sure: %v, and in the files: %v", sure, s.Landed(0, 0, unit))
+	}
+	time.Sleep(2 * sinkRetry) // it is tried in vain
+	tor.pool.slabs.refuse.Store(false)
+	tor.mu.Lock()
+	defer tor.mu.Unlock()
+	for !s.Landed(0, 0, unit) {
+		tor.told.Wait() // it is told, or this waits for ever
 	}
 }

@@ -126,6 +126,7 @@ type slabs struct {
 	free    [7][][]byte // by class; warm ones lie at the end
 	cold    [7][][]byte
 	regions [][]byte
+	refuse  atomic.Bool // set by tests: there is no more memory
 }
 
 func class(n int64) int { return bits.Len64(uint64(n-1) / BlockSize) }
@@ -145,6 +146,9 @@ func (m *slabs) get(n int64) ([]byte, error) {
 		return b, nil
 	}
 	if len(m.cold[c]) == 0 {
+		if m.refuse.Load() {
+			return nil, errMemory
+		}
 		region, err := mapMemory(chunkSize)
 		if err != nil {
 			return nil, errors.Join(errMemory, err)
