@@ -183,3 +183,37 @@ func TestSetReserve(t *testing.T) {
 	s = add(t, p, btt.Add{Torrent: torrent, Dir: dir})
 	asks(0)
 }
+
+// TestRestOutside: a torrent that rests until it is paid for runs as others do while it,
+// or the whole node, is out of Speed: nobody could pay for it. Back in it rests again.
+func TestRestOutside(t *testing.T) {
+	l := ledgertest.New()
+	dir, torrent := film(t, 64<<10)
+	n := demanding(t, l)
+	s := retire(t, n, torrent, dir)
+	state := func(what string, resting bool) {
+		t.Helper()
+		eventually(t, what, func() bool {
+			st := s.Status()
+			return st.Resting == resting && (st.State == btt.Seeding) == !resting
+		})
+	}
+	for range 2 {
+		if err := s.SetSpeed(false); err != nil {
+			t.Fatal(err)
+		}
+		state("the torrent's leave", false)
+		if err := s.SetSpeed(true); err != nil {
+			t.Fatal(err)
+		}
+		state("its rest", true)
+	}
+	if err := n.SetSpeed(false); err != nil {
+		t.Fatal(err)
+	}
+	state("the node's leave", false)
+	if err := n.SetSpeed(true); err != nil {
+		t.Fatal(err)
+	}
+	state("its rest", true)
+}

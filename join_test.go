@@ -200,3 +200,19 @@ func TestJoinChecks(t *testing.T) {
 		t.Errorf("what is not ours is gone: %v", err)
 	}
 }
+
+// TestJoinBars: a torrent that the user keeps out of Speed is not joined, whatever is bid
+// for it (R9.2).
+func TestJoinBars(t *testing.T) {
+	out, in := [20]byte{1: 'a'}, [20]byte{1: 'b'}
+	url, asked := lies(t, out, in)
+	n, _ := joining(t, ledgertest.New(), func(j *btt.Join) {
+		j.Stay = time.Minute
+		j.Bars = func(hash [20]byte) bool { return hash == out }
+	}, url)
+	slowly(t, "the join", func() bool { return n.Torrent(in) != nil })
+	slowly(t, "more questions", func() bool { return asked() > 2 })
+	if len(n.Torrents()) != 1 || n.Torrent(out) != nil {
+		t.Error("a torrent that stays out of Speed was joined")
+	}
+}

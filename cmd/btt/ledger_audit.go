@@ -37,6 +37,9 @@ a log that was rewritten since, however right in itself, is found.`,
 				}
 				heads = append(heads, string(text))
 			}
+			if _, err := os.Stat(*dir); err != nil {
+				return fmt.Errorf("no ledger in %s (name its folder with --dir, or make one with: btt ledger init): %w", *dir, bare(err))
+			}
 			rep, err := ledgerd.Audit(*dir, heads...)
 			if err != nil {
 				return err

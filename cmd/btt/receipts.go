@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -41,6 +42,9 @@ the newest ten seconds may be unsaved; they are set right when the channel ends.
 			home, err := g.dir()
 			if err != nil {
 				return err
+			}
+			if _, err := os.Stat(home); err != nil {
+				return fmt.Errorf("no receipts: there is no folder %s (name that of btt get or btt seed with --home): %w", home, bare(err))
 			}
 			list, err := btt.ReadReceipts(home)
 			r := g.reporter(cmd.OutOrStdout())

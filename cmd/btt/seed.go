@@ -31,7 +31,8 @@ type offer struct {
 func newSeed(g *global) *cobra.Command {
 	var t transfer
 	var file, data string
-	var plain, asks []string
+	var plain []string
+	var asks ownPrices
 	var join joinFlags
 	cmd := &cobra.Command{
 		Use:   "seed PATH...",
@@ -53,6 +54,7 @@ torrents you are willing and allowed to share.`,
   btt seed *.torrent --data /srv/files
   btt seed --speed --ledger http://127.0.0.1:7700 --reserve "2 BTT/GiB" film.mkv
   btt seed --speed --ledger http://127.0.0.1:7700 --reserve 0 --reserve-for "film.mkv=2 BTT/GiB" film.mkv talk.mkv
+  btt seed --speed --ledger http://127.0.0.1:7700 --reserve-growth-for "film.mkv=1 BTT/GiB/day,10 BTT/GiB" film.mkv
   btt seed --speed --ledger http://127.0.0.1:7700 --join-paid http://tracker.example/announce \
       --join-max 10GiB --join-price "1 BTT/GiB" --join-spend 0.5`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -80,7 +82,7 @@ torrents you are willing and allowed to share.`,
 			if t.join, err = join.config(g, &t); err != nil {
 				return err
 			}
-			offers, err := offersOf(cmd.Context(), &t, args, file, data, plain, asks)
+			offers, err := offersOf(cmd.Context(), &t, args, file, data, plain, &asks)
 			if err != nil {
 				return err
 			}
@@ -91,7 +93,8 @@ torrents you are willing and allowed to share.`,
 	join.register(cmd.Flags())
 	cmd.Flags().StringVar(&file, "torrent", "", "torrent file of the one PATH (default PATH.torrent, made if it does not exist)")
 	cmd.Flags().StringArrayVar(&plain, "plain", nil, "with --speed: a PATH that neither bids nor sells (may be repeated)")
-	cmd.Flags().StringArrayVar(&asks, "reserve-for", nil, "with --speed: PATH=PRICE, the least price of paid slots of one PATH, in the place of --reserve, such as \"film.mkv=2 BTT/GiB\" (may be repeated)")
+	cmd.Flags().StringArrayVar(&asks.fixed, "reserve-for", nil, "with --speed: PATH=PRICE, the least price of paid slots of one PATH, in the place of --reserve, such as \"film.mkv=2 BTT/GiB\"; 0 = none (may be repeated)")
+	cmd.Flags().StringArrayVar(&asks.grow, "reserve-growth-for", nil, "with --speed: PATH=GROWTH or PATH=GROWTH,CAP, the same as --reserve-growth and --reserve-cap for one PATH, such as \"film.mkv=1 BTT/GiB/day,10 BTT/GiB\" (may be repeated)")
 	cmd.Flags().StringVar(&data, "data", "", "folder in which the files of torrents given as PATH lie (default that of the torrent file)")
 	return cmd
 }
@@ -106,37 +109,70 @@ func checkPlain(plain, args []string, what string) error {
 	return nil
 }
 
-// reservesFor reads the reserve prices that arguments have of their own, by argument.
-func reservesFor(list, args []string, t *transfer) (map[string]*btt.Reserve, error) {
-	if len(list) > 0 && !t.speed {
-		return nil, usage("--reserve-for needs --speed: without it nothing is sold")
-	}
-	own := make(map[string]*btt.Reserve, len(list))
-	for _, s := range list {
+// ownPrices are the flags for reserve prices of single arguments.
+type ownPrices struct{ fixed, grow []string }
+
+// read returns the reserve prices that arguments have of their own, by argument.
+func (o *ownPrices) read(args, plain []string, t *transfer) (map[string]*btt.Reserve, error) {
+	own := make(map[string]*btt.Reserve, len(o.fixed)+len(o.grow))
+	take := func(flag, s, like string, parse func(text string) (*btt.Reserve, error)) error {
 		at := strings.LastIndexByte(s, '=')
 		if at < 0 || s[at+1:] == "" {
-			return nil, usage("--reserve-for %.80q is no PATH=PRICE, such as \"film.mkv=2 BTT/GiB\"", s)
+			return usage("%s %.80q is no %s", flag, s, like)
 		}
 		path := s[:at]
-		if !slices.Contains(args, path) {
-			return nil, usage("--reserve-for %.80q: %q is none of those that are shared", s, path)
+		switch {
+		case !t.speed:
+			return usage("%s needs --speed: without it nothing is sold", flag)
+		case !slices.Contains(args, path):
+			return usage("%s %.80q: %q is none of those that are shared", flag, s, path)
+		case slices.Contains(plain, path):
+			return usage("%s %.80q: --plain keeps %q out of BitTorrent Speed, so it is not sold: give one of them", flag, s, path)
+		case own[path] != nil:
+			return usage("%s gives %q two prices", flag, path)
 		}
-		if own[path] != nil {
-			return nil, usage("--reserve-for gives %q two prices", path)
-		}
-		ask, err := price("--reserve-for", s[at+1:])
-		if err != nil {
+		r, err := parse(s[at+1:])
+		own[path] = r
+		return err
+	}
+	for _, s := range o.fixed {
+		if err := take("--reserve-for", s, "PATH=PRICE, such as \"film.mkv=2 BTT/GiB\"", func(text string) (*btt.Reserve, error) {
+			ask, err := price("--reserve-for", text)
+			return &btt.Reserve{Fixed: ask}, err
+		}); err != nil {
 			return nil, err
 		}
-		own[path] = &btt.Reserve{Fixed: ask}
+	}
+	for _, s := range o.grow {
+		if err := take("--reserve-growth-for", s, "PATH=GROWTH[,CAP], such as \"film.mkv=1 BTT/GiB/day,10 BTT/GiB\"", growing); err != nil {
+			return nil, err
+		}
 	}
 	return own, nil
 }
 
+// growing reads a price that grows, and its cap if there is one.
+func growing(text string) (*btt.Reserve, error) {
+	const flag = "--reserve-growth-for"
+	slope, most, capped := strings.Cut(text, ",")
+	r := &btt.Reserve{}
+	var err error
+	if r.Growth.Slope, err = growth(flag, slope); err != nil {
+		return nil, err
+	}
+	if r.Growth.Cap, err = price(flag, most); err != nil {
+		return nil, err
+	}
+	if slope == "" || capped && r.Growth.Cap == 0 {
+		return nil, usage("%s %.80q: give a growth above 0, and a cap above 0 or none", flag, text)
+	}
+	return r, nil
+}
+
 // offersOf finds the torrents of the paths, or makes them. Those in plain stay out of the
 // market, asks are reserve prices by path.
-func offersOf(ctx context.Context, t *transfer, paths []string, file, data string, plain, asks []string) (list []offer, err error) {
-	own, err := reservesFor(asks, paths, t)
+func offersOf(ctx context.Context, t *transfer, paths []string, file, data string, plain []string, asks *ownPrices) (list []offer, err error) {
+	own, err := asks.read(paths, plain, t)
 	if err != nil {
 		return nil, err
 	}

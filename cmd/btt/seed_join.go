@@ -9,6 +9,7 @@ import (
 
 	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/consent"
 	"github.com/bttnet/btt/internal/joiner"
 	"github.com/bttnet/btt/internal/terminal"
 )
@@ -75,6 +76,9 @@ func (j *joinFlags) config(g *global, t *transfer) (*btt.Join, error) {
 		}
 		c.Dir = filepath.Join(home, "joined")
 	}
+	if home, err := g.dir(); err == nil {
+		c.Bars = barred(home)
+	}
 	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
 		return nil, fmt.Errorf("find --join-dir: %w", err)
 	}
@@ -82,6 +86,15 @@ func (j *joinFlags) config(g *global, t *transfer) (*btt.Join, error) {
 		return nil, usage("--join-paid: %v", err)
 	}
 	return c, nil
+}
+
+// barred says which torrents stay out of Speed by "btt speed plain"; while the choice
+// cannot be read all do.
+func barred(home string) func(hash [20]byte) bool {
+	return func(hash [20]byte) bool {
+		c, err := consent.Load(home)
+		return err != nil || c.IsPlain(hash)
+	}
 }
 
 // joins tells which torrents were joined, and left.

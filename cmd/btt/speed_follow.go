@@ -23,6 +23,9 @@ const followEvery = time.Second
 
 // choose lets what "btt speed" keeps stand for the flags that were not given.
 func (t *transfer) choose(g *global, r *terminal.Reporter) error {
+	if err := t.contradicts(); err != nil {
+		return err
+	}
 	home, err := g.dir()
 	if err != nil {
 		return nil // said where a home is needed
@@ -40,7 +43,7 @@ func (t *transfer) choose(g *global, r *terminal.Reporter) error {
 		t.speed, t.byChoice = true, true
 	}
 	if !t.speed {
-		return nil
+		return t.alone()
 	}
 	t.ledger = firstText(t.ledger, os.Getenv(ledgerEnv), c.Ledger)
 	flagged := *t
@@ -56,6 +59,55 @@ func (t *transfer) choose(g *global, r *terminal.Reporter) error {
 
 // given says whether a flag was on the command line.
 func (t *transfer) given(name string) bool { return t.set != nil && t.set.Changed(name) }
+
+// apart are flags of which one makes the other mean nothing.
+var apart = []struct{ flag, other, why string }{
+	{"leave", "seed-after", "one ends when it is complete, the other goes on"},
+	{"earn-only", "spend-rate", "nothing is bid"},
+	{"earn-only", "bids", "nothing is bid"},
+	{"earn-only", "price-cap", "nothing is bid"},
+	{"earn-only", "budget", "nothing is spent"},
+	{"paid-only", "free-share", "nobody is served for nothing"},
+}
+
+// traders are the flags that mean nothing with --speed=false. Without that word they
+// wait for the choice of "btt speed".
+var traders = []string{"reserve", "reserve-growth", "reserve-cap", "free-share", "strategy", "no-tracker-bids", "spend-rate", "bids",
+	"price-cap", "budget", "quantum", "credit", "earn-only"}
+
+// alone refuses what cannot be without Speed; the choice of "btt speed" counts.
+func (t *transfer) alone() error {
+	switch {
+	case t.speed:
+	case t.whenPaid:
+		return usage("--when-paid needs --speed: nobody pays without it")
+	case t.paidOnly:
+		return usage("--paid-only needs --speed: nobody pays without it")
+	}
+	return nil
+}
+
+// contradicts refuses flags that were given and could only be ignored.
+func (t *transfer) contradicts() error {
+	for _, x := range apart {
+		if t.given(x.flag) && t.given(x.other) {
+			return usage("--%s does not go with --%s: %s", x.other, x.flag, x.why)
+		}
+	}
+	if t.given("speed") && !t.speed {
+		for _, name := range traders {
+			if t.given(name) {
+				return usage("--%s does not go with --speed=false: nothing is bid, paid or sold", name)
+			}
+		}
+	}
+	for _, name := range []string{"watch-every", "stay"} {
+		if t.given(name) && !t.whenPaid && !t.given("join-paid") {
+			return usage("--%s needs --when-paid%s", name, map[bool]string{true: " or --join-paid"}[t.set.Lookup("join-paid") != nil])
+		}
+	}
+	return nil
+}
 
 // with returns the flags with kept limits in the places of those not given.
 func (t *transfer) with(l *consent.Limits) *transfer {

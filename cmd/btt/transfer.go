@@ -145,8 +145,8 @@ func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 	if err := t.limits(ctx, &cfg); err != nil {
 		return cfg, err
 	}
-	if t.whenPaid && !t.speed {
-		return cfg, usage("--when-paid needs --speed: nobody pays without it")
+	if err := t.alone(); err != nil {
+		return cfg, err
 	}
 	terms, err := t.terms() // what is wrong is told though nothing is traded
 	if err != nil || !t.speed {
@@ -221,9 +221,6 @@ func (t *transfer) chokerConfig() (choker.Config, error) {
 		cfg.Seed = choker.FastestUpload
 	default:
 		return cfg, usage("--seed-order %q is neither turn nor fastest", t.seedOrder)
-	}
-	if t.paidOnly && !t.speed {
-		return cfg, usage("--paid-only needs --speed: nobody pays without it")
 	}
 	return cfg, nil
 }

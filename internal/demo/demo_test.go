@@ -221,6 +221,9 @@ func TestPatience(t *testing.T) {
 		if o.Timeout <= last || o.Timeout < DefaultTimeout {
 			t.Errorf("%d peers, %d bytes at %d/s: given up after %v, a smaller one after %v", o.Peers, o.Size, o.Upload, o.Timeout, last)
 		}
+		if last == 0 && (o.Timeout != DefaultTimeout || o.Timeout >= time.Minute) { // "in under a minute", says its help
+			t.Errorf("by default it is given up after %v", o.Timeout)
+		}
 		last = o.Timeout
 	}
 }

@@ -253,7 +253,7 @@ func (j *Joiner) place(ctx context.Context) bool {
 // join adds a torrent that a tracker told of.
 func (j *Joiner) join(url string, b *tracker.BidSwarm, now time.Time) {
 	hash := [20]byte(b.InfoHash)
-	if j.session.Get(hash) != nil || !j.demand.Told(hash, url, b.Bid, j.cfg.MinPrice, now) {
+	if j.session.Get(hash) != nil || j.cfg.Bars != nil && j.cfg.Bars(hash) || !j.demand.Told(hash, url, b.Bid, j.cfg.MinPrice, now) {
 		return
 	}
 	j.market.Stake(hash, 0) // until it is weighed

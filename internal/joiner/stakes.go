@@ -55,6 +55,10 @@ type Config struct {
 	// torrent is kept without a bid of its own peers that pays; 0 = as for
 	// torrents that rest.
 	Every, Stay time.Duration
+	// Bars says which torrents are not joined whatever is bid, by the info hash that
+	// the tracker tells: those that the user keeps out of Speed. It may read a file;
+	// nil = none.
+	Bars func(hash [20]byte) bool
 }
 
 // Check reports what of the limits is missing or out of range, and sets defaults.

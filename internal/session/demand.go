@@ -56,8 +56,11 @@ func (s *Session) SetMarket(on bool) {
 	s.spawn(func() { // ends with the last restart
 		for _, t := range s.Torrents() {
 			t.mu.Lock()
-			plain := t.rec.Plain
+			plain, paid := t.rec.Plain, t.rec.WhenPaid
 			t.mu.Unlock()
+			if paid { // it rests for want of pay only where somebody could pay
+				s.plan(t)
+			}
 			if !plain {
 				t.restart()
 			}

@@ -109,8 +109,13 @@ func (t *Torrent) want(run bool) bool { return t.wanted.Swap(run) != run }
 func (t *Torrent) mayRun() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	rests := t.rec.WhenPaid && t.complete.Load() && !t.called.Load() && t.s.trade.Load().demand != nil
-	return !t.rec.Stopped && !t.removed.Load() && !rests
+	return !t.rec.Stopped && !t.removed.Load() && !t.rests()
+}
+
+// rests says whether the torrent waits for somebody who pays; t.mu is held. Out of
+// Speed nobody can, and it runs as others do.
+func (t *Torrent) rests() bool {
+	return t.rec.WhenPaid && t.complete.Load() && !t.called.Load() && t.s.trade.Load().demand != nil && !t.rec.Plain && !t.s.plain.Load()
 }
 
 // entry is what the queue has to know of the torrent.

@@ -62,7 +62,7 @@ func (t *Torrent) Status() Status {
 func (t *Torrent) standing() Status {
 	r := &t.rec
 	st := Status{Labels: slices.Clone(r.Labels), Forced: r.Forced, Plain: r.Plain, WhenPaid: r.WhenPaid,
-		Resting: r.WhenPaid && !r.Stopped && t.complete.Load() && !t.called.Load(), Sequential: r.Sequential,
+		Resting: !r.Stopped && t.rests(), Sequential: r.Sequential,
 		UpLimit: r.Up, DownLimit: r.Down, Added: r.Added, Completed: r.Completed}
 	st.Status = swarm.Status{InfoHash: t.hash, Name: r.Name, Dir: r.Dir, Size: r.Size, Left: r.Left, Pieces: r.Pieces, Have: r.Have,
 		Totals: swarm.Totals{Downloaded: r.Downloaded, Uploaded: r.Uploaded}, State: swarm.Stopped, Err: t.failure}
