@@ -42,7 +42,7 @@ func TestDyingSwarm(t *testing.T) {
 	past := demanding(t, l)
 	s := retire(t, past, torrent, dir)
 	bidder := func(most amount.Price) (*btt.Node, *btt.Torrent) {
-		n := open(t, &btt.SpeedConfig{Ledger: l, PriceCap: most}, nil)
+		n := open(t, &btt.SpeedConfig{Ledger: l, PriceCap: most}, func(c *btt.Config) { c.UploadRate = 16 << 10 }) // so that most is bought of the seed
 		rich(t, l, n)
 		return n, add(t, n, btt.Add{Torrent: torrent, Dir: t.TempDir()})
 	}
@@ -69,7 +69,10 @@ func TestDyingSwarm(t *testing.T) {
 	}
 	list := past.Receipts()
 	if len(list) != 1 || list[0].Totals().Earned == 0 || list[0].InfoHash.String() != torrent.InfoHash.String() {
-		t.Errorf("receipts %+v", list)
+		t.Errorf("%d receipts, the poor one uploaded %d bytes", len(list), g.Status().Totals.Uploaded)
+		for _, r := range list {
+			t.Errorf("%v: %+v", r.InfoHash, r.Totals())
+		}
 	}
 }
 
