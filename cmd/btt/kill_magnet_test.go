@@ -29,7 +29,7 @@ func TestKillMagnet(t *testing.T) {
 			b.source = b.run("show", "share/film.torrent")[0]["magnet"].(string)
 			b.flags = []string{"--encryption", "off"}
 			var held atomic.Bool // a layer of hashes
-			b.pipe.late = func(message []byte) time.Duration {
+			late := func(message []byte) time.Duration {
 				const layer = 6 // of pieces of 1 MiB
 				if len(message) == 0 || wire.ID(message[0]) != wire.Hashes {
 					return 0
@@ -40,6 +40,7 @@ func TestKillMagnet(t *testing.T) {
 				held.Store(true)
 				return 2 * time.Second
 			}
+			b.pipe.late.Store(&late)
 			const ends = 3
 			for i := range ends {
 				held.Store(false)

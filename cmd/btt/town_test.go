@@ -156,7 +156,7 @@ type pipe struct {
 	net.Listener
 	to    string
 	bytes atomic.Int64
-	late  func(message []byte) time.Duration // that the seed sent without encryption; nil = none is
+	late  atomic.Pointer[func(message []byte) time.Duration] // that the seed sent without encryption; nil = none is
 }
 
 func (w *town) pipe(to string) *pipe {
@@ -190,15 +190,16 @@ func (p *pipe) pass(c net.Conn) {
 		_, _ = io.Copy(s, c) // ends with either connection
 		s.Close()
 	}()
-	if p.late == nil {
+	late := p.late.Load()
+	if late == nil {
 		_, _ = io.Copy(c, io.TeeReader(s, p))
 		return
 	}
-	_ = p.hold(c, io.TeeReader(s, p)) // ends as a copy does
+	_ = hold(c, io.TeeReader(s, p), *late) // ends as a copy does
 }
 
 // hold passes messages on, those late that are to be: others overtake them.
-func (p *pipe) hold(c io.Writer, s io.Reader) error {
+func hold(c io.Writer, s io.Reader, late func(message []byte) time.Duration) error {
 	const handshake = 68
 	if _, err := io.CopyN(c, s, handshake); err != nil {
 		return err
@@ -218,8 +219,8 @@ func (p *pipe) hold(c io.Writer, s io.Reader) error {
 			defer mu.Unlock()
 			_, _ = c.Write(message) // it ends with the connection
 		}
-		if late := p.late(message[4:]); late > 0 {
-			time.AfterFunc(late, pass)
+		if wait := late(message[4:]); wait > 0 {
+			time.AfterFunc(wait, pass)
 		} else {
 			pass()
 		}
