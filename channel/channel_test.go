@@ -253,3 +253,19 @@ func TestRefundSignedBySomebodyElse(t *testing.T) {
 		}
 	}
 }
+
+// TestPriced: of a span of bytes those count that cost anything, whatever the last price.
+func TestPriced(t *testing.T) {
+	tariff := Tariff{{From: 100, Price: 5}, {From: 200, Price: 0}, {From: 300, Price: 7}, {From: 400, Price: 0}}
+	for _, tt := range []struct{ from, to, want int64 }{
+		{100, 100, 0}, {100, 150, 50}, {120, 250, 80}, {210, 290, 0}, {150, 350, 100}, {150, 1000, 150},
+		{0, 120, 20}, {350, 340, 0}, {1000, 2000, 0},
+	} {
+		if got := tariff.Priced(tt.from, tt.to); got != tt.want {
+			t.Errorf("%d to %d: %d bytes, want %d", tt.from, tt.to, got, tt.want)
+		}
+	}
+	if got := (Tariff(nil)).Priced(0, 10); got != 0 {
+		t.Errorf("without a price: %d", got)
+	}
+}

@@ -67,6 +67,21 @@ func (t Tariff) Owed(from, to int64) (amount.Amount, error) {
 	return l.Owed(to)
 }
 
+// Priced returns how many of the bytes from position from up to position to cost
+// anything.
+func (t Tariff) Priced(from, to int64) (n int64) {
+	for i, s := range t {
+		end := to
+		if i+1 < len(t) {
+			end = min(to, t[i+1].From)
+		}
+		if s.Price > 0 {
+			n += max(0, end-max(from, s.From))
+		}
+	}
+	return n
+}
+
 // SkipFree returns the first position at or behind pos that costs anything,
 // as far as the tariff knows: free bytes never need a payment.
 func (t Tariff) SkipFree(pos int64) int64 {

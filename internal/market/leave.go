@@ -43,12 +43,12 @@ func (t *Torrent) Settled() (done bool, short error) {
 
 // Leave ends the market with a peer whose connection ended. One that was
 // replaced by another connection with the same peer, because both had called
-// each other, is no buyer that left.
-func (t *Torrent) Leave(p *Trade, replaced bool) {
+// each other, is no buyer that left, nor is any when this node leaves: ours says so.
+func (t *Torrent) Leave(p *Trade, ours bool) {
 	if t == nil {
 		return
 	}
-	if !replaced {
+	if !ours {
 		t.leftUnpaid(p)
 	}
 	t.tellFlow(p)

@@ -9,6 +9,7 @@ import (
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/choker"
 	"github.com/bttnet/btt/internal/payments"
+	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/speed"
 	"github.com/bttnet/btt/wire"
 )
@@ -104,7 +105,7 @@ func (t *Torrent) Sell(p *Trade, price amount.Price, unchoked bool) {
 		t.cannotSell(p, err)
 		return
 	}
-	p.selling, p.soldAt, p.sold, p.idle = price > 0, price, true, time.Time{}
+	p.selling, p.soldAt, p.sold, p.idle, p.failed = price > 0, price, true, time.Time{}, false
 	// A price that we asked for ourselves says nothing of the market: it would
 	// follow itself.
 	p.soldUnseen = price > t.boundReserve(p.session.Snapshot().OurReserve)
@@ -209,11 +210,12 @@ func (p *Trade) LostSlot() {
 
 // unpaid handles a peer that let its payment time out (R12.1): choked, not
 // eligible for a time that doubles, banned after repeated failures (R12.2,
-// R12.3).
+// R12.3). It may have lost its slot before, for it said that it wants nothing more.
 func (t *Torrent) unpaid(p *Trade) {
-	if !p.sold {
+	if p.failed {
 		return // still the failure that cost it the slot
 	}
+	p.failed = true
 	addr := p.peer.Addr()
 	banned := t.node.Fail(p.account, addr.Addr(), t.swarm.Now())
 	p.peer.Choke()
@@ -232,20 +234,29 @@ func (t *Torrent) dueBan(p *Trade) {
 	}
 }
 
-// leftUnpaid judges a buyer that took data and left without a word of a channel (A25):
-// each new connection would bring it another piece for nothing. Once that is no failure,
-// for it may have been killed: it is served nothing then before its channel is open. One
-// that said that it cannot reach the ledger may be right: that is no failure either, and
-// it only waits.
+// leftUnpaid judges a buyer that took data and left without a word of a channel (A25),
+// from its slot or after it lost that: each new connection would bring it another piece
+// for nothing. Once that is no failure, for it may have been killed: it is served nothing
+// then before its channel is open. One that said that it cannot reach the ledger may be
+// right: that is no failure either, and it only waits. Of one that has a channel the book
+// keeps what its account owes; but if that never paid as much, the address is judged so,
+// since another account costs little.
 func (t *Torrent) leftUnpaid(p *Trade) {
-	if !p.selling || p.link.Unclaimed() == 0 {
+	if p.link == nil || p.failed {
 		return
 	}
+	account := p.account
+	if p.link.Unclaimed() == 0 {
+		if !p.link.Untrusted() {
+			return
+		}
+		account = ledger.Address{}
+	}
 	addr, now := p.peer.Addr().Addr(), t.swarm.Now()
-	excused := p.link.Excused() && t.node.Excuse(p.account, addr, now)
-	pardoned := !excused && !p.link.Excused() && t.node.Pardon(p.account, addr, now)
+	excused := p.link.Excused() && t.node.Excuse(account, addr, now)
+	pardoned := !excused && !p.link.Excused() && t.node.Pardon(account, addr, now)
 	if !excused && !pardoned {
-		t.node.Fail(p.account, addr, now)
+		t.node.Fail(account, addr, now)
 	}
 	t.cfg.Log.Info("buyer left without paying", "addr", p.peer.Addr(), "account", p.account, "excused", excused, "pardoned", pardoned)
 }

@@ -43,6 +43,7 @@ type Trade struct {
 	// when it does not buy after it lost its slot for that.
 	idle, paused time.Time
 	rests        time.Time // until when it gets no free slot either
+	failed       bool      // what it was sold last was not paid in time
 	taken        bool      // its slot was taken back, and the choker did not look since
 	soldAt       amount.Price
 	// soldUnseen says that no payment came yet at the price, which is not our

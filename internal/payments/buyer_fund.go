@@ -236,7 +236,8 @@ func (b *Book) press() {
 }
 
 // yield gives up proposals without an answer, unless the provider is owed something
-// itself, and submits the T1 that a provider took and keeps to itself: its change is
+// itself, which it is waited for no longer than for any answer, whatever it says of its
+// ledger; and submits the T1 that a provider took and keeps to itself: its change is
 // free then.
 func (b *buyer) yield() {
 	now, owes := b.book.cfg.Now(), b.owes()
@@ -245,7 +246,7 @@ func (b *buyer) yield() {
 			continue
 		}
 		switch stage := c.m.Stage(); {
-		case stage == channel.Proposed && !owes:
+		case stage == channel.Proposed && (!owes || now.Sub(c.begun) >= openTimeout):
 			c.m.Abandon(channel.CodeTimeout, "no answer, and the coins are needed")
 		case stage == channel.Funded:
 			c.m.Fund()

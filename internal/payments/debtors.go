@@ -163,3 +163,54 @@ func (d *Debtor) sane() bool {
 	}
 	return d.Strikes >= 0 && d.Strikes <= maxStrikes && d.Bans >= 0 && d.Bans <= maxStrikes
 }
+
+// Unclaimed returns the bytes served at a price to a peer that never proved to be
+// an account on this link. While this node cannot reach the ledger it is 0.
+func (l *Link) Unclaimed() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sale.proven || l.book.head.out(l.book.cfg.Now()) {
+		return 0
+	}
+	return l.due()
+}
+
+// Untrusted reports whether a payer leaves with more unpaid than its account ever paid
+// here: as far as is known, that was made for it. While this node cannot reach the ledger
+// it is false.
+func (l *Link) Untrusted() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sale.debtor != nil && l.due() > l.sale.debtor.history.Load() && !l.book.head.out(l.book.cfg.Now())
+}
+
+// owes returns what a proven account did not pay of this link.
+func (l *Link) owes() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.sale.proven {
+		return 0
+	}
+	return l.due()
+}
+
+// Due returns the bytes served at a price that are not paid yet.
+func (l *Link) Due() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.due()
+}
+
+// due is Due. What was served at a price stays due when the price falls to 0. The caller
+// holds mu.
+func (l *Link) due() int64 { return l.sale.tariff.Priced(l.sale.paid, l.served.Load()) }
+
+// tag is what a connection that ends owes for.
+func (l *Link) tag() channel.Tag {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sale.joined {
+		return channel.Tag(l.cfg.Infohash)
+	}
+	return loose
+}

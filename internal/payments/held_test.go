@@ -329,3 +329,37 @@ func (s slowPurse) Unspent(ctx context.Context, a ledger.Address, after ledger.O
 	}
 	return s.Client.Unspent(ctx, a, after, limit)
 }
+
+// TestOutageWordHoldsNoCoins: a provider that is owed something, and says without end that
+// it cannot reach the ledger, keeps the coins from another one no longer than one that says
+// nothing.
+func TestOutageWordHoldsNoCoins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := ledgertest.New()
+		buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+		talks, honest := newNode(t, m, "talks", 0, nil), newNode(t, m, "honest", 0, nil)
+		owed := func(seller *node, tag byte, drop bool) *wire {
+			w := newWire(t, buyer.book, seller.book, tag, 0)
+			if drop {
+				f := func(channel.Message) channel.Message { return nil }
+				w.tamper.Store(&f)
+			}
+			trade(t, buyer, seller, w, price, 64<<20)
+			w.serve(t, 1<<20, 1<<20)
+			time.Sleep(time.Second)
+			return w
+		}
+		mute := owed(talks, 1, true)
+		owed(honest, 2, false)
+		for range 2 * openTimeout / (10 * time.Second) {
+			if err := mute.requester.Receive(channel.Encode(outage("it is away"))); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Second)
+		}
+		synctest.Wait()
+		if n := honest.count(EventEarned); n != 1 {
+			t.Errorf("%d payments after %v", n, 2*openTimeout)
+		}
+	})
+}

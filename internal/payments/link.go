@@ -80,6 +80,7 @@ type sale struct {
 	failed  int64     // bytes that failed payments stand for: likewise, once that is over
 	debtor  *standing // of the account; nil while not proven, and when closed
 	opened  bool      // Sell was called
+	joined  bool      // a lane pays for it
 	account ledger.PublicKey
 	proven  bool // the connection is account's; see EventProven
 	excused bool // the payer says that it cannot reach the ledger
@@ -124,17 +125,6 @@ func (l *Link) notify(e Event) {
 	}
 }
 
-// Unclaimed returns the bytes served at a price to a peer that never proved to be
-// an account on this link. While this node cannot reach the ledger it is 0.
-func (l *Link) Unclaimed() int64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.sale.proven || l.sale.tariff.Price() <= 0 || l.book.head.out(l.book.cfg.Now()) {
-		return 0
-	}
-	return max(0, l.served.Load()-l.sale.paid)
-}
-
 // Excused reports whether the payer says that it cannot reach the ledger, and did
 // not pay since.
 func (l *Link) Excused() bool {
@@ -149,26 +139,6 @@ func (l *Link) Owing() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.spent()
-}
-
-// owes returns what a proven account did not pay of this link.
-func (l *Link) owes() int64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.sale.proven || l.sale.tariff.Price() <= 0 {
-		return 0
-	}
-	return max(0, l.served.Load()-l.sale.paid)
-}
-
-// Due returns the bytes served at a price that are not paid yet.
-func (l *Link) Due() int64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.sale.tariff.Price() <= 0 {
-		return 0
-	}
-	return max(0, l.served.Load()-l.sale.paid)
 }
 
 // telling counts payments that are not told as earned yet.
@@ -366,12 +336,16 @@ func (l *Link) SetQuantum(quantum int64) {
 func (l *Link) credit(position int64, d *standing) {
 	l.mu.Lock()
 	s := &l.sale
-	if position > s.paid {
-		if s.owing {
-			l.measure(l.book.cfg.Now())
-		}
+	rose := false
+	if n := position - s.paid; n > 0 {
 		s.paid = s.tariff.SkipFree(position)
-		s.owing, s.told, s.struck, s.excused = false, false, false, false
+		rose = l.allow()
+		if n >= blockSize || !l.spent() { // else it is no payment that was waited for
+			if s.owing {
+				l.measure(l.book.cfg.Now())
+			}
+			s.owing, s.told, s.struck, s.excused = false, false, false, false
+		}
 		l.fail(max(0, min(s.failed, l.served.Load()-s.paid-s.spared))) // the rest is paid after all
 	}
 	if now := min(s.paid, l.served.Load()); now > s.counted {
@@ -379,7 +353,7 @@ func (l *Link) credit(position int64, d *standing) {
 		s.counted = now
 	}
 	s.lent = d.lend(s.lent, l.quantum.Load(), l.book.cfg.Credit)
-	rose := l.allow()
+	rose = l.allow() || rose
 	l.mu.Unlock()
 	if rose {
 		l.wake()

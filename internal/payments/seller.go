@@ -80,9 +80,8 @@ func (s *seller) unbind(l *Link) {
 			s.flush(c, nil)
 		}
 	}
-	over, tag := false, channel.Tag(l.cfg.Infohash)
 	if debt := l.owes(); debt > 0 {
-		over = s.debtor.owe(tag, debt, s.book.cfg.Now())
+		s.debtor.owe(l.tag(), debt, waitingQuanta*l.quantum.Load(), s.book.cfg.Now())
 	}
 	l.mu.Lock()
 	l.fail(0)
@@ -90,9 +89,6 @@ func (s *seller) unbind(l *Link) {
 	l.sale.spared, l.sale.debtor = 0, nil
 	l.sale.lent = s.debtor.lend(l.sale.lent, l.quantum.Load(), 0)
 	l.mu.Unlock()
-	if over { // it cannot be remembered, so it is judged now
-		s.indebt(l, tag)
-	}
 }
 
 // anyLink returns another connection of the channel's payer.
@@ -170,6 +166,7 @@ func (s *seller) prove(l *Link) {
 	}
 	if !known {
 		s.publish(l, Event{Kind: EventProven})
+		s.indebt(l, loose)
 	}
 }
 

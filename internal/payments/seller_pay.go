@@ -203,8 +203,11 @@ func (s *seller) attached(c *sold, l *Link, e channel.Event) {
 		return
 	}
 	c.lanes[e.Lane] = l
-	s.flush(c, l) // the State
-	s.indebt(l, e.Tag)
+	l.mu.Lock()
+	l.sale.joined = true
+	l.mu.Unlock()
+	s.flush(c, l)                     // the State
+	s.indebt(l, e.Tag, channel.Tag{}) // and what an earlier run was left with
 	l.credit(c.m.Position(e.Lane), s.debtor)
 }
 
@@ -212,9 +215,11 @@ func (s *seller) attached(c *sold, l *Link, e channel.Event) {
 // forgiven within bounds, and beyond them a failed payment. Either way it is
 // over with that; the window is never less than a quantum, which no requester
 // could fill and pay.
-func (s *seller) indebt(l *Link, tag channel.Tag) {
-	q := l.quantum.Load()
-	debt := s.debtor.forgive(tag, q) + s.debtor.forgive(channel.Tag{}, q) // and what an earlier run was left with
+func (s *seller) indebt(l *Link, tags ...channel.Tag) {
+	debt := int64(0)
+	for _, tag := range tags {
+		debt += s.debtor.forgive(tag, l.quantum.Load())
+	}
 	if debt <= 0 {
 		return
 	}

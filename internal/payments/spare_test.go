@@ -149,3 +149,31 @@ func TestClaimsLosses(t *testing.T) {
 		}
 	}
 }
+
+// TestCrumbsAreNoPayment: a payer that pays a byte whenever its payment is nearly late has
+// not paid: the slot is not its own for nothing.
+func TestCrumbsAreNoPayment(t *testing.T) {
+	const q = 4 * blockSize
+	clock, _, seller, wires := lossy(t, q, 1)
+	w := wires[0]
+	w.serve(t, q, q)
+	w.paid(t)
+	w.drain()
+	sweeps := func(n int) {
+		for range n {
+			w.provider.sweep(clock.now())
+		}
+	}
+	for n := int64(1); n <= 4; n++ {
+		sweeps(2)
+		clock.by.Add(int64(15 * time.Millisecond)) // of the timeout of 20
+		w.requester.Verified(1)
+		eventually(t, "the byte to be paid", func() bool { return w.provided() == q+n })
+	}
+	sweeps(2)
+	if n := seller.count(EventOverdue); n != 1 {
+		t.Errorf("%d payments are late after 4 bytes, want one", n)
+	}
+	w.requester.Verified(q - 4)
+	eventually(t, "the rest to be paid", func() bool { return w.provided() == 2*q && w.room() >= q })
+}

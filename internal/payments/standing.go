@@ -20,7 +20,19 @@ const (
 	// cleanQuanta is how many quanta an account pays until its failures are
 	// forgotten.
 	cleanQuanta = 16
+	// waitingQuanta is how many quanta an account may owe that wait for the return of
+	// their torrents, to be paid or judged.
+	waitingQuanta = 16
 )
+
+// loose is the tag of what was served on connections that ended before a lane paid for
+// them: no later one can pay it, so it is judged as soon as the payer shows itself again.
+var loose = func() (t channel.Tag) {
+	for i := range t {
+		t[i] = 0xff
+	}
+	return t
+}()
 
 // standing is what this node knows of an account that buys here. It outlives the
 // account's pair, or a new channel would wipe debts out.
@@ -54,11 +66,16 @@ func (b *Book) standing(account ledger.PublicKey) *standing {
 	return s
 }
 
-// owe changes what the account owes for a torrent by so many bytes. It reports whether
-// those are more torrents than are remembered: the caller forgives this one then.
-func (s *standing) owe(tag channel.Tag, bytes int64, now time.Time) (over bool) {
+// owe changes what the account owes for a torrent by so many bytes. What comes on top of
+// more torrents than are remembered, or of so many bytes as may wait for their torrents,
+// is owed for no torrent in particular: the next connection that a channel pays for has
+// it judged.
+func (s *standing) owe(tag channel.Tag, bytes, most int64, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if bytes > 0 && (s.debt+bytes > most || s.debts[tag] == 0 && len(s.debts) >= MaxDebts) {
+		tag = channel.Tag{}
+	}
 	old := s.debts[tag]
 	if debt := old + bytes; debt > 0 {
 		s.debts[tag] = debt
@@ -69,7 +86,6 @@ func (s *standing) owe(tag channel.Tag, bytes int64, now time.Time) (over bool) 
 	if bytes > 0 {
 		s.changed = now
 	}
-	return len(s.debts) > MaxDebts
 }
 
 // repay books a payment for a connection that ended, perhaps in an earlier run: what it
@@ -80,7 +96,7 @@ func (s *standing) repay(tag channel.Tag, bytes int64) {
 		n := min(bytes, s.debts[t])
 		s.history.Add(n)
 		s.mu.Unlock()
-		s.owe(t, -n, time.Time{})
+		s.owe(t, -n, 0, time.Time{})
 		bytes -= n
 	}
 }

@@ -1,6 +1,7 @@
 package payments
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -193,7 +194,7 @@ func TestMoreDebtsThanRemembered(t *testing.T) {
 			p.mu.Lock()
 			d := seller.book.accounts[buyer.purse.Account()]
 			for i := range MaxDebts {
-				d.owe(channel.Tag{byte(i), byte(i >> 8), 1}, 1, time.Now())
+				d.owe(channel.Tag{byte(i), byte(i >> 8), 1}, 1, waitingQuanta*q, time.Now())
 			}
 			p.mu.Unlock()
 		}
@@ -201,4 +202,147 @@ func TestMoreDebtsThanRemembered(t *testing.T) {
 		w.cut()
 	}
 	eventually(t, "failures", func() bool { return seller.book.Strikes(buyer.purse.Account()) > 0 })
+}
+
+// TestManyTorrents: a payer that takes its window in one torrent after the other, pays as
+// much in each and never comes back to it takes a quantum, a 64th of what it paid, and what
+// may wait for its torrents; all else is failed payments, told where the payer is then.
+func TestManyTorrents(t *testing.T) {
+	const q = 64 << 10
+	m := ledgertest.New()
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller := newNode(t, m, "seller", 0, nil)
+	var paid, taken, failed, told int64
+	const last = waitingQuanta + 16
+	for tag := range byte(last + 1) {
+		w := newWire(t, buyer.book, seller.book, 1+tag, q)
+		var heard atomic.Int64
+		w.provider.cfg.Notify = func(e LinkEvent) {
+			if e.Kind == EventOverdue {
+				heard.Add(e.Bytes)
+			}
+		}
+		trade(t, buyer, seller, w, price, 1<<40)
+		w.serve(t, q, q)
+		w.paid(t)
+		paid += q
+		if tag < last {
+			taken += w.drain()
+		}
+		w.cut()
+		told += heard.Load()
+	}
+	seller.mu.Lock()
+	for _, e := range seller.seen {
+		if e.Kind == EventOverdue {
+			failed += e.Bytes
+		}
+	}
+	seller.mu.Unlock()
+	if most := q + paid/share + (waitingQuanta+1)*q; taken-failed > most {
+		t.Errorf("%d bytes taken for %d paid, %d of them counted as failed payments, want at most %d beside them", taken, paid, failed, most)
+	}
+	if told != failed {
+		t.Errorf("%d bytes are told as failed where the payer is, of %d", told, failed)
+	}
+}
+
+// TestDebtAtPriceZero: what was served at a price stays owed when the price falls to 0, by
+// a payer and by one that never showed a channel.
+func TestDebtAtPriceZero(t *testing.T) {
+	const q = 64 << 10
+	m := ledgertest.New()
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller := newNode(t, m, "seller", 0, nil)
+	w := newWire(t, buyer.book, seller.book, 1, q)
+	trade(t, buyer, seller, w, price, 1<<40)
+	w.serve(t, q, q)
+	w.paid(t)
+	stranger := newWire(t, buyer.book, seller.book, 2, q)
+	if err := stranger.provider.Sell(price); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []*wire{w, stranger} {
+		x.drain()
+		if err := x.provider.Sell(0); err != nil {
+			t.Fatal(err)
+		}
+		x.provider.Served(5 * q) // free
+		if due := x.provider.Due(); due != q {
+			t.Errorf("%d bytes are due, want a quantum", due)
+		}
+	}
+	if n := stranger.provider.Unclaimed(); n != q {
+		t.Errorf("%d bytes are unclaimed, want a quantum", n)
+	}
+	w.cut()
+	eventually(t, "the debt", func() bool { d := seller.book.Debtors(); return len(d) == 1 && d[0].Unpaid == q })
+}
+
+// TestUntrusted: a payer is not trusted that leaves with more unpaid than its account ever
+// paid.
+func TestUntrusted(t *testing.T) {
+	const q = 64 << 10
+	m := ledgertest.New()
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller := newNode(t, m, "seller", 0, nil)
+	w := newWire(t, buyer.book, seller.book, 1, q)
+	trade(t, buyer, seller, w, price, 1<<40)
+	w.serve(t, q/2, q/2)
+	w.paid(t)
+	if w.provider.Untrusted() {
+		t.Error("it owes nothing")
+	}
+	w.drain()
+	if !w.provider.Untrusted() {
+		t.Error("it paid half of what it owes")
+	}
+	w.requester.Verified(q / 2)
+	eventually(t, "a payment", func() bool { return w.provided() == q })
+	if w.provider.Untrusted() {
+		t.Error("it paid more than it owes")
+	}
+}
+
+// TestShowsAndTakes: a payer that shows its channel on each connection, takes a quantum and
+// goes before it pays anything there fails, though it never comes to have a lane.
+func TestShowsAndTakes(t *testing.T) {
+	const q = 64 << 10
+	m := ledgertest.New()
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller := newNode(t, m, "seller", 0, nil)
+	var taken, told int64
+	const rounds = 6
+	for n := range byte(rounds + 1) {
+		w := newWire(t, buyer.book, seller.book, 1+n%2, q)
+		var heard atomic.Int64
+		w.provider.cfg.Notify = func(e LinkEvent) {
+			if e.Kind == EventOverdue {
+				heard.Add(e.Bytes)
+			}
+		}
+		trade(t, buyer, seller, w, price, 1<<40)
+		eventually(t, "the channel to be shown", func() bool {
+			w.provider.mu.Lock()
+			defer w.provider.mu.Unlock()
+			return w.provider.sale.proven
+		})
+		eventually(t, "what comes with that", func() bool {
+			p := w.provider.sale.pair
+			defer p.mu.Unlock()
+			p.mu.Lock() // its step is over
+			return p.posted.Load() == 0
+		})
+		if n < rounds {
+			taken += w.drain()
+		}
+		w.cut()
+		told += heard.Load()
+	}
+	if most := int64(2 * q); taken-told > most {
+		t.Errorf("%d bytes taken and none paid, %d of them told as failed payments, want all but %d", taken, told, most)
+	}
+	if n := seller.book.Strikes(buyer.purse.Account()); n < BanAfter {
+		t.Errorf("%d failures", n)
+	}
 }

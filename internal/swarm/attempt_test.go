@@ -14,6 +14,7 @@ import (
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/choker"
+	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/wire"
 )
 
@@ -219,4 +220,40 @@ func (v *source) asked() (list []wire.Message) {
 func (w *world) block(m wire.Message) []byte {
 	at := int64(m.Index)*testPiece + int64(m.Begin)
 	return append(wire.AppendPieceHeader(nil, m.Index, m.Begin, m.Length), w.data[at:at+int64(m.Length)]...)
+}
+
+// TestNewAccountsAtOneAddress: a buyer with an open channel that leaves with more unpaid
+// than its account ever paid is let off once, and its address is not: another account
+// there is served nothing before its channel is open, and when it does the same, the
+// address has failed. The accounts are judged by what they owe, when they come back.
+func TestNewAccountsAtOneAddress(t *testing.T) {
+	bubble(t, 4*testPiece, func(t *testing.T, w *world) {
+		seller := w.seed(w.market(), nil)
+		node := seller.cfg.Market
+		for n, want := range []struct {
+			served             int
+			guarded, mayBuyNow bool
+		}{{testPiece / wire.BlockSize, true, true}, {testPiece / wire.BlockSize, true, false}, {0, true, false}} {
+			k := w.buyer()
+			g := w.node(k, t.TempDir(), nil)
+			w.nodes = 100 // each comes from there
+			kept := w.joinKept(seller, g)
+			addr := w.address(101).Addr()
+			after(time.Second)
+			seller.sells(t, btt)
+			after(5 * time.Second)
+			g.Close()
+			after(time.Second)
+			if got := kept.waiting(); got != want.served {
+				t.Errorf("buyer %d was served %d blocks, want %d", n, got, want.served)
+			}
+			if node.Guarded(k.Account, netip.Addr{}, time.Now()) {
+				t.Errorf("buyer %d is taken for one without a channel", n)
+			}
+			eligible, _ := node.Standing(ledger.Address{}, addr, time.Now())
+			if guarded := node.Guarded(ledger.Address{}, addr, time.Now()); guarded != want.guarded || eligible != want.mayBuyNow {
+				t.Errorf("after buyer %d the address is guarded: %v, may buy: %v", n, guarded, eligible)
+			}
+		}
+	})
 }

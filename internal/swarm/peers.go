@@ -321,7 +321,7 @@ func (s *Swarm) drop(m *member, err error) {
 	if k := s.left(m); k != nil && errors.Is(err, errUseless) {
 		k.failures = maxRetryShift
 	}
-	s.market.Leave(m.trade, m.replaced)
+	s.market.Leave(m.trade, m.replaced || s.leaving)
 	if errors.Is(err, disk.ErrInconsistent) {
 		s.fail(err)
 	}
