@@ -79,6 +79,7 @@ type Client struct {
 	mu       sync.Mutex
 	follower *books.Follower // nil before the first head
 	kept     []string        // newest last
+	other    string          // of another process with the folder, to be compared; "" = none
 	pending  []ledger.TxID
 	broken   error
 	evidence string
@@ -260,7 +261,10 @@ func (c *Client) advance(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.keep()
+	if err := c.keep(); err != nil {
+		return err
+	}
+	return c.compare(ctx)
 }
 
 // size returns how many blocks the newest head has.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -353,4 +354,63 @@ func FuzzParseFile(f *testing.F) {
 			t.Fatal("no head")
 		}
 	})
+}
+
+// stored are the heads in the folder.
+func stored(t *testing.T, dir string, w *wire) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, w.network(t).String()+".heads"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := parseFile(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f.Heads
+}
+
+// TestBeside: of two clients with one folder neither forgets what the other saw, and a
+// ledger that shows them two histories is found out.
+func TestBeside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, w := t.TempDir(), &wire{Memory: ledgertest.New()}
+		w.Advance(60)
+		a, _ := open(t, dir, w)
+		b, _ := open(t, dir, w)
+		seen := map[string]bool{a.Note(): true}
+		for range 4 {
+			for _, c := range []*Client{a, b} {
+				w.Advance(10)
+				c.look()
+				seen[c.Note()] = true
+			}
+		}
+		list := stored(t, dir, w)
+		for note := range seen {
+			if !slices.Contains(list, note) {
+				t.Errorf("of %d heads seen one is forgotten: %d are kept", len(seen), len(list))
+			}
+		}
+		if list[len(list)-1] != b.Note() || a.Err() != nil || b.Err() != nil {
+			t.Errorf("the newest is another: %v, %v", a.Err(), b.Err())
+		}
+		if err := errors.Join(a.Close(), b.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	x, y, dir := &wire{Memory: ledgertest.New()}, &wire{Memory: ledgertest.New()}, t.TempDir()
+	a, _ := open(t, dir, x) // both begin with the same block
+	b, _ := open(t, dir, y)
+	for i, w := range []*wire{x, y} {
+		if _, err := w.Fund(ledgertest.Key([]string{"a", "b"}[i]).Address(), amount.BTT); err != nil {
+			t.Fatal(err)
+		}
+		w.Advance(90)
+	}
+	a.look()
+	b.look()
+	if _, fork := errors.AsType[*books.ForkError](b.Err()); !fork {
+		t.Errorf("two processes were shown two histories: %v", b.Err())
+	}
 }
