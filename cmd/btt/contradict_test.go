@@ -42,9 +42,13 @@ func TestContradictions(t *testing.T) {
 		"seed x --data d":                                                               "--data is for torrent files",
 		"get x.torrent y.torrent --files 1":                                             "--files chooses of one torrent",
 		"speed earn --ledger unix:/none --reserve 1 --reserve-growth 1":                 "",
-		"receipts a b":         "takes one ID at most",
-		"demo --peers 0":       "--peers must be",
-		"demo --scenario none": "scenario",
+		"receipts a b":                        "takes one ID at most",
+		"tracker --no-bids --bid-interval 1m": "bid-interval",
+		"tracker --no-udp --workers 2":        "workers",
+		"tracker --no-http --metrics":         "metrics",
+		"tracker --no-http --no-udp":          "nothing to serve",
+		"demo --peers 0":                      "--peers must be",
+		"demo --scenario none":                "scenario",
 	} {
 		cmd := newRoot(&global{})
 		cmd.SetArgs(append(strings.Fields(line), "--home", filepath.Join(t.TempDir(), "home")))

@@ -122,7 +122,7 @@ Start with:   btt demo     a whole economy on this machine, in under a minute
 		},
 	}
 	f := cmd.PersistentFlags()
-	f.StringVar(&g.home, "home", "", "folder of wallet, channels and resume data (default $XDG_STATE_HOME/btt)")
+	f.StringVar(&g.home, "home", "", "folder of wallet, channels and resume data (default $XDG_STATE_HOME/btt, else ~/.local/state/btt)")
 	f.BoolVar(&g.json, "json", false, "write JSON lines")
 	f.BoolVar(&g.verbose, "verbose", false, "log what happens to stderr")
 	cmd.PersistentPreRunE = func(cmd *cobra.Command, args []string) error { return refuseEmpty(cmd, args) }

@@ -21,7 +21,8 @@ func newSpeed(g *global) *cobra.Command {
 		Short: "Choose how far to take part in BitTorrent Speed, for all commands",
 		Long: `Shows, or changes, how far this home folder takes part in BitTorrent Speed. The
 choice is kept: "btt get" and "btt seed" follow it without further flags, and those
-that run hear of a change within about a second. Nothing is chosen at first: off.
+that run hear of a change within about a second; one that began as a plain client
+opens ledger and wallet then, or says why it cannot. Nothing is chosen at first: off.
 
   off    a plain BitTorrent client; peers are told nothing of BTT, nothing is
          sold and nothing is paid

@@ -77,6 +77,9 @@ BitTorrent Speed. SIGHUP reads the files of --allow, --deny and --keys anew.`,
 	f.BoolVar(&cfg.NoHTTP, "no-http", false, "serve UDP only")
 	f.BoolVar(&cfg.ServeMetrics, "metrics", false, "serve /metrics (Prometheus) and /stats (JSON) to everybody")
 	f.StringVar(&metrics, "metrics-listen", "", "HOST:PORT to serve /metrics and /stats on, apart from the tracker")
+	for _, pair := range [][]string{{"no-bids", "bid-interval"}, {"no-udp", "workers"}, {"no-udp", "id-lifetime"}, {"no-http", "metrics"}, {"no-http", "proxy"}} {
+		cmd.MarkFlagsMutuallyExclusive(pair...) // the second would mean nothing
+	}
 	return cmd
 }
 
@@ -98,6 +101,17 @@ func checkTracker(f *pflag.FlagSet, c *trackerd.Config) error {
 	return nil
 }
 
+// served names what a tracker serves at an address.
+func served(c *trackerd.Config, addr string) string {
+	switch {
+	case c.NoUDP:
+		return fmt.Sprintf("http://%s/announce", addr)
+	case c.NoHTTP:
+		return fmt.Sprintf("udp://%s/announce", addr)
+	}
+	return fmt.Sprintf("http://%s/announce (and udp://%s)", addr, addr)
+}
+
 func runTracker(ctx context.Context, cfg trackerd.Config, metrics string, r *terminal.Reporter) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(trackerGC)
@@ -117,15 +131,15 @@ func runTracker(ctx context.Context, cfg trackerd.Config, metrics string, r *ter
 		go server.Serve(l) // ends with Close
 		f["metrics"] = fmt.Sprintf("http://%s/metrics", l.Addr())
 	}
-	r.Event("listening", fmt.Sprintf("tracker on http://%s/announce (and udp://%s)", s.Addr(), s.Addr()), f)
+	r.Event("listening", "tracker on "+served(&cfg, s.Addr().String()), f)
 	reloads := make(chan os.Signal, 1)
 	signal.Notify(reloads, syscall.SIGHUP)
 	defer signal.Stop(reloads)
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(ctx) }() // ends with ctx
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ctx) }() // ends with ctx
 	for {
 		select {
-		case err := <-served:
+		case err := <-ended:
 			if errors.Is(err, context.Canceled) {
 				return nil
 			}
