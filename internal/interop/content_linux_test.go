@@ -33,8 +33,16 @@ type shared struct {
 	trackers []string
 }
 
+// smallPieces are of 32 KiB, so that small content has many.
+const smallPieces = 15
+
 // share writes content and makes its torrent with mktorrent.
 func (b *bench) share(content Content, trackers ...string) shared {
+	b.Helper()
+	return b.sharePieces(smallPieces, content, trackers...)
+}
+
+func (b *bench) sharePieces(pieceBits int, content Content, trackers ...string) shared {
 	b.Helper()
 	name := "single file.bin"
 	if len(content) > 1 {
@@ -42,7 +50,7 @@ func (b *bench) share(content Content, trackers ...string) shared {
 	}
 	dir := b.folder("source-" + name)
 	b.check(WriteContent(dir, content, b.T.Name()))
-	t, err := MakeTorrent(filepath.Join(dir, name), filepath.Join(b.dir, name+".torrent"), trackers...)
+	t, err := MakeTorrent(filepath.Join(dir, name), filepath.Join(b.dir, name+".torrent"), pieceBits, trackers...)
 	b.check(err)
 	s := shared{Torrent: t, dir: dir, trackers: trackers}
 	for _, size := range content {
@@ -57,7 +65,7 @@ func (b *bench) shareAs(label string, content Content) shared {
 	b.Helper()
 	dir := b.folder("source-" + label)
 	b.check(WriteContent(dir, content, b.T.Name()+label))
-	t, err := MakeTorrent(filepath.Join(dir, "album"), filepath.Join(b.dir, label+".torrent"))
+	t, err := MakeTorrent(filepath.Join(dir, "album"), filepath.Join(b.dir, label+".torrent"), smallPieces)
 	b.check(err)
 	return shared{Torrent: t, dir: dir}
 }
@@ -65,10 +73,15 @@ func (b *bench) shareAs(label string, content Content) shared {
 // shareTracked does the same over an own opentracker. announce picks its URL.
 func (b *bench) shareTracked(content Content, announce func(*Tracker) string) shared {
 	b.Helper()
+	return b.shareTrackedPieces(smallPieces, content, announce)
+}
+
+func (b *bench) shareTrackedPieces(pieceBits int, content Content, announce func(*Tracker) string) shared {
+	b.Helper()
 	c := b.config("opentracker")
 	addr := c.Host.Addr.String() + ":6969"
 	urls := &Tracker{HTTP: "http://" + addr + "/announce", UDP: "udp://" + addr + "/announce"}
-	s := b.share(content, announce(urls))
+	s := b.sharePieces(pieceBits, content, announce(urls))
 	b.openTracker(b.within(readyWait), c, s.InfoHash)
 	return s
 }

@@ -76,9 +76,9 @@ func HashTree(dir string) (map[string]string, error) {
 	return sums, nil
 }
 
-// MakeTorrent runs mktorrent over path (pieces of 32 KiB) and reads the result.
-func MakeTorrent(path, file string, trackers ...string) (*Torrent, error) {
-	args := []string{"-l", "15", "-d", "-o", file}
+// MakeTorrent runs mktorrent over path (pieces of 1<<pieceBits bytes) and reads the result.
+func MakeTorrent(path, file string, pieceBits int, trackers ...string) (*Torrent, error) {
+	args := []string{"-l", strconv.Itoa(pieceBits), "-d", "-o", file}
 	for _, t := range trackers {
 		args = append(args, "-a", t)
 	}
