@@ -184,10 +184,18 @@ func (j *Joiner) verdict(t *session.Torrent, st *session.Status, room int64, now
 	}
 	j.demand.Runs(hash, now)
 	quiet := j.demand.Seen(hash, st.BestBid(), j.cfg.MinPrice, now)
-	if quiet && st.State != swarm.Seeding && !st.Resting || st.Earned == 0 && (quiet || st.Resting) {
+	if idle(st, quiet) {
 		return "none of its own peers bids what a tracker told"
 	}
 	return ""
+}
+
+// idle says whether a torrent for which nobody bids, if it is quiet, is to be left: one
+// that is not whole, or that never earned anything. One that is whole may be about to rest
+// or to return, and seeds neither way then.
+func idle(st *session.Status, quiet bool) bool {
+	whole := !st.Completed.IsZero() && st.State != swarm.Downloading
+	return quiet && !whole || st.Earned == 0 && (quiet || st.Resting)
 }
 
 // leave removes a joined torrent with its data.

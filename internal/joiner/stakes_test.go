@@ -2,10 +2,13 @@ package joiner
 
 import (
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/session"
+	"github.com/bttnet/btt/internal/swarm"
 	"github.com/bttnet/btt/tracker"
 )
 
@@ -125,5 +128,35 @@ func TestRank(t *testing.T) {
 	}
 	if got != "xbosln" {
 		t.Errorf("order %q", got)
+	}
+}
+
+// TestIdle: a joined torrent is left when nobody bids while it is not whole, or when it
+// earned nothing; not while a whole one that earned stops to rest, or starts again.
+func TestIdle(t *testing.T) {
+	then := time.Now()
+	for _, tt := range []struct {
+		name            string
+		state           swarm.State
+		completed       time.Time
+		earned          amount.Amount
+		resting         bool
+		want, wantQuiet bool
+	}{
+		{name: "fetched", state: swarm.Downloading, wantQuiet: true},
+		{name: "fetched and sold", state: swarm.Downloading, earned: 1, wantQuiet: true},
+		{name: "broken since", state: swarm.Downloading, completed: then, earned: 1, wantQuiet: true},
+		{name: "whole", state: swarm.Seeding, completed: then, earned: 1},
+		{name: "at rest", state: swarm.Queued, completed: then, earned: 1, resting: true},
+		{name: "about to run", state: swarm.Queued, completed: then, earned: 1},
+		{name: "being read", state: swarm.Checking, completed: then, earned: 1},
+		{name: "never paid", state: swarm.Seeding, completed: then, wantQuiet: true},
+		{name: "never paid, at rest", state: swarm.Queued, completed: then, resting: true, want: true, wantQuiet: true},
+	} {
+		st := &session.Status{Completed: tt.completed, Resting: tt.resting}
+		st.State, st.Earned = tt.state, tt.earned
+		if got, quiet := idle(st, false), idle(st, true); got != tt.want || quiet != tt.wantQuiet {
+			t.Errorf("%s: left %v, and when it is quiet %v", tt.name, got, quiet)
+		}
 	}
 }
