@@ -252,6 +252,45 @@ func TestManyEndsWithoutSave(t *testing.T) {
 	}
 }
 
+// TestEndsInSaves: runs that end inside a save, after the log's next generation began and
+// before the state that counts from it, lose nothing either, of before or after that moment.
+func TestEndsInSaves(t *testing.T) {
+	if bootID() == "" {
+		t.Skip("no log is used on this system")
+	}
+	folder, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for first := range 2 { // so many generations there are at first: an odd number, or an even one
+		hash := [20]byte{byte(first)}
+		piece := uint32(0)
+		note := func(l *Log) {
+			l.Units(1000+piece, 2, make([]byte, 64))
+			l.End(l.Begin([]uint32{piece}), nil, []uint32{piece})
+			piece++
+		}
+		if first > 0 {
+			l := folder.Log(hash, 5)
+			note(l)
+			l.Close()
+		}
+		for run := range 3 * maxLogs {
+			h, begun, next := folder.LoadLog(hash, 5)
+			if h == nil || len(h.Pieces) != int(piece) || len(begun) != int(piece) {
+				t.Fatalf("run %d knows of %d pieces of %d of earlier ones: %+v", run, len(begun), piece, h)
+			}
+			l := folder.Log(hash, next)
+			if run%3 > 0 {
+				note(l)
+			}
+			l.Rotate()
+			note(l)
+			l.Close()
+		}
+	}
+}
+
 func FuzzLog(f *testing.F) {
 	folder := &Folder{dir: f.TempDir()}
 	l := folder.Log(logHash, 1)
