@@ -65,8 +65,8 @@ func (s *Swarm) goOnWith(begun []disk.Begun) {
 	}
 }
 
-// laterWait is for how long the layer of a begun piece is waited for when nothing else is
-// left to fetch.
+// laterWait is for how long the layer of a begun piece is waited for while there is nothing
+// else to fetch.
 const laterWait = time.Minute
 
 // laterBegun are the pieces that an earlier process began to buy by units, while the hashes
@@ -74,7 +74,7 @@ const laterWait = time.Minute
 type laterBegun struct {
 	pieces    []uint32 // held back from being asked for
 	restoring bool     // those whose hashes came are being read
-	idle      int      // seconds with peers and with nothing else to fetch
+	idle      int      // seconds with sources and with nothing else to fetch from them
 }
 
 // holdLater keeps begun pieces from being fetched anew whose layers are to come.
@@ -119,22 +119,45 @@ func (s *Swarm) admitLater(piece uint32) {
 	s.later.pieces = slices.DeleteFunc(s.later.pieces, func(p uint32) bool { return p == piece })
 }
 
-// tickLater fetches begun pieces anew when nothing else is left and nobody sends their layers.
+// tickLater fetches begun pieces anew when there is nothing else to do and nobody sends
+// their layers.
 func (s *Swarm) tickLater() {
-	n := len(s.later.pieces)
-	if n == 0 || s.later.restoring || len(s.peers) == 0 || s.state != Downloading || s.picker.Missing() > n {
+	if len(s.later.pieces) == 0 || s.later.restoring || s.state != Downloading || !s.onlyLater() {
 		return
 	}
 	if s.later.idle++; time.Duration(s.later.idle)*tickEvery < laterWait {
 		return
 	}
-	s.cfg.Log.Warn("begun pieces are fetched anew: nobody sends the hashes that tell what is there", "pieces", n)
+	s.cfg.Log.Warn("begun pieces are fetched anew: nobody sends the hashes that tell what is there", "pieces", len(s.later.pieces))
 	s.store.GiveUp()
 	for _, p := range s.later.pieces {
 		s.picker.Admit(p)
 	}
 	s.later = laterBegun{}
 	s.feedAll()
+	s.feedWeb()
+}
+
+// onlyLater says whether begun pieces are all that is left to fetch; or what somebody waits
+// for who has pieces fetched in their order; or all that can be had: nothing comes,
+// though somebody would send one. What else is missing may never come then, or only
+// to who has these: a seed may show one piece at a time.
+func (s *Swarm) onlyLater() bool {
+	if s.picker.Missing() <= len(s.later.pieces) || s.picker.Ordered() {
+		return len(s.peers) > 0 || slices.ContainsFunc(s.web, func(w *webSeed) bool { return !w.lost })
+	}
+	if slices.ContainsFunc(s.web, func(w *webSeed) bool { return w.fetches > 0 }) {
+		return false
+	}
+	idle := false
+	for _, m := range s.peers {
+		if m.conn.Outstanding() > 0 {
+			return false
+		}
+		idle = idle || !m.choked && !m.snubbed && !m.trade.Broke() &&
+			slices.ContainsFunc(s.later.pieces, func(p uint32) bool { return m.seed || m.bits.Has(int(p)) })
+	}
+	return idle
 }
 
 func (s *Swarm) load(info *metainfo.Info) *resume.State {

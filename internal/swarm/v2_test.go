@@ -237,12 +237,20 @@ func TestFalseLayers(t *testing.T) {
 // bare starts a swarm that knows the info dictionary and no layers.
 func (w *world) bare(dir string) *Swarm { return w.bareKept(dir, nil) }
 
-// bareKept is bare with a folder of resume data.
+// bareKept is bare with a folder of resume data, bareWith one with other settings too.
 func (w *world) bareKept(dir string, folder *resume.Folder) *Swarm {
+	return w.bareWith(dir, folder, nil)
+}
+
+func (w *world) bareWith(dir string, folder *resume.Folder, f func(*Config)) *Swarm {
 	bare := *w.torrent
 	bare.PieceLayers = metainfo.Layers{}
 	w.nodes++
-	s := New(Config{Index: uint32(w.nodes), InfoHash: w.torrent.InfoHash, Torrent: &bare, Dir: dir, Resume: folder, Pool: w.pool, FreeSlot: func() {}, Log: slog.New(slog.DiscardHandler)})
+	cfg := Config{Index: uint32(w.nodes), InfoHash: w.torrent.InfoHash, Torrent: &bare, Dir: dir, Resume: folder, Pool: w.pool, FreeSlot: func() {}, Log: slog.New(slog.DiscardHandler)}
+	if f != nil {
+		f(&cfg)
+	}
+	s := New(cfg)
 	w.swarms = append(w.swarms, s)
 	synctest.Wait()
 	return s
