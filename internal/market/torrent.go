@@ -44,7 +44,8 @@ type Swarm interface {
 	// hashes of version 2, and all its piece layers are here (BEP 52).
 	Units() bool
 	// UnitsDue says whether the piece layers that are missing for that may come in a
-	// moment. A connection's first bid waits for them: its unit is fixed with it.
+	// moment. A connection's first bid waits for them, for its unit is fixed with it,
+	// unless pieces are too short for units.
 	UnitsDue() bool
 	// FreeSlot asks for a choke round for slots that fell free, or new bidders.
 	FreeSlot()
@@ -256,7 +257,7 @@ func (t *Torrent) tell(p *Trade, byUser bool) {
 		return
 	}
 	var bid amount.Price
-	if p.peer.Wanted() && t.swarm.Phase() == Downloading && !(p.session.Snapshot().OurBid == 0 && t.swarm.UnitsDue()) {
+	if p.peer.Wanted() && t.swarm.Phase() == Downloading && !t.unitsDue(p) {
 		bid = t.bargained(p, t.bidTo(p))
 	}
 	if bid > 0 {

@@ -42,10 +42,18 @@ func (t *Torrent) unit() int64 { return t.part(cmp.Or(t.node.Quantum, DefaultQua
 func (t *Torrent) pays() int64 { return t.part(cmp.Or(t.node.Quantum, DefaultPays)) }
 
 func (t *Torrent) part(size int64) int64 {
-	if size < 0 || size >= t.quantum() || !t.swarm.Units() {
+	if !t.splits(size) || !t.swarm.Units() {
 		return 0
 	}
 	return size
+}
+
+// splits says whether pieces have parts of a size in bytes.
+func (t *Torrent) splits(size int64) bool { return size >= 0 && size < t.quantum() }
+
+// unitsDue says whether what a first bid is to say of units may be known in a moment only.
+func (t *Torrent) unitsDue(p *Trade) bool {
+	return p.session.Snapshot().OurBid == 0 && t.splits(cmp.Or(t.node.Quantum, DefaultPays)) && t.swarm.UnitsDue()
 }
 
 // sellUnit decides at a peer's first slot by what part of a piece it is to pay,

@@ -3,6 +3,7 @@ package swarm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/receipts"
 	"github.com/bttnet/btt/ledger"
+	"github.com/bttnet/btt/metainfo"
 	"github.com/bttnet/btt/speed"
 	"github.com/bttnet/btt/speed/autobid"
 	"github.com/bttnet/btt/tracker"
@@ -175,6 +177,38 @@ func TestContacts(t *testing.T) {
 				}
 				if len(p.called) != maxHalfOpen || tt.first > 0 && bidders == maxHalfOpen || tt.first < 0 && bidders > 10 {
 					t.Errorf("%d calls, %d of them to bidders", len(p.called), bidders)
+				}
+			})
+		})
+	}
+}
+
+// TestFirstBidWaits: where layers are to come from a peer, the first bid of a torrent with
+// pieces that are paid by parts waits for them, and not for long; where pieces are paid
+// as a whole it does not.
+func TestFirstBidWaits(t *testing.T) {
+	for _, c := range []struct {
+		piece   int64
+		quantum int64
+		waits   bool
+	}{{1 << 20, 0, true}, {256 << 10, 0, false}, {1 << 20, -1, false}} {
+		t.Run(fmt.Sprint(c.piece, c.quantum), func(t *testing.T) {
+			bubbleV2(t, 4<<20, c.piece, metainfo.Hybrid, func(t *testing.T, w *world) {
+				k := rich(w)
+				k.Quantum = c.quantum
+				s := w.bareWith(t.TempDir(), nil, func(cfg *Config) { cfg.Market = k })
+				p := w.visitAs(s, wire.HaveAll, false)
+				bids := func() int {
+					synctest.Wait()
+					p.mu.Lock()
+					defer p.mu.Unlock()
+					return len(p.bids)
+				}
+				if after(layersWait / 2); (bids() == 0) != c.waits {
+					t.Errorf("%d bids at first", bids())
+				}
+				if after(layersWait); bids() == 0 {
+					t.Error("no bid")
 				}
 			})
 		})

@@ -55,6 +55,7 @@ func (w *world) visitWith(s *Swarm, ext wire.ExtendedHandshake, have wire.ID, ou
 	x, y := net.Pipe()
 	w.nodes++
 	h := wire.Handshake{Reserved: wire.OurReserved(), InfoHash: w.torrent.InfoHash}
+	h.Reserved.SetV2() // counts where it calls
 	copy(h.PeerID[:], fmt.Sprintf("-XX0000-%012d", w.nodes))
 	p := &stranger{w: w, net: y, left: make(chan struct{}), key: ledgertest.Key(fmt.Sprintf("stranger %d", w.nodes))}
 	p.account = p.key.Address()
