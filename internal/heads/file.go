@@ -94,7 +94,7 @@ func (c *Client) remember() {
 func (c *Client) keep() error {
 	c.mu.Lock()
 	note, operator := c.follower.Note(), c.follower.Operator()
-	known := len(c.kept) > 0 && c.kept[len(c.kept)-1] == note
+	known := slices.Contains(c.kept, note) // the newest may be another process's
 	c.mu.Unlock()
 	if known {
 		return nil

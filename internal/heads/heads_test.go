@@ -395,6 +395,15 @@ func TestBeside(t *testing.T) {
 		if list[len(list)-1] != b.Note() || a.Err() != nil || b.Err() != nil {
 			t.Errorf("the newest is another: %v, %v", a.Err(), b.Err())
 		}
+		path := filepath.Join(dir, w.network(t).String()+".heads")
+		before, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.remember() // its own newest is there, though older than the other's
+		if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) {
+			t.Errorf("what is known was written again (%v)", err)
+		}
 		if err := errors.Join(a.Close(), b.Close()); err != nil {
 			t.Error(err)
 		}
