@@ -10,6 +10,7 @@ import (
 
 	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/trackerd"
 )
 
 // TestContradictions: what could only be ignored is refused before anything is read or
@@ -56,6 +57,40 @@ func TestContradictions(t *testing.T) {
 		err := cmd.ExecuteContext(t.Context())
 		if err == nil || want != "" && exitCode(err) != exitUsage || !strings.Contains(err.Error(), want) {
 			t.Errorf("btt %s: %v, want %q", line, err, want)
+		}
+	}
+}
+
+// TestNoContradiction: a flag that is given as it is without it contradicts nothing, as
+// scripts do with variables.
+func TestNoContradiction(t *testing.T) {
+	for _, line := range []string{
+		"get none.torrent --leave=false --seed-after",
+		"get none.torrent --leave --seed-after=false",
+		"get none.torrent --earn-only=false --budget 5 --price-cap 1",
+		"get none.torrent --speed=false --earn-only=false --no-tracker-bids=false",
+		"seed none.torrent --paid-only=false --free-share 50%",
+		"tracker --no-udp=false --workers 1 --no-http=false --metrics --interval 1h --min-interval 2h",
+		"tracker --no-http --metrics=false --interval 1h --min-interval 2h",
+	} {
+		cmd := newRoot(&global{})
+		cmd.SetArgs(append(strings.Fields(line), "--home", filepath.Join(t.TempDir(), "home")))
+		cmd.SetOut(io.Discard)
+		if err := cmd.ExecuteContext(t.Context()); err == nil || strings.Contains(err.Error(), "does not go with") || strings.Contains(err.Error(), "none of the others") {
+			t.Errorf("btt %s: %v", line, err)
+		}
+	}
+}
+
+// TestServed: what a tracker does not serve it does not name.
+func TestServed(t *testing.T) {
+	for want, c := range map[[2]string]trackerd.Config{
+		{"http://a/announce", "http://a/announce (and udp://a)"}: {},
+		{"http://a/announce", "http://a/announce"}:               {NoUDP: true},
+		{"udp://a/announce", "udp://a/announce"}:                 {NoHTTP: true},
+	} {
+		if announce, all := served(&c, "a"); announce != want[0] || all != want[1] {
+			t.Errorf("got %q and %q, want %q", announce, all, want)
 		}
 	}
 }

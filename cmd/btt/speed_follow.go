@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/internal/consent"
 	"github.com/bttnet/btt/internal/purse"
@@ -60,6 +62,12 @@ func (t *transfer) choose(g *global, r *terminal.Reporter) error {
 // given says whether a flag was on the command line.
 func (t *transfer) given(name string) bool { return t.set != nil && t.set.Changed(name) }
 
+// meant says whether a flag was given and asks for something: --leave=false does not.
+func meant(f *pflag.FlagSet, name string) bool {
+	flag := f.Lookup(name)
+	return flag != nil && flag.Changed && !(flag.Value.Type() == "bool" && flag.Value.String() == "false")
+}
+
 // apart are flags of which one makes the other mean nothing.
 var apart = []struct{ flag, other, why string }{
 	{"leave", "seed-after", "one ends when it is complete, the other goes on"},
@@ -89,14 +97,17 @@ func (t *transfer) alone() error {
 
 // contradicts refuses flags that were given and could only be ignored.
 func (t *transfer) contradicts() error {
+	if t.set == nil {
+		return nil
+	}
 	for _, x := range apart {
-		if t.given(x.flag) && t.given(x.other) {
+		if meant(t.set, x.flag) && meant(t.set, x.other) {
 			return usage("--%s does not go with --%s: %s", x.other, x.flag, x.why)
 		}
 	}
 	if t.given("speed") && !t.speed {
 		for _, name := range traders {
-			if t.given(name) {
+			if meant(t.set, name) {
 				return usage("--%s does not go with --speed=false: nothing is bid, paid or sold", name)
 			}
 		}
@@ -123,6 +134,14 @@ func (t *transfer) with(l *consent.Limits) *transfer {
 		}
 	}
 	return &n
+}
+
+// lasting keeps the node able to bid although "btt speed" keeps a spend rate of 0 now:
+// the follower sets the rate before there are torrents, and again when it changes.
+func (t *transfer) lasting(c *btt.SpeedConfig) {
+	if t.chosen != nil && !t.given("spend-rate") {
+		c.EarnOnly = t.earnOnly
+	}
 }
 
 // phase is how far the command takes part at its start.
@@ -264,6 +283,7 @@ func (f *follower) open(ctx context.Context) error {
 	if err != nil {
 		return errChoice(err)
 	}
+	t.lasting(terms)
 	if terms.Ledger, err = dialLedger(ctx, t.ledger); err != nil {
 		return err
 	}

@@ -77,14 +77,17 @@ BitTorrent Speed. SIGHUP reads the files of --allow, --deny and --keys anew.`,
 	f.BoolVar(&cfg.NoHTTP, "no-http", false, "serve UDP only")
 	f.BoolVar(&cfg.ServeMetrics, "metrics", false, "serve /metrics (Prometheus) and /stats (JSON) to everybody")
 	f.StringVar(&metrics, "metrics-listen", "", "HOST:PORT to serve /metrics and /stats on, apart from the tracker")
-	for _, pair := range [][]string{{"no-bids", "bid-interval"}, {"no-udp", "workers"}, {"no-udp", "id-lifetime"}, {"no-http", "metrics"}, {"no-http", "proxy"}} {
-		cmd.MarkFlagsMutuallyExclusive(pair...) // the second would mean nothing
-	}
 	return cmd
 }
 
-// checkTracker refuses numbers that mean nothing; left out they are the defaults.
+// checkTracker refuses flags that mean nothing beside another one, and numbers that mean
+// nothing; left out they are the defaults.
 func checkTracker(f *pflag.FlagSet, c *trackerd.Config) error {
+	for _, x := range [][2]string{{"no-bids", "bid-interval"}, {"no-udp", "workers"}, {"no-udp", "id-lifetime"}, {"no-http", "metrics"}, {"no-http", "proxy"}} {
+		if meant(f, x[0]) && meant(f, x[1]) {
+			return usage("--%s does not go with --%s: it would mean nothing", x[1], x[0])
+		}
+	}
 	for name, d := range map[string]time.Duration{"interval": c.Interval, "min-interval": c.MinInterval, "bid-interval": c.BidInterval, "id-lifetime": c.IDLifetime} {
 		if f.Changed(name) && d <= 0 {
 			return usage("--%s is a time above 0, such as 30m", name)
@@ -101,15 +104,16 @@ func checkTracker(f *pflag.FlagSet, c *trackerd.Config) error {
 	return nil
 }
 
-// served names what a tracker serves at an address.
-func served(c *trackerd.Config, addr string) string {
+// served names what a tracker serves at an address: the URL to announce to, and a text with all.
+func served(c *trackerd.Config, addr string) (announce, all string) {
+	announce = fmt.Sprintf("http://%s/announce", addr)
 	switch {
-	case c.NoUDP:
-		return fmt.Sprintf("http://%s/announce", addr)
 	case c.NoHTTP:
-		return fmt.Sprintf("udp://%s/announce", addr)
+		announce = fmt.Sprintf("udp://%s/announce", addr)
+	case !c.NoUDP:
+		return announce, fmt.Sprintf("%s (and udp://%s)", announce, addr)
 	}
-	return fmt.Sprintf("http://%s/announce (and udp://%s)", addr, addr)
+	return announce, announce
 }
 
 func runTracker(ctx context.Context, cfg trackerd.Config, metrics string, r *terminal.Reporter) error {
@@ -120,7 +124,8 @@ func runTracker(ctx context.Context, cfg trackerd.Config, metrics string, r *ter
 	if err != nil {
 		return err
 	}
-	f := terminal.Fields{"listen": s.Addr().String(), "announce": fmt.Sprintf("http://%s/announce", s.Addr())}
+	announce, all := served(&cfg, s.Addr().String())
+	f := terminal.Fields{"listen": s.Addr().String(), "announce": announce}
 	if metrics != "" {
 		l, err := net.Listen("tcp", metrics)
 		if err != nil {
@@ -131,7 +136,7 @@ func runTracker(ctx context.Context, cfg trackerd.Config, metrics string, r *ter
 		go server.Serve(l) // ends with Close
 		f["metrics"] = fmt.Sprintf("http://%s/metrics", l.Addr())
 	}
-	r.Event("listening", "tracker on "+served(&cfg, s.Addr().String()), f)
+	r.Event("listening", "tracker on "+all, f)
 	reloads := make(chan os.Signal, 1)
 	signal.Notify(reloads, syscall.SIGHUP)
 	defer signal.Stop(reloads)

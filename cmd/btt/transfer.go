@@ -158,6 +158,7 @@ func (t *transfer) config(ctx context.Context, g *global) (btt.Config, error) {
 	if terms.Ledger, err = dialLedger(ctx, t.ledger); err != nil {
 		return cfg, err
 	}
+	t.lasting(terms)
 	cfg.Speed = terms
 	cfg.Speed.Password, err = walletPassword(cfg.Home, "")
 	return cfg, err
