@@ -296,7 +296,7 @@ func TestTrackerBidsUDP(t *testing.T) {
 // be opened leaves a plain node, and a closed one opens nothing.
 func TestOpenSpeed(t *testing.T) {
 	l := ledgertest.New()
-	dir, torrent := film(t, 1<<20)
+	dir, torrent := film(t, 8<<20) // two minutes at its limit: enough for a slow machine to begin the sale
 	seed := open(t, nil, nil)
 	s := add(t, seed, btt.Add{Torrent: torrent, Dir: dir, Reserve: &btt.Reserve{Fixed: perGiB}})
 	payer := open(t, &btt.SpeedConfig{Ledger: l, PriceCap: 9 * perGiB}, nil)
