@@ -52,7 +52,7 @@ type Config struct {
 	MaxPeers, MaxPeersTorrent int
 	// DHT finds peers without trackers and serves others (BEP 5); nil = off.
 	DHT *dht.Config
-	// Speed switches BitTorrent Speed on; nil = a plain client.
+	// Speed switches BitTorrent Speed on; nil = a plain client, until OpenSpeed.
 	Speed  *SpeedConfig
 	Notify func(Event)
 	Log    *slog.Logger

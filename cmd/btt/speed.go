@@ -70,7 +70,8 @@ func speedPhase(g *global, phase consent.Phase, short string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: phase.String(), Short: short, Args: exactArgs(0, "no arguments"),
 		Long: short + `. What is not given stays as it was chosen before; the
-reserve prices hold from the next start of a command, the rest at once.`,
+reserve prices hold for commands that start, or first take part, from now on, the
+rest at once.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&url, "ledger", "", "URL of the ledger, http://HOST:PORT or unix:/PATH (needed the first time; default $"+ledgerEnv+")")
