@@ -82,8 +82,11 @@ func TestJoin(t *testing.T) {
 		t.Logf("%v bids %v, backed %v, seed %v", p.Addr, p.TheirBid, p.Backed, p.Seed)
 	}
 	slowly(t, "a rest", func() bool { return j.Status().Resting })
-	if st := j.Status(); n.Torrent(torrent.InfoHash) == nil || !st.WhenPaid || st.Left != 0 {
-		t.Errorf("a torrent that paid is not kept: %+v", st)
+	for range 8 { // looks at it while it rests
+		if st := j.Status(); n.Torrent(torrent.InfoHash) == nil || !st.WhenPaid || st.Left != 0 || st.Earned == 0 {
+			t.Fatalf("a torrent that paid is not kept: %+v", st)
+		}
+		time.Sleep(250 * time.Millisecond)
 	}
 }
 

@@ -49,11 +49,15 @@ func (t *Torrent) Status() Status {
 	st := t.standing()
 	t.mu.Unlock()
 	st.Position = t.s.rank(t)
-	if sw == nil {
-		return st
+	if sw != nil {
+		if live := sw.Status(); !errors.Is(live.Err, swarm.ErrClosed) {
+			st.Status = live
+		}
 	}
-	if live := sw.Status(); !errors.Is(live.Err, swarm.ErrClosed) {
-		st.Status = live
+	if st.Paid+st.Earned == 0 { // who does not trade now may have before
+		if m := t.s.market(); m != nil && m.Receipts != nil {
+			st.Paid, st.Earned = m.Receipts.Sums(t.hash)
+		}
 	}
 	return st
 }
