@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -218,4 +219,37 @@ func TestJoinBars(t *testing.T) {
 	if len(n.Torrents()) != 1 || n.Torrent(out) != nil {
 		t.Error("a torrent that stays out of Speed was joined")
 	}
+}
+
+// TestJoinOutside: while the node is out of Speed nothing is joined, for nobody could pay;
+// back in it joins again.
+func TestJoinOutside(t *testing.T) {
+	hash := [20]byte{1: 'a'}
+	var bids atomic.Bool
+	url, asked := oldTracker(t, func(w http.ResponseWriter, _ *http.Request) {
+		if !bids.Load() {
+			fmt.Fprint(w, "d5:filesdee")
+			return
+		}
+		fmt.Fprintf(w, "d5:filesd20:%sd3:bidi1099511627776e4:bid5i1099511627776e7:biddersi9e8:completei0e10:downloadedi0e10:incompletei9eeee", hash[:])
+	})
+	n, _ := joining(t, ledgertest.New(), func(j *btt.Join) { j.Stay = time.Minute }, url)
+	slowly(t, "a question", func() bool { return asked.Load() > 0 })
+	if err := n.SetSpeed(false); err != nil {
+		t.Fatal(err)
+	}
+	last := int64(-1)
+	for n := 0; n < 5 && last != asked.Load(); n++ { // one may be on its way
+		last = asked.Load()
+		time.Sleep(time.Second)
+	}
+	bids.Store(true)
+	time.Sleep(time.Second)
+	if len(n.Torrents()) > 0 {
+		t.Error("a torrent was joined out of Speed")
+	}
+	if err := n.SetSpeed(true); err != nil {
+		t.Fatal(err)
+	}
+	slowly(t, "the join", func() bool { return n.Torrent(hash) != nil })
 }

@@ -77,8 +77,10 @@ func (j *Joiner) Run(ctx context.Context) {
 	defer tick.Stop()
 	var asked time.Time
 	for {
-		j.weigh(ctx)
-		if now := time.Now(); now.Sub(asked) >= j.demand.Every() {
+		now := time.Now()
+		if !j.session.Trading() {
+			j.pause(now)
+		} else if j.weigh(ctx); now.Sub(asked) >= j.demand.Every() {
 			asked = now
 			j.ask(ctx)
 		}
@@ -87,6 +89,14 @@ func (j *Joiner) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+	}
+}
+
+// pause has the time begin anew in which somebody must bid: out of Speed nobody can, so
+// that nothing is joined, nor left for that.
+func (j *Joiner) pause(now time.Time) {
+	for _, hash := range j.demand.Known() {
+		j.demand.Forget(hash, now)
 	}
 }
 

@@ -68,6 +68,10 @@ func (s *Session) SetMarket(on bool) {
 	})
 }
 
+// Trading says whether torrents may take part in BitTorrent Speed: there is a market, and
+// they are let in.
+func (s *Session) Trading() bool { return s.market() != nil && !s.plain.Load() }
+
 // SetReserve gives the torrent a reserve price of its own (R7.19); nil = that
 // of the node. Its connections begin anew.
 func (t *Torrent) SetReserve(r *market.Reserve) error {
