@@ -340,7 +340,7 @@ func (l *Link) credit(position int64, d *standing) {
 	if n := position - s.paid; n > 0 {
 		s.paid = s.tariff.SkipFree(position)
 		rose = l.allow()
-		if n >= blockSize || !l.spent() { // else it is no payment that was waited for
+		if n >= min(blockSize, l.quantum.Load()) || !l.spent() { // else it is no payment that was waited for
 			if s.owing {
 				l.measure(l.book.cfg.Now())
 			}

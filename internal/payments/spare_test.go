@@ -177,3 +177,31 @@ func TestCrumbsAreNoPayment(t *testing.T) {
 	w.requester.Verified(q - 4)
 	eventually(t, "the rest to be paid", func() bool { return w.provided() == 2*q && w.room() >= q })
 }
+
+// TestSmallPieces: a payer of pieces that are smaller than a block, which pays each of them,
+// is never late, though its window is spent again at once.
+func TestSmallPieces(t *testing.T) {
+	const q = blockSize / 4
+	m := ledgertest.New()
+	clock := &late{start: time.Now()}
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller := newNode(t, m, "seller", 0, func(c *Config) { c.PaymentTimeout, c.Now = 20*time.Millisecond, clock.now })
+	w := newWire(t, buyer.book, seller.book, 1, q)
+	trade(t, buyer, seller, w, price, 1<<40)
+	w.serve(t, 8*share*q, q)
+	w.paid(t)
+	for range 8 {
+		for w.room() >= q {
+			w.provider.Served(q)
+		}
+		w.provider.sweep(clock.now())
+		clock.by.Add(int64(15 * time.Millisecond)) // of the timeout of 20
+		paid := w.provided()
+		w.requester.Verified(q)
+		eventually(t, "a payment", func() bool { return w.provided() == paid+q })
+	}
+	w.provider.sweep(clock.now())
+	if n := seller.count(EventOverdue); n != 0 {
+		t.Errorf("%d payments are late", n)
+	}
+}
