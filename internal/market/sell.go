@@ -245,18 +245,23 @@ func (t *Torrent) leftUnpaid(p *Trade) {
 	if p.link == nil || p.failed {
 		return
 	}
-	account := p.account
-	if p.link.Unclaimed() == 0 {
-		if !p.link.Untrusted() {
+	l, account, addr, now := p.link, p.account, p.peer.Addr(), t.swarm.Now()
+	l.Booked(func() { t.judgeLeft(l, account, addr, now) }) // its last payment may have come with its end
+}
+
+// judgeLeft is leftUnpaid once what came is booked; any goroutine.
+func (t *Torrent) judgeLeft(l *payments.Link, account ledger.Address, addr netip.AddrPort, now time.Time) {
+	judged := account
+	if l.Unclaimed() == 0 {
+		if !l.Untrusted() {
 			return
 		}
-		account = ledger.Address{}
+		judged = ledger.Address{}
 	}
-	addr, now := p.peer.Addr().Addr(), t.swarm.Now()
-	excused := p.link.Excused() && t.node.Excuse(account, addr, now)
-	pardoned := !excused && !p.link.Excused() && t.node.Pardon(account, addr, now)
+	excused := l.Excused() && t.node.Excuse(judged, addr.Addr(), now)
+	pardoned := !excused && !l.Excused() && t.node.Pardon(judged, addr.Addr(), now)
 	if !excused && !pardoned {
-		t.node.Fail(account, addr, now)
+		t.node.Fail(judged, addr.Addr(), now)
 	}
-	t.cfg.Log.Info("buyer left without paying", "addr", p.peer.Addr(), "account", p.account, "excused", excused, "pardoned", pardoned)
+	t.cfg.Log.Info("buyer left without paying", "addr", addr, "account", account, "excused", excused, "pardoned", pardoned)
 }

@@ -151,6 +151,20 @@ func (l *Link) telling(n int64) {
 // Booking says whether a payment came that is not told as earned yet.
 func (l *Link) Booking() bool { return l.arrived.Load() > 0 || l.untold.Load() > 0 }
 
+// Booked calls f when the payments that came so far were looked at: at once if none
+// waits, else on a goroutine of the Book, which f must not hold up, unless that ends
+// before. Close is to follow.
+func (l *Link) Booked(f func()) {
+	l.mu.Lock()
+	p := l.sale.pair
+	l.mu.Unlock()
+	if p == nil || l.arrived.Load() == 0 {
+		f()
+		return
+	}
+	p.postAlways(op{kind: opBooked, link: l, then: &f})
+}
+
 // Unpaid returns the verified bytes that are not paid yet, and whether they still
 // may be: the link and the Book are open.
 func (l *Link) Unpaid() (bytes int64, payable bool) {

@@ -24,6 +24,7 @@ const (
 	opLedger                    // id, parked
 	opRestore                   // snapshot, signer
 	opShutdown
+	opBooked // link, then
 )
 
 // op is one entry of a pair's mailbox.
@@ -43,6 +44,7 @@ type op struct {
 	funding  *funding
 	snapshot *channel.Snapshot
 	signer   ledger.Signer
+	then     *func()
 }
 
 // side is what differs between the two roles. Its methods run in the pair's
@@ -200,6 +202,9 @@ func (p *pair) handle(o *op) {
 	case opShutdown:
 		p.leaving = true
 		p.side.shutdown()
+	case opBooked:
+		p.side.work() // payments before it in the batch wait for each other
+		(*o.then)()
 	}
 }
 

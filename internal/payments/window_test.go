@@ -304,6 +304,42 @@ func TestUntrusted(t *testing.T) {
 	}
 }
 
+// TestPaysAndLeaves: who pays for all and leaves at once is judged when its payment was
+// looked at, however late that is.
+func TestPaysAndLeaves(t *testing.T) {
+	const q = 64 << 10
+	m := ledgertest.New()
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller := newNode(t, m, "seller", 0, nil)
+	w := newWire(t, buyer.book, seller.book, 1, q)
+	trade(t, buyer, seller, w, price, 1<<40)
+	w.serve(t, q/4, q/4)
+	w.paid(t)
+	w.drain()
+	judged := make(chan bool, 1)
+	judge := func() { judged <- w.provider.Untrusted() }
+	if w.provider.Booked(judge); !<-judged {
+		t.Error("it owes more than it paid")
+	}
+	w.provider.mu.Lock()
+	p := w.provider.sale.pair
+	w.provider.mu.Unlock()
+	p.mu.Lock() // the node is busy
+	w.requester.Verified(q)
+	eventually(t, "a payment", func() bool {
+		p.mailbox.mu.Lock()
+		defer p.mailbox.mu.Unlock()
+		return w.provider.arrived.Load() > 0 && len(p.mailbox.waiting) > 0
+	})
+	w.provider.Booked(judge)
+	w.provider.Close()
+	early := len(judged)
+	p.mu.Unlock()
+	if early > 0 || <-judged {
+		t.Error("it is judged before its payment is looked at")
+	}
+}
+
 // TestShowsAndTakes: a payer that shows its channel on each connection, takes a quantum and
 // goes before it pays anything there fails, though it never comes to have a lane.
 func TestShowsAndTakes(t *testing.T) {
