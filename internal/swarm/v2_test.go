@@ -287,7 +287,7 @@ func TestPartialSeed(t *testing.T) {
 			Log: slog.New(slog.DiscardHandler), Priorities: []uint8{4, 0}})
 		w.swarms = append(w.swarms, s)
 		synctest.Wait()
-		w.play(s, &script{free: true})
+		p := w.play(s, &script{free: true})
 		after(5 * time.Second)
 		is := func(state State, left int64, uploadOnly bool) {
 			t.Helper()
@@ -304,10 +304,12 @@ func TestPartialSeed(t *testing.T) {
 			})
 		}
 		is(Finished, sizeB, true)
+		p.release(false) // else all of it may be here before anybody looks
 		if err := s.SetPriorities([]uint8{4, 4}); err != nil {
 			t.Fatal(err)
 		}
 		is(Downloading, sizeB, false)
+		p.release(true)
 		w.play(s, &script{free: true})
 		after(5 * time.Second)
 		is(Seeding, 0, true)
