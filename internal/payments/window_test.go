@@ -21,6 +21,17 @@ func (w *wire) drain() (taken int64) {
 
 func (w *wire) window() int64 { return w.provider.Allowance().Load() - w.provided() }
 
+// dealing is a buyer and a seller that trade on a wire with quanta of q bytes.
+func dealing(t *testing.T, q int64) (buyer, seller *node, w *wire) {
+	t.Helper()
+	m := ledgertest.New()
+	buyer = newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller = newNode(t, m, "seller", 0, nil)
+	w = newWire(t, buyer.book, seller.book, 1, q)
+	trade(t, buyer, seller, w, price, 1<<40)
+	return buyer, seller, w
+}
+
 // TestWindowGrows: everyone begins with a quantum, and may owe one more for each 64
 // that it paid, up to the user's limit; with a limit of a quantum, or a longer one
 // than the limit, never more than one.
@@ -251,11 +262,7 @@ func TestManyTorrents(t *testing.T) {
 // a payer and by one that never showed a channel.
 func TestDebtAtPriceZero(t *testing.T) {
 	const q = 64 << 10
-	m := ledgertest.New()
-	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
-	seller := newNode(t, m, "seller", 0, nil)
-	w := newWire(t, buyer.book, seller.book, 1, q)
-	trade(t, buyer, seller, w, price, 1<<40)
+	buyer, seller, w := dealing(t, q)
 	w.serve(t, q, q)
 	w.paid(t)
 	stranger := newWire(t, buyer.book, seller.book, 2, q)
@@ -283,11 +290,7 @@ func TestDebtAtPriceZero(t *testing.T) {
 // paid.
 func TestUntrusted(t *testing.T) {
 	const q = 64 << 10
-	m := ledgertest.New()
-	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
-	seller := newNode(t, m, "seller", 0, nil)
-	w := newWire(t, buyer.book, seller.book, 1, q)
-	trade(t, buyer, seller, w, price, 1<<40)
+	_, _, w := dealing(t, q)
 	w.serve(t, q/2, q/2)
 	w.paid(t)
 	if w.provider.Untrusted() {
@@ -308,11 +311,7 @@ func TestUntrusted(t *testing.T) {
 // looked at, however late that is.
 func TestPaysAndLeaves(t *testing.T) {
 	const q = 64 << 10
-	m := ledgertest.New()
-	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
-	seller := newNode(t, m, "seller", 0, nil)
-	w := newWire(t, buyer.book, seller.book, 1, q)
-	trade(t, buyer, seller, w, price, 1<<40)
+	_, _, w := dealing(t, q)
 	w.serve(t, q/4, q/4)
 	w.paid(t)
 	w.drain()

@@ -32,9 +32,9 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// TestWithdraw: what another peer is to send instead is cancelled, and dropped if
-// it comes all the same; then the peer may be asked for it again.
-func TestWithdraw(t *testing.T) {
+// newLeased is a rig whose peer was leased nine pieces and asked for the first blocks.
+func newLeased(t *testing.T) *rig {
+	t.Helper()
 	r := newRig(t, fast)
 	r.say(wire.Unchoke)
 	r.await(Unchoked)
@@ -44,6 +44,13 @@ func TestWithdraw(t *testing.T) {
 	}
 	r.c.Grant(leases, 0)
 	r.expect(wire.Request, reqs(0, startDepth)...)
+	return r
+}
+
+// TestWithdraw: what another peer is to send instead is cancelled, and dropped if
+// it comes all the same; then the peer may be asked for it again.
+func TestWithdraw(t *testing.T) {
+	r := newLeased(t)
 	if !r.c.Owes(0, 1) || !r.c.Owes(8, 2) || r.c.Owes(9, 0) {
 		t.Error("owes the wrong blocks")
 	}
@@ -74,15 +81,7 @@ func TestWithdraw(t *testing.T) {
 // TestShed: a peer keeps the first of what it was asked for; the rest is cancelled and
 // told, and so is what it was not asked for yet. What comes all the same is taken.
 func TestShed(t *testing.T) {
-	r := newRig(t, fast)
-	r.say(wire.Unchoke)
-	r.await(Unchoked)
-	var leases []picker.Lease
-	for p := range uint32(9) {
-		leases = append(leases, picker.Lease{Piece: p, Count: 4})
-	}
-	r.c.Grant(leases, 0)
-	r.expect(wire.Request, reqs(0, startDepth)...)
+	r := newLeased(t)
 	if a, b := r.c.Place(0, 2), r.c.Place(8, 3); a != 2 || b <= 9*4 {
 		t.Errorf("places %d and %d", a, b)
 	}
