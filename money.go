@@ -88,6 +88,7 @@ func (m *money) open(ctx context.Context, net ledger.Network) error {
 		m.purse.Close()
 		return fmt.Errorf("open payment channels: %w", err)
 	}
+	m.recall(ctx)
 	bid := autobid.Default()
 	bid.Cap = c.PriceCap
 	if c.SpendRate > 0 {
@@ -156,6 +157,17 @@ func (m *money) locked() amount.Amount {
 		}
 	}
 	return sum
+}
+
+// recall frees what was set aside for channels that a kill kept from being opened.
+func (m *money) recall(ctx context.Context) {
+	known := make(map[string]bool)
+	for _, c := range m.book.Summary() {
+		known[c.Channel.String()] = true
+	}
+	if err := m.purse.Recall(ctx, func(channel string) bool { return known[channel] }); err != nil {
+		m.log.Warn("look for deposits of no channel", "err", err)
+	}
 }
 
 // balanceEvery is how old the balance that bids count with may be, and balancePause

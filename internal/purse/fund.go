@@ -32,10 +32,9 @@ const FundPatience = 2 * time.Second
 // decision is made on a list of coins that is older than the one before it; the
 // fields below it are guarded by Purse.mu.
 type coinBook struct {
-	turn    chan struct{}
-	held    map[ledger.OutPoint]*ledger.Tx
-	funding amount.Amount // value of funding transactions not yet seen as spent
-	values  map[*ledger.Tx]fundingTx
+	turn   chan struct{}
+	held   map[ledger.OutPoint]*ledger.Tx
+	values map[*ledger.Tx]fundingTx // fundings under way, until the ledger shows them
 
 	network sync.Mutex // guards status
 	status  *ledger.Status
@@ -43,8 +42,9 @@ type coinBook struct {
 
 // fundingTx is a Fund under way.
 type fundingTx struct {
-	value amount.Amount
-	id    ledger.TxID
+	value   amount.Amount
+	torrent string
+	id      ledger.TxID // zero until it is signed and in the journal
 }
 
 func (c *coinBook) init() {
@@ -94,7 +94,7 @@ func (p *Purse) tryFund(ctx context.Context, value amount.Amount, lock ledger.Lo
 	}
 	if err == nil {
 		id := tx.ID(status.Network)
-		err = p.keep(tx, fundingTx{value: value, id: id}, Entry{
+		err = p.keep(tx, id, Entry{
 			Kind: Lock, Amount: value, Transaction: id.String(), Counterparty: lockName(lock), Torrent: torrent,
 			Channel: channel.MakeID(id).String(), Reason: "set aside in a payment channel",
 		})
@@ -145,18 +145,13 @@ func (p *Purse) Release(tx *ledger.Tx) {
 }
 
 // keep turns the hold on coins into a reservation with its journal entry.
-func (p *Purse) keep(tx *ledger.Tx, f fundingTx, e Entry) error {
+func (p *Purse) keep(tx *ledger.Tx, id ledger.TxID, e Entry) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	sum, err := p.coins.funding.Add(f.value)
-	if err != nil {
-		return fmt.Errorf("purse: add up channels: %w", err)
-	}
 	if err := p.record(e); err != nil {
 		return err
 	}
-	p.coins.funding = sum
-	p.coins.values[tx] = f
+	p.coins.values[tx] = fundingTx{value: e.Amount, torrent: e.Torrent, id: id}
 	return nil
 }
 
@@ -174,10 +169,7 @@ func (p *Purse) dropHeld(tx *ledger.Tx) {
 			delete(p.coins.held, in)
 		}
 	}
-	if f, ok := p.coins.values[tx]; ok {
-		p.coins.funding -= f.value
-		delete(p.coins.values, tx)
-	}
+	delete(p.coins.values, tx)
 }
 
 // prepare chooses coins for value, holds them, and returns the unsigned
@@ -230,6 +222,9 @@ func (p *Purse) prepare(ctx context.Context, value amount.Amount, lock ledger.Lo
 	for _, c := range chosen {
 		tx.Inputs = append(tx.Inputs, c.OutPoint)
 		p.coins.held[c.OutPoint] = tx
+	}
+	if limit != nil { // it counts before it is in the journal: another Fund may come first
+		p.coins.values[tx] = fundingTx{value: value, torrent: limit.torrent}
 	}
 	return tx, nil
 }

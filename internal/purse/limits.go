@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/wallet"
 )
 
@@ -76,9 +77,9 @@ func (p *Purse) SetBudget(b wallet.Budget) error {
 }
 
 // Left returns what the budget still lets this node spend on a torrent ("" = no
-// torrent in particular) and which limit says so. Money in open channels counts
-// as spent today, and as spent on the torrent it was set aside for, until it
-// comes back.
+// torrent in particular) and which limit says so. The deposits of open channels
+// count as spent today, and as spent on the torrent they were set aside for, until
+// what is left of them comes back.
 func (p *Purse) Left(ctx context.Context, torrent string) (amount.Amount, wallet.Limit, error) {
 	b, err := p.Balance(ctx)
 	if err != nil {
@@ -127,14 +128,21 @@ func (p *Purse) spending(b Balance, torrent string) (wallet.Spending, error) {
 	if err != nil {
 		return wallet.Spending{}, fmt.Errorf("purse: add up channels: %w", err)
 	}
-	day, err := b.Locked.Add(p.coins.funding)
-	for i := 0; i < len(p.recent) && err == nil; i++ {
-		day, err = day.Add(p.recent[i].sum)
+	day, spent := p.torrents.committed(torrent)
+	day = max(day, b.Locked) // channels that a restored wallet found are in no journal
+	for _, r := range p.recent {
+		day = plus(day, r.sum)
 	}
-	if err != nil {
-		day = amount.Supply
+	for _, f := range p.coins.values {
+		if f.id != (ledger.TxID{}) {
+			continue // in the journal
+		}
+		day = plus(day, f.value)
+		if torrent != "" && f.torrent == torrent {
+			spent = plus(spent, f.value)
+		}
 	}
-	return wallet.Spending{Free: b.Free, Locked: locked, Day: day, Torrent: p.torrents.committed(torrent)}, nil
+	return wallet.Spending{Free: b.Free, Locked: locked, Day: day, Torrent: spent}, nil
 }
 
 // torrentBook counts what each torrent cost: paid in channels that ended, set
@@ -149,6 +157,7 @@ type torrentBook struct {
 // openChannel is money set aside that has not come back.
 type openChannel struct {
 	torrent string // that it was opened for
+	tx      string // T1's id, hexadecimal
 	deposit amount.Amount
 	paid    map[string]amount.Amount // so far, by torrent
 }
@@ -164,7 +173,7 @@ func (t *torrentBook) learn(e *Entry) {
 	switch e.Kind {
 	case Lock:
 		if e.Channel != "" {
-			t.open[e.Channel] = &openChannel{torrent: e.Torrent, deposit: e.Amount, paid: map[string]amount.Amount{}}
+			t.open[e.Channel] = &openChannel{torrent: e.Torrent, tx: e.Transaction, deposit: e.Amount, paid: map[string]amount.Amount{}}
 		}
 	case Unlock:
 		delete(t.open, e.Channel)
@@ -194,7 +203,8 @@ func (t *torrentBook) pay(channel, torrent string, sum amount.Amount) {
 	if c == nil || sum <= 0 {
 		return // of before this version kept count
 	}
-	if _, known := c.paid[torrent]; torrent == "" || !known && len(c.paid) >= MaxShares {
+	// One place is kept for the torrent that it was opened for.
+	if _, known := c.paid[torrent]; torrent == "" || !known && len(c.paid) >= MaxShares-1 {
 		torrent = c.torrent
 	}
 	c.paid[torrent] = plus(c.paid[torrent], sum)
@@ -211,14 +221,18 @@ func (t *torrentBook) spent(torrent string) amount.Amount {
 	return sum
 }
 
-// committed is what was paid on a torrent or is set aside for it.
-func (t *torrentBook) committed(torrent string) amount.Amount {
-	if torrent == "" {
-		return 0
-	}
+// committed is what is set aside in all channels, what was paid from it included,
+// and what was paid on a torrent or is set aside for it; 0 for none in particular.
+func (t *torrentBook) committed(torrent string) (open, sum amount.Amount) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	sum := t.paid[torrent]
+	for _, c := range t.open {
+		open = plus(open, c.deposit)
+	}
+	if torrent == "" {
+		return open, 0
+	}
+	sum = t.paid[torrent]
 	for _, c := range t.open {
 		if c.torrent == torrent {
 			sum = plus(sum, c.deposit)
@@ -226,7 +240,7 @@ func (t *torrentBook) committed(torrent string) amount.Amount {
 			sum = plus(sum, c.paid[torrent])
 		}
 	}
-	return sum
+	return open, sum
 }
 
 // shares splits what a channel paid in the end over its torrents: as noted while

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -85,6 +86,69 @@ func TestTorrentLimit(t *testing.T) {
 		}
 		b.refusedBy(26*amount.BTT, "aa", wallet.LimitTorrent)
 		b.reopen()
+	}
+}
+
+// TestDayCountsOpenChannels: what was paid in a channel counts towards the day while
+// the channel is open as much as when it ended.
+func TestDayCountsOpenChannels(t *testing.T) {
+	b := newBench(t)
+	b.gift(1000 * amount.BTT)
+	b.cfg.Budget = &wallet.Budget{PerDay: 50 * amount.BTT, PerTorrent: wallet.Unlimited, PerChannel: wallet.Unlimited}
+	left := amount.Amount(0)
+	b.cfg.Locked = func() amount.Amount { return left }
+	b.reopen()
+	one, t1 := b.fund(30*amount.BTT, "aa")
+	b.submit(t1)
+	for _, left = range []amount.Amount{30 * amount.BTT, 10 * amount.BTT, 0} { // it is paid out bit by bit
+		b.refusedBy(21*amount.BTT, "bb", wallet.LimitDay)
+	}
+	b.reopen()
+	b.refusedBy(21*amount.BTT, "bb", wallet.LimitDay)
+	if err := b.purse.Record(Entry{Kind: Pay, Amount: 10 * amount.BTT, Channel: one, ID: "pay:1"}); err != nil {
+		t.Fatal(err)
+	}
+	b.refusedBy(41*amount.BTT, "bb", wallet.LimitDay)
+	b.fund(40*amount.BTT, "bb")
+}
+
+// TestLimitsCountWhatIsUnderWay: of two openings at once the second counts the first,
+// also while that one is not in the journal yet.
+func TestLimitsCountWhatIsUnderWay(t *testing.T) {
+	for limit, budget := range map[wallet.Limit]wallet.Budget{
+		wallet.LimitDay:     {PerDay: 50 * amount.BTT, PerTorrent: wallet.Unlimited, PerChannel: wallet.Unlimited},
+		wallet.LimitTorrent: {PerDay: wallet.Unlimited, PerTorrent: 50 * amount.BTT, PerChannel: wallet.Unlimited},
+	} {
+		b := newBench(t)
+		b.gift(1000 * amount.BTT)
+		b.cfg.Budget = &budget
+		b.reopen()
+		tx, err := b.purse.prepare(t.Context(), 30*amount.BTT, b.channelLock(), &limited{"aa"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.refusedBy(21*amount.BTT, "aa", limit)
+		b.purse.drop(tx)
+		b.fund(50*amount.BTT, "aa")
+	}
+}
+
+// TestManyTorrentsOfAChannel: no torrent's part of a payment is lost, however many
+// there are.
+func TestManyTorrentsOfAChannel(t *testing.T) {
+	book := newTorrentBook()
+	book.learn(&Entry{Kind: Lock, Channel: "c", Torrent: "first", Amount: 1000})
+	for i := range MaxShares + 10 {
+		book.pay("c", strconv.Itoa(i), 2)
+	}
+	book.pay("c", "first", 1)
+	sum := amount.Amount(0)
+	list := book.shares("c", 2*(MaxShares+10)+1)
+	for _, s := range list {
+		sum += s.Amount
+	}
+	if len(list) > MaxShares || sum != 2*(MaxShares+10)+1 {
+		t.Errorf("%d shares of %d", len(list), sum)
 	}
 }
 
@@ -318,8 +382,8 @@ func TestReleaseOfACopy(t *testing.T) {
 			n++
 		}
 	}
-	if n != 1 || b.purse.torrents.committed("aa") != 0 {
-		t.Errorf("%d entries for one return, %v still set aside", n, b.purse.torrents.committed("aa"))
+	if _, left := b.purse.torrents.committed("aa"); n != 1 || left != 0 {
+		t.Errorf("%d entries for one return, %v still set aside", n, left)
 	}
 	b.purse.Release(&ledger.Tx{Kind: ledger.Transfer})
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/ledger/ledgertest"
 	"github.com/bttnet/btt/wallet"
@@ -227,7 +228,8 @@ func TestBudgets(t *testing.T) {
 	locked = 60 * amount.BTT
 	refused("second channel", 41*amount.BTT, wallet.LimitDay)
 	locked = 0
-	if err := b.purse.Record(Entry{Kind: Pay, Amount: 45 * amount.BTT, Torrent: "aa", ID: "ch1"}); err != nil {
+	ended := channel.MakeID(tx.ID(b.network())).String()
+	if err := b.purse.Record(Entry{Kind: Pay, Amount: 45 * amount.BTT, Torrent: "aa", Channel: ended, ID: "ch1"}); err != nil {
 		t.Fatal(err)
 	}
 	b.reopen() // sums come back from the journal
