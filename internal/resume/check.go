@@ -73,6 +73,34 @@ func Check(s *State, h *History, l Layout, now []disk.FileStat) (trusted []byte,
 	return trusted, list
 }
 
+// Correct notes in the log where a check of the files found otherwise than the state and
+// the history say; has tells of the pieces that are there. It is to be called when the check
+// is over and before anything is written: a file that was changed by somebody else looks as
+// we left it from the first write on, and then those would be believed again if the process
+// is killed before its first Save.
+func (l *Log) Correct(s *State, h *History, has func(piece uint32) bool) {
+	if s == nil {
+		return // nothing is believed without one
+	}
+	c := check{state: s, history: h}
+	var wrong, whole []uint32
+	for q := range s.Pieces {
+		had, _ := c.had(q)
+		switch is := has(uint32(q)); {
+		case is && !had:
+			whole = append(whole, uint32(q))
+		case !is && had:
+			wrong = append(wrong, uint32(q))
+		}
+	}
+	if len(wrong)+len(whole) > 0 {
+		l.End(l.Begin(append(wrong, whole...)), nil, whole)
+	}
+}
+
+// Lost notes that a piece that was whole is wrong now, for the reason of Correct.
+func (l *Log) Lost(piece uint32) { l.End(l.Begin([]uint32{piece}), nil, nil) }
+
 // had says whether a piece is known to be whole, and whether it was being
 // written when that ended.
 func (c *check) had(q int) (had, touched bool) {

@@ -123,6 +123,27 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// TestCorrect: what a run finds wrong, or right, where the records say otherwise is known to
+// the next one, though the file looks as that run left it.
+func TestCorrect(t *testing.T) {
+	for _, corrected := range []bool{true, false} {
+		trusted, list := logged(t, "", func(l *Log, clock *time.Time) {
+			if corrected { // somebody changed file a, of which piece 1 is here and piece 0 is not
+				l.Correct(&State{Pieces: 10, Bitfield: []byte{0x80, 0}}, newHistory(), func(p uint32) bool { return p == 1 })
+			}
+			*clock = time.Unix(210, 0)
+			l.End(l.Begin([]uint32{2}), []disk.Touched{{File: 0, FileStat: at(40, 210)}}, []uint32{2})
+		}, []disk.FileStat{at(40, 210), {}})
+		want, hash := []int{0, 2}, []int(nil)
+		if corrected {
+			want, hash = []int{1, 2}, []int{0}
+		}
+		if !slices.Equal(trusted, want) || !slices.Equal(list, hash) {
+			t.Errorf("corrected %v: trusted %v, to hash %v; want %v and %v", corrected, trusted, list, want, hash)
+		}
+	}
+}
+
 // TestLogSurvives: a torn end costs the last record alone, logs of several runs
 // are read together, and Drop leaves none.
 func TestLogSurvives(t *testing.T) {

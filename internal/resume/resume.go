@@ -28,6 +28,7 @@
 //     counts as ours too, but for the pieces of that write.
 //   - Any other file whose size or time differs was changed by somebody else, and
 //     is hashed as a whole.
+//   - What a check finds otherwise is noted before anything is written (Log.Correct).
 //   - After a restart of the system the log is of no use, for what it speaks of
 //     may not have reached the disk: files written to since the Save are hashed
 //     as a whole.

@@ -59,6 +59,7 @@ type opened struct {
 	store             *disk.Store
 	log               *resume.Log // nil = no state is kept
 	state             *resume.State
+	history           *resume.History // nil = of no use
 	certain, doubtful []uint32
 	begun             []disk.Begun // by units, if what is known of them is right
 	err               error
@@ -78,14 +79,13 @@ func (s *Swarm) open(t *metainfo.Torrent) (o opened) {
 	}
 	files := s.diskFiles(t)
 	o.files = files
-	var history *resume.History
 	var journal disk.Journal
 	if s.cfg.Resume != nil {
 		var gen uint64
 		if o.state = s.load(t.Info); o.state != nil {
 			gen = o.state.Log
 		}
-		history, o.begun, gen = s.cfg.Resume.LoadLog(s.cfg.InfoHash, gen)
+		o.history, o.begun, gen = s.cfg.Resume.LoadLog(s.cfg.InfoHash, gen)
 		o.log = s.cfg.Resume.Log(s.cfg.InfoHash, gen)
 		journal = o.log
 	}
@@ -99,7 +99,10 @@ func (s *Swarm) open(t *metainfo.Torrent) (o opened) {
 	if s.cfg.Recheck {
 		known = nil
 	}
-	o.restore(known, history, resume.Layout{PieceLength: t.Info.PieceLength, Files: files}, s.cfg.Log)
+	o.restore(known, o.history, resume.Layout{PieceLength: t.Info.PieceLength, Files: files}, s.cfg.Log)
+	if len(o.doubtful)+len(o.begun) == 0 {
+		o.correct(func(p uint32) bool { _, is := slices.BinarySearch(o.certain, p); return is })
+	}
 	return o
 }
 
@@ -174,6 +177,7 @@ func (s *Swarm) check(o *opened) {
 	go func() { // ends when the pieces are read or the swarm is closed
 		err := s.verify(doubtful)
 		if err == nil {
+			o.correct(s.pieces.Has)
 			begun, err = s.restoreBegun(begun)
 		}
 		s.post(func() {

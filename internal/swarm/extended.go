@@ -124,9 +124,12 @@ func (s *Swarm) doubt(piece uint32) {
 		s.doubted = map[uint32]bool{}
 	}
 	s.doubted[piece] = true // at most one reader a piece, and a piece a peer
-	store := s.store
+	store, log := s.store, s.log
 	s.judges.Go(func() { // ends when the piece is read
 		ok, err := store.VerifyPiece(piece)
+		if err == nil && !ok && log != nil {
+			log.Lost(piece)
+		}
 		s.post(func() {
 			delete(s.doubted, piece)
 			switch {

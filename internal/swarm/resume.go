@@ -33,6 +33,14 @@ func (o *opened) restore(st *resume.State, h *resume.History, l resume.Layout, l
 	}
 }
 
+// correct tells the log of writes what the check found, which then goes before what is
+// written.
+func (o *opened) correct(has func(piece uint32) bool) {
+	if o.log != nil {
+		o.log.Correct(o.state, o.history, has)
+	}
+}
+
 // restoreBegun takes what an earlier run bought of pieces by units and had in the files,
 // and returns the pieces of which there is some. It touches nothing of the swarm's own.
 func (s *Swarm) restoreBegun(begun []disk.Begun) (kept []disk.Begun, err error) {

@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"bytes"
 	"log/slog"
 	"math"
 	"os"
@@ -128,4 +129,85 @@ func TestBegunIsWhole(t *testing.T) {
 			t.Errorf("%v, %v: %d pieces are here", st.State, st.Err, st.Have)
 		}
 	})
+}
+
+// TestKilledBeforeSave: another program changed a file, our run found a piece of it bad, at
+// its start or when it served it, wrote another to it, and was killed before its first save.
+// The run after that does not believe the old record of the bad one, and fetches nothing
+// again that is there.
+func TestKilledBeforeSave(t *testing.T) {
+	for name, later := range map[string]bool{"at the start": false, "later": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, 3*testPiece, func(t *testing.T, w *world) { killedBeforeSave(t, w, later) })
+		})
+	}
+}
+
+func killedBeforeSave(t *testing.T, w *world, later bool) {
+	const per = testPiece / wire.BlockSize
+	kept, to := t.TempDir(), t.TempDir()
+	path := filepath.Join(to, "film")
+	have := make([]byte, len(w.data)) // piece 1 is right, piece 0 until it is changed
+	copy(have, w.data[:2*testPiece])
+	change := func() {
+		clear(have[:testPiece])
+		if err := os.WriteFile(path, have, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(path, have, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	is, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := &resume.State{InfoHash: w.torrent.InfoHash, Dir: to, Pieces: 3, Bitfield: []byte{0xc0},
+		Files: []disk.FileStat{{Exists: true, Size: is.Size(), ModTime: is.ModTime()}}}
+	if !later {
+		st.Bitfield[0], st.Files[0].ModTime = 0x80, is.ModTime().Add(-time.Hour)
+		change()
+	}
+	folder, err := resume.Open(kept)
+	if err == nil {
+		err = folder.Save(st)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate := make(chan struct{}, 1)
+	gate <- struct{}{}
+	s := New(Config{Index: 50, InfoHash: w.torrent.InfoHash, Torrent: w.torrent, Dir: to, Pool: w.pool, Resume: folder, FreeSlot: func() {},
+		Log: slog.New(slog.DiscardHandler), Gate: gate})
+	_ = s.do(func() { s.saving = true }) // as if its first save took long
+	<-gate
+	after(time.Second)
+	if later {
+		change()
+		_ = s.do(func() { s.doubt(0) })
+		after(time.Second)
+	}
+	p := w.play(s, &script{free: true, none: true})
+	p.write(wire.AppendIndex(wire.AppendEmpty(nil, wire.Unchoke), wire.Have, 2))
+	after(time.Second)
+	if st := s.Status(); st.Have != 2 || p.seen(false) != per {
+		t.Fatalf("%v, %v: %d pieces are here, %d blocks were fetched", st.State, st.Err, st.Have, p.seen(false))
+	}
+	killed := t.TempDir() // what it had kept by then
+	if err := os.CopyFS(killed, os.DirFS(kept)); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if folder, err = resume.Open(killed); err != nil {
+		t.Fatal(err)
+	}
+	s = w.node(nil, to, func(c *Config) { c.Resume = folder })
+	p = w.play(s, &script{free: true})
+	after(time.Minute)
+	if st := s.Status(); st.State != Seeding || p.seen(false) != per {
+		t.Errorf("%v, %v: %d blocks were fetched, want %d", st.State, st.Err, p.seen(false), per)
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, w.data) {
+		t.Errorf("the file is wrong: %v", err)
+	}
 }
