@@ -10,6 +10,7 @@ import (
 	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/receipts"
+	"github.com/bttnet/btt/metainfo"
 )
 
 // Receipt is what one torrent moved: who was paid and who paid, for how many
@@ -45,6 +46,15 @@ func ReadReceipts(home string) ([]*Receipt, error) {
 func (n *Node) Receipts() []*Receipt {
 	if m := n.money.Load(); m != nil {
 		return m.booked.List()
+	}
+	return nil
+}
+
+// Receipt returns the receipt of a torrent; nil = it has none, or the node no part in
+// Speed.
+func (n *Node) Receipt(hash metainfo.InfoHash) *Receipt {
+	if m := n.money.Load(); m != nil {
+		return m.booked.Get(hash)
 	}
 	return nil
 }

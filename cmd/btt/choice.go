@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -10,6 +11,8 @@ import (
 
 	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/consent"
+	"github.com/bttnet/btt/internal/terminal"
 	"github.com/bttnet/btt/metainfo"
 )
 
@@ -125,6 +128,108 @@ func countedFiles(in *metainfo.Info) []countedFile {
 		}
 	}
 	return list
+}
+
+// given says whether a flag was on the command line.
+func (t *transfer) given(name string) bool { return t.set != nil && t.set.Changed(name) }
+
+// meant says whether a flag was given and asks for something: --leave=false does not.
+func meant(f *pflag.FlagSet, name string) bool {
+	flag := f.Lookup(name)
+	return flag != nil && flag.Changed && !(flag.Value.Type() == "bool" && flag.Value.String() == "false")
+}
+
+// apart are flags of which one makes the other mean nothing.
+var apart = []struct{ flag, other, why string }{
+	{"leave", "seed-after", "one ends when it is complete, the other goes on"},
+	{"earn-only", "spend-rate", "nothing is bid"},
+	{"earn-only", "bids", "nothing is bid"},
+	{"earn-only", "price-cap", "nothing is bid"},
+	{"earn-only", "budget", "nothing is spent"},
+	{"paid-only", "free-share", "nobody is served for nothing"},
+}
+
+// traders are the flags that mean nothing with --speed=false. Without that word they
+// wait for the choice of "btt speed".
+var traders = []string{"reserve", "reserve-growth", "reserve-cap", "free-share", "strategy", "no-tracker-bids", "spend-rate", "bids",
+	"price-cap", "budget", "quantum", "credit", "earn-only"}
+
+// waiters are the flags that wait for Speed, besides those of traders.
+var waiters = []string{"when-paid", "paid-only", "join-paid", "reserve-for", "reserve-growth-for", "ledger"}
+
+// mayTrade says whether the command takes part in Speed, now or when "btt speed" says so.
+func (t *transfer) mayTrade() bool {
+	return t.speed || t.chosen != nil && !t.given("speed")
+}
+
+// alone refuses what would never come into force: nobody pays without Speed.
+func (t *transfer) alone() error {
+	switch {
+	case t.mayTrade():
+	case t.whenPaid:
+		return usage("--when-paid needs --speed: nobody pays without it")
+	case t.paidOnly:
+		return usage("--paid-only needs --speed: nobody pays without it")
+	}
+	return nil
+}
+
+// waiting are the flags given that mean nothing as long as the command is a plain client.
+func (t *transfer) waiting() (list []string) {
+	if t.set == nil || !t.mayTrade() {
+		return nil
+	}
+	for _, name := range slices.Concat(waiters, traders) {
+		if meant(t.set, name) {
+			list = append(list, "--"+name)
+		}
+	}
+	return list
+}
+
+// waitText says which flags wait; "" = none does.
+func waitText(list []string) string {
+	switch n := len(list); n {
+	case 0:
+		return ""
+	case 1:
+		return list[0] + " waits for it"
+	default:
+		return strings.Join(list[:n-1], ", ") + " and " + list[n-1] + " wait for it"
+	}
+}
+
+// tellWaiting says what the flags wait for that mean nothing yet.
+func (t *transfer) tellWaiting(r *terminal.Reporter) {
+	if list := t.waiting(); len(list) > 0 {
+		r.Warn("speed", "BitTorrent Speed is off: "+waitText(list)+"; until \"btt speed on\" or \"btt speed earn\" this command is a plain client",
+			terminal.Fields{"phase": consent.Off, "waiting": list})
+	}
+}
+
+// contradicts refuses flags that were given and could only be ignored.
+func (t *transfer) contradicts() error {
+	if t.set == nil {
+		return nil
+	}
+	for _, x := range apart {
+		if meant(t.set, x.flag) && meant(t.set, x.other) {
+			return usage("--%s does not go with --%s: %s", x.other, x.flag, x.why)
+		}
+	}
+	if t.given("speed") && !t.speed {
+		for _, name := range traders {
+			if meant(t.set, name) {
+				return usage("--%s does not go with --speed=false: nothing is bid, paid or sold", name)
+			}
+		}
+	}
+	for _, name := range []string{"watch-every", "stay"} {
+		if t.given(name) && !t.whenPaid && !t.given("join-paid") {
+			return usage("--%s needs --when-paid%s", name, map[bool]string{true: " or --join-paid"}[t.set.Lookup("join-paid") != nil])
+		}
+	}
+	return nil
 }
 
 // bids sets how the node bids and what it lends (R9.3, R9.5).

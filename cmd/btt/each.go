@@ -50,7 +50,7 @@ func (x *running) add(t *transfer, a btt.Add) (*btt.Torrent, error) {
 	if t.chosen != nil {
 		a.Plain = a.Plain || t.chosen.IsPlain(namesOf(&a)...)
 	}
-	a.WhenPaid = t.whenPaid && !a.Plain
+	a.WhenPaid = t.whenPaid // one that stays out runs as others do
 	return x.node.Add(a)
 }
 

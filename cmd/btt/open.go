@@ -25,6 +25,8 @@ type running struct {
 	loose  bool             // nothing is claimed in home
 	claims *durable.Claims  // nil = none are made
 	trades atomic.Bool      // it has a wallet; it may have got one since the start
+	apart  atomic.Bool      // it left Speed, as "btt speed" said
+	queued atomic.Bool      // it would take part in Speed, but another program uses the wallet
 	// unfollow ends what follows that choice; nil = nothing does.
 	unfollow func()
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/receipts"
 	"github.com/bttnet/btt/internal/terminal"
+	"github.com/bttnet/btt/metainfo"
 )
 
 var errNoReceipt = errors.New("no receipt")
@@ -197,15 +198,17 @@ func (b bill) String() string {
 
 // bills tell what this run of a command adds to what torrents moved before.
 type bills struct {
-	before map[receipts.Hash]receipts.Totals
+	before map[receipts.Hash]*btt.Receipt
 	paid   map[receipts.Hash]amount.Amount // seen last: a torrent that left Speed tells no sum
+	// now tells a torrent's receipt; nil, or of nil, = as it was.
+	now func(metainfo.InfoHash) *btt.Receipt
 }
 
 // newBills begins with the receipts that there are when the command begins.
 func newBills(list []*btt.Receipt) *bills {
-	b := &bills{before: map[receipts.Hash]receipts.Totals{}, paid: map[receipts.Hash]amount.Amount{}}
+	b := &bills{before: map[receipts.Hash]*btt.Receipt{}, paid: map[receipts.Hash]amount.Amount{}}
 	for _, x := range list {
-		b.before[x.InfoHash] = x.Totals()
+		b.before[x.InfoHash] = x
 	}
 	return b
 }
@@ -216,8 +219,21 @@ func (b *bills) of(st *btt.Status) bill {
 	if st.Paid > 0 {
 		b.paid[hash] = st.Paid
 	}
-	all := b.paid[hash]
-	return bill{max(all-b.before[hash].Paid, 0), all}
+	all, old, then := b.paid[hash], b.before[hash], amount.Amount(0)
+	if old != nil {
+		then = old.Totals().Paid
+	}
+	var x *btt.Receipt
+	if all > 0 && b.now != nil {
+		x = b.now(st.InfoHash)
+	}
+	if x == nil {
+		return bill{max(all-then, 0), all}
+	}
+	// What made good for an earlier run is in all if it came before the torrent started.
+	since, total := x.Since(old).Paid, x.Totals().Paid
+	late := max(total-then-since, 0)
+	return bill{max(since, all-then-late), max(all, total)}
 }
 
 // reportSpent shows in short what this run moved for a torrent, and if there were others
@@ -229,10 +245,8 @@ func (b *bills) reportSpent(r *terminal.Reporter, home string, hash [20]byte) {
 	}
 	for _, x := range list {
 		if x.InfoHash == receipts.Hash(hash) {
-			now, old := x.Totals(), b.before[x.InfoHash]
-			if old != (receipts.Totals{}) {
-				run := receipts.Totals{Paid: max(now.Paid-old.Paid, 0), Earned: max(now.Earned-old.Earned, 0), PaidBytes: max(now.PaidBytes-old.PaidBytes, 0),
-					EarnedBytes: max(now.EarnedBytes-old.EarnedBytes, 0), FreeBytes: max(now.FreeBytes-old.FreeBytes, 0)}
+			if old := b.before[x.InfoHash]; old != nil && old.Totals() != (receipts.Totals{}) {
+				run := x.Since(old)
 				r.Event("run", fmt.Sprintf("%.8s  %s, this run: %s; all runs:", x.InfoHash, nameOf(x), moved(&run)),
 					terminal.Fields{"infohash": x.InfoHash, "name": x.Name, "paid": run.Paid, "earned": run.Earned, "paid_bytes": run.PaidBytes, "earned_bytes": run.EarnedBytes, "free_bytes": run.FreeBytes})
 			}

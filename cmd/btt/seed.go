@@ -122,7 +122,7 @@ func (o *ownPrices) read(args, plain []string, t *transfer) (map[string]*btt.Res
 		}
 		path := s[:at]
 		switch {
-		case !t.speed:
+		case !t.mayTrade():
 			return usage("%s needs --speed: without it nothing is sold", flag)
 		case !slices.Contains(args, path):
 			return usage("%s %.80q: %q is none of those that are shared", flag, s, path)
@@ -205,7 +205,11 @@ func seed(ctx context.Context, g *global, t *transfer, r *terminal.Reporter, off
 	j := joins{now: map[*btt.Torrent]string{}}
 	if t.join != nil {
 		j.dir = t.join.Dir
-		r.Event("looking", "asking for torrents that pay", terminal.Fields{"trackers": t.join.Trackers, "listen": x.node.Addr().String()})
+		text := "asking for torrents that pay"
+		if !t.speed {
+			text = "will ask for torrents that pay once BitTorrent Speed is on"
+		}
+		r.Event("looking", text, terminal.Fields{"trackers": t.join.Trackers, "listen": x.node.Addr().String()})
 	}
 	return serve(ctx, x, r, len(offers), t.whenPaid || t.join != nil, &j)
 }
@@ -264,11 +268,11 @@ func serve(ctx context.Context, x *running, r *terminal.Reporter, count int, pai
 		case now := <-view.C:
 			joined.tell(r, x.node.Torrents())
 			if paid {
-				tellRests(r, x.node.Torrents(), resting)
+				tellRests(r, x.node.Torrents(), resting, x.apart.Load())
 			}
 			if r.Mode() == terminal.Bars || r.Mode() == terminal.JSON && now.Sub(told) >= seedEvery {
 				told = now
-				showSeeds(r, x.node.Torrents())
+				showSeeds(r, x.node.Torrents(), x.queued.Load())
 			}
 		case e := <-x.events:
 			if joined.has(e.Torrent) && (e.Kind == btt.Checked || e.Kind == btt.Broken) {
@@ -302,7 +306,7 @@ func onSeed(ctx context.Context, node *btt.Node, r *terminal.Reporter, e *btt.Ev
 }
 
 // tellRests shows which torrents seeded with --when-paid rest, or returned.
-func tellRests(r *terminal.Reporter, list []*btt.Torrent, resting map[*btt.Torrent]bool) {
+func tellRests(r *terminal.Reporter, list []*btt.Torrent, resting map[*btt.Torrent]bool, apart bool) {
 	for _, t := range list {
 		st := t.Status()
 		now := st.Resting
@@ -311,8 +315,11 @@ func tellRests(r *terminal.Reporter, list []*btt.Torrent, resting map[*btt.Torre
 		}
 		resting[t] = now
 		name, text := "returned", "somebody bids the reserve price: sharing again"
-		if now {
+		switch {
+		case now:
 			name, text = "resting", "nobody bids the reserve price: the torrent rests until a tracker tells of a bid"
+		case apart || st.Plain:
+			text = "out of BitTorrent Speed: sharing again, as any client does"
 		}
 		if len(list) > 1 {
 			text = printable(st.Name) + ": " + text
@@ -322,7 +329,7 @@ func tellRests(r *terminal.Reporter, list []*btt.Torrent, resting map[*btt.Torre
 }
 
 // showSeeds draws a line for each torrent.
-func showSeeds(r *terminal.Reporter, list []*btt.Torrent) {
+func showSeeds(r *terminal.Reporter, list []*btt.Torrent, queued bool) {
 	var rows []string
 	for _, t := range list {
 		st := t.Status()
@@ -337,10 +344,13 @@ func showSeeds(r *terminal.Reporter, list []*btt.Torrent) {
 		rows = append(rows, row)
 		if r.Mode() == terminal.JSON {
 			r.Event("status", "", of(&st, terminal.Fields{"state": st.State.String(), "up": st.Up,
-				"peers": len(st.Peers), "uploaded": st.Totals.Uploaded, "availability": st.Availability, "earned": st.Earned}))
+				"peers": len(st.Peers), "uploaded": st.Totals.Uploaded, "availability": st.Availability, "earned": st.Earned, "waits_for_wallet": queued}))
 		}
 	}
-	r.Table(few(rows))
+	if rows = few(rows); queued {
+		rows = append(rows, queuedText)
+	}
+	r.Table(rows)
 }
 
 func reportSeeding(r *terminal.Reporter, node *btt.Node, st btt.Status) error {

@@ -27,6 +27,10 @@ type joinFlags struct {
 
 func (j *joinFlags) register(f *pflag.FlagSet) {
 	j.registered = f
+	for _, name := range []string{"watch-every", "stay"} { // of this command they are about both
+		flag := f.Lookup(name)
+		flag.Usage = strings.Replace(flag.Usage, "with --when-paid:", "with --when-paid or --join-paid:", 1)
+	}
 	f.StringArrayVar(&j.trackers, "join-paid", nil, "with --speed: also join torrents that you never chose, when this tracker (a URL) tells that peers bid for them; fetch them and seed them while they pay (may be repeated; needs --join-max and --join-price)")
 	f.StringVar(&j.max, "join-max", "", "with --join-paid: most bytes that joined torrents may hold on disk together, such as 10GiB")
 	f.StringVar(&j.price, "join-price", "", "with --join-paid: least bid that is worth it, and the reserve price of joined torrents, such as \"1 BTT/GiB\"")
@@ -49,7 +53,7 @@ func (j *joinFlags) config(g *global, t *transfer) (*btt.Join, error) {
 		return nil, nil
 	}
 	switch {
-	case !t.speed:
+	case !t.mayTrade():
 		return nil, usage("--join-paid needs --speed: nobody pays without it")
 	case t.noBids || t.watch <= 0 || t.stay <= 0:
 		return nil, usage("--join-paid asks trackers for bids: it goes without --no-tracker-bids, and with times above 0")

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/internal/consent"
+	"github.com/bttnet/btt/internal/purse"
 	"github.com/bttnet/btt/internal/terminal"
 	"github.com/bttnet/btt/metainfo"
 )
@@ -22,7 +24,9 @@ func newSpeed(g *global) *cobra.Command {
 		Long: `Shows, or changes, how far this home folder takes part in BitTorrent Speed. The
 choice is kept: "btt get" and "btt seed" follow it without further flags, and those
 that run hear of a change within about a second; one that began as a plain client
-opens ledger and wallet then, or says why it cannot. Nothing is chosen at first: off.
+opens ledger and wallet then, or says why it cannot. Of commands that run with one
+home one uses the wallet; when it ends another takes over. Nothing is chosen at first:
+off.
 
   off    a plain BitTorrent client; peers are told nothing of BTT, nothing is
          sold and nothing is paid
@@ -33,7 +37,8 @@ opens ledger and wallet then, or says why it cannot. Nothing is chosen at first:
 
 Peers that do not pay are served in every phase. A way to begin: "earn", look at
 "btt receipts" and "btt wallet balance", then "on" with a small --budget. Flags of
-a command go before what is kept: --speed takes part, --speed=false does not.`,
+a command go before what is kept: --speed takes part, --speed=false does not. Flags
+that need Speed, such as --when-paid, wait for it while it is off.`,
 		Example: `  btt speed
   btt speed earn --ledger http://127.0.0.1:7700
   btt speed on --budget "5 BTT" --price-cap "10 BTT/GiB"
@@ -221,7 +226,14 @@ func tellChoice(g *global, cmd *cobra.Command, c *consent.Choice) error {
 	if n := len(c.Plain); n > 0 {
 		lines = append(lines, fmt.Sprintf("info hashes that stay out in any case: %d", n))
 	}
-	r.Event("speed", strings.Join(lines, "\n"), terminal.Fields{"phase": c.Phase, "ledger": c.Ledger, "limits": c.Limits, "plain": append([]metainfo.InfoHash{}, c.Plain...)})
+	f := terminal.Fields{"phase": c.Phase, "ledger": c.Ledger, "limits": c.Limits, "plain": append([]metainfo.InfoHash{}, c.Plain...)}
+	if home, err := g.dir(); err == nil {
+		if process, used := purse.InUse(filepath.Join(home, "wallet")); used {
+			f["wallet_process"] = process
+			lines = append(lines, fmt.Sprintf("the wallet is in use by process %d: of running commands that one takes part, and when it ends the next", process))
+		}
+	}
+	r.Event("speed", strings.Join(lines, "\n"), f)
 	return nil
 }
 

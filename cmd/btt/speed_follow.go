@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
-
-	"github.com/spf13/pflag"
 
 	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/internal/consent"
@@ -59,67 +59,6 @@ func (t *transfer) choose(g *global, r *terminal.Reporter) error {
 	return nil
 }
 
-// given says whether a flag was on the command line.
-func (t *transfer) given(name string) bool { return t.set != nil && t.set.Changed(name) }
-
-// meant says whether a flag was given and asks for something: --leave=false does not.
-func meant(f *pflag.FlagSet, name string) bool {
-	flag := f.Lookup(name)
-	return flag != nil && flag.Changed && !(flag.Value.Type() == "bool" && flag.Value.String() == "false")
-}
-
-// apart are flags of which one makes the other mean nothing.
-var apart = []struct{ flag, other, why string }{
-	{"leave", "seed-after", "one ends when it is complete, the other goes on"},
-	{"earn-only", "spend-rate", "nothing is bid"},
-	{"earn-only", "bids", "nothing is bid"},
-	{"earn-only", "price-cap", "nothing is bid"},
-	{"earn-only", "budget", "nothing is spent"},
-	{"paid-only", "free-share", "nobody is served for nothing"},
-}
-
-// traders are the flags that mean nothing with --speed=false. Without that word they
-// wait for the choice of "btt speed".
-var traders = []string{"reserve", "reserve-growth", "reserve-cap", "free-share", "strategy", "no-tracker-bids", "spend-rate", "bids",
-	"price-cap", "budget", "quantum", "credit", "earn-only"}
-
-// alone refuses what cannot be without Speed; the choice of "btt speed" counts.
-func (t *transfer) alone() error {
-	switch {
-	case t.speed:
-	case t.whenPaid:
-		return usage("--when-paid needs --speed: nobody pays without it")
-	case t.paidOnly:
-		return usage("--paid-only needs --speed: nobody pays without it")
-	}
-	return nil
-}
-
-// contradicts refuses flags that were given and could only be ignored.
-func (t *transfer) contradicts() error {
-	if t.set == nil {
-		return nil
-	}
-	for _, x := range apart {
-		if meant(t.set, x.flag) && meant(t.set, x.other) {
-			return usage("--%s does not go with --%s: %s", x.other, x.flag, x.why)
-		}
-	}
-	if t.given("speed") && !t.speed {
-		for _, name := range traders {
-			if meant(t.set, name) {
-				return usage("--%s does not go with --speed=false: nothing is bid, paid or sold", name)
-			}
-		}
-	}
-	for _, name := range []string{"watch-every", "stay"} {
-		if t.given(name) && !t.whenPaid && !t.given("join-paid") {
-			return usage("--%s needs --when-paid%s", name, map[bool]string{true: " or --join-paid"}[t.set.Lookup("join-paid") != nil])
-		}
-	}
-	return nil
-}
-
 // with returns the flags with kept limits in the places of those not given.
 func (t *transfer) with(l *consent.Limits) *transfer {
 	n, use := *t, *l
@@ -160,16 +99,24 @@ func (t *transfer) phase() consent.Phase {
 // keep anybody from downloading: the command goes on as a plain client and says so.
 func (t *transfer) open(ctx context.Context, g *global, r *terminal.Reporter) (*running, error) {
 	x, err := t.start(ctx, g)
-	if err == nil || !t.byChoice || t.whenPaid || t.join != nil || t.paidOnly || ctx.Err() != nil || errors.Is(err, errUsage) {
-		return x.followed(ctx, t, r), err
+	if err == nil && !t.speed {
+		t.tellWaiting(r)
+	}
+	needed := (t.whenPaid || t.join != nil || t.paidOnly) && !errors.Is(err, purse.ErrInUse)
+	if err == nil || !t.byChoice || needed || ctx.Err() != nil || errors.Is(err, errUsage) {
+		return x.followed(ctx, t, r, nil), err
 	}
 	t.speed, t.byChoice = false, false
 	x, plainErr := t.start(ctx, g)
 	if plainErr != nil {
 		return nil, plainErr
 	}
-	r.Warn("warning", "without BitTorrent Speed for now: "+plain(err)+"; "+whenMended(err), terminal.Fields{"error": plain(err), "next": whenMended(err)})
-	return x.followed(ctx, t, r), nil
+	text, fields := "without BitTorrent Speed for now: "+plain(err)+"; "+whenMended(err), terminal.Fields{"error": plain(err), "next": whenMended(err)}
+	if list := t.waiting(); len(list) > 0 {
+		text, fields["waiting"] = text+"; "+waitText(list), list
+	}
+	r.Warn("warning", text, fields)
+	return x.followed(ctx, t, r, err), nil
 }
 
 // follower has a running node do what "btt speed" is told meanwhile. Only its
@@ -182,15 +129,18 @@ type follower struct {
 	phase consent.Phase
 	out   map[*btt.Torrent]bool // named to stay out, as far as seen
 	bad   string                // what was told last of a file that cannot be read
+	queue bool                  // another program uses the wallet: it takes part when that ends
 }
 
-// followed starts the goroutine that follows the choice; it ends with close.
-func (x *running) followed(ctx context.Context, t *transfer, r *terminal.Reporter) *running {
+// followed starts the goroutine that follows the choice; it ends with close. failed is
+// why the command takes no part that should by the choice.
+func (x *running) followed(ctx context.Context, t *transfer, r *terminal.Reporter, failed error) *running {
 	if x == nil || t.chosen == nil || t.given("speed") && !t.speed {
 		return x
 	}
 	own := *t
 	f := &follower{x: x, t: &own, r: r, last: *t.chosen, phase: t.phase(), out: map[*btt.Torrent]bool{}}
+	f.wait(failed)
 	if t.speed {
 		f.spend() // a phase that only earns does so from the first peer on
 	}
@@ -233,7 +183,10 @@ func (f *follower) look(ctx context.Context) {
 	}
 	last := f.last
 	f.last = c
-	if c.Said != last.Said {
+	switch {
+	case c.Said != last.Said:
+		f.enter(ctx, c.Phase)
+	case f.queue && !inUse(f.x.state):
 		f.enter(ctx, c.Phase)
 	}
 	if f.t.speed && (c.Said != last.Said || c.Limits != last.Limits) {
@@ -244,14 +197,25 @@ func (f *follower) look(ctx context.Context) {
 	}
 }
 
+// wait notes why the command is a plain client that should take part; nil = it need not.
+// For the wallet it waits by itself.
+func (f *follower) wait(err error) {
+	f.queue = errors.Is(err, purse.ErrInUse)
+	f.x.queued.Store(f.queue)
+}
+
 // enter takes part as far as the user says now.
 func (f *follower) enter(ctx context.Context, phase consent.Phase) {
 	if phase == f.phase {
+		f.wait(nil) // what is off waits for nothing
 		return
 	}
 	if !f.t.speed {
-		if err := f.open(ctx); err != nil {
-			if ctx.Err() == nil {
+		again := f.queue
+		err := f.open(ctx)
+		f.wait(err)
+		if err != nil {
+			if ctx.Err() == nil && !(again && f.queue) {
 				f.r.Warn("speed", "BitTorrent Speed is "+phase.String()+", but this command stays a plain client: "+plain(err)+"; "+whenMended(err),
 					terminal.Fields{"chosen": phase, "phase": consent.Off, "error": plain(err), "next": whenMended(err)})
 			}
@@ -263,11 +227,25 @@ func (f *follower) enter(ctx context.Context, phase consent.Phase) {
 		f.spend()
 		f.part()
 	}
+	f.x.apart.Store(phase == consent.Off)
 	if err := f.x.node.SetSpeed(phase != consent.Off); err != nil {
 		f.r.Warn("warning", plain(err), terminal.Fields{"error": plain(err)})
 		return
 	}
-	f.r.Event("speed", "BitTorrent Speed is "+phaseTexts[phase], terminal.Fields{"phase": phase})
+	f.tell(phase)
+}
+
+// tell says how far the command takes part now, and what becomes of its flags.
+func (f *follower) tell(phase consent.Phase) {
+	text, list := "BitTorrent Speed is "+phaseTexts[phase], f.t.waiting()
+	switch {
+	case len(list) == 0:
+		f.r.Event("speed", text, terminal.Fields{"phase": phase})
+	case phase == consent.Off:
+		f.r.Event("speed", text+"; "+waitText(list), terminal.Fields{"phase": phase, "waiting": list})
+	default:
+		f.r.Event("speed", text+"; in force now: "+strings.Join(list, ", "), terminal.Fields{"phase": phase, "in_force": list})
+	}
 }
 
 // open gives the node of a command that began as a plain client what BitTorrent Speed
@@ -307,11 +285,17 @@ func whenMended(err error) string {
 	const again = "say \"btt speed on\" or \"btt speed earn\" again"
 	switch {
 	case errors.Is(err, purse.ErrInUse):
-		return "stop the btt that uses it and " + again
+		return "one at a time takes part, this one when that one ends"
 	case errors.Is(err, wallet.ErrPassword), errors.Is(err, purse.ErrPasswordNeeded), errors.Is(err, purse.ErrLocked):
 		return "open it with \"btt wallet unlock\" and " + again
 	}
 	return "when that is mended, " + again
+}
+
+// inUse says whether a program spends from the wallet of a home.
+func inUse(home string) bool {
+	_, used := purse.InUse(filepath.Join(home, "wallet"))
+	return used
 }
 
 // spend bids within the limits of now.

@@ -24,6 +24,8 @@ type watch struct {
 	failed    map[*btt.Torrent]bool
 	warned    map[string]string // by tracker
 	lacks     map[*btt.Torrent]*lack
+	// queued says whether Speed waits for the wallet, which another program uses; nil = no.
+	queued func() bool
 }
 
 func newWatch(r *terminal.Reporter, seedAfter bool, bills *bills) *watch {
@@ -177,7 +179,7 @@ func (w *watch) show() {
 			continue
 		}
 		if len(w.list) == 1 || w.r.Mode() == terminal.JSON {
-			progress(w.r, &st, bill)
+			progress(w.r, &st, bill, w.plain())
 			continue
 		}
 		rows = append(rows, fmt.Sprintf("%-30.30s %3d %% of %s, %s, %s", title(&st), terminal.Percent(st.Size-st.Left, st.Size), terminal.Bytes(st.Size), terminal.Rate(st.Down), terminal.Count(len(st.Peers), "peer")))
@@ -187,10 +189,24 @@ func (w *watch) show() {
 	}
 	switch w.r.Mode() {
 	case terminal.Bars:
-		w.r.Table(few(rows))
+		if rows = few(rows); w.plain() != "" {
+			rows = append(rows, w.plain())
+		}
+		w.r.Table(rows)
 	case terminal.Lines:
-		w.r.Progress(fmt.Sprintf("%d of %d complete", len(w.complete), len(w.list)), all.Size-all.Left, all.Size, note(&all, paid), nil)
+		w.r.Progress(fmt.Sprintf("%d of %d complete", len(w.complete), len(w.list)), all.Size-all.Left, all.Size, note(&all, paid, w.plain()), nil)
 	}
+}
+
+// queuedText stands in the status of a command that takes no part in Speed for now.
+const queuedText = "no Speed while another btt has the wallet"
+
+// plain is what the status says of a command that waits for the wallet.
+func (w *watch) plain() string {
+	if w.queued != nil && w.queued() {
+		return queuedText
+	}
+	return ""
 }
 
 // maxRows is how many torrents a terminal shows.
@@ -252,7 +268,7 @@ func warn(r *terminal.Reporter, st *btt.Status, warned map[string]string) {
 func copies(st *btt.Status) string { return fmt.Sprintf("available: %.2f copies", st.Availability) }
 
 // note is what stands beside a bar.
-func note(st *btt.Status, paid bill) string {
+func note(st *btt.Status, paid bill, plain string) string {
 	text := fmt.Sprintf("%s, %s", terminal.Rate(st.Down), terminal.Count(len(st.Peers), "peer"))
 	if st.Pieces > 0 {
 		text += ", " + copies(st)
@@ -263,14 +279,17 @@ func note(st *btt.Status, paid bill) string {
 	if paid.all > 0 {
 		text += ", paid " + paid.String()
 	}
+	if plain != "" {
+		text += ", " + plain
+	}
 	return text
 }
 
-func progress(r *terminal.Reporter, st *btt.Status, paid bill) {
+func progress(r *terminal.Reporter, st *btt.Status, paid bill, plain string) {
 	done := st.Size - st.Left
-	r.Progress(title(st), done, st.Size, note(st, paid), of(st, terminal.Fields{"state": st.State.String(), "bytes": done,
+	r.Progress(title(st), done, st.Size, note(st, paid, plain), of(st, terminal.Fields{"state": st.State.String(), "bytes": done,
 		"size": st.Size, "down": st.Down, "up": st.Up, "peers": len(st.Peers), "paid": paid.run, "paid_all_runs": paid.all, "bid": int64(st.Bid),
-		"availability": st.Availability}))
+		"availability": st.Availability, "waits_for_wallet": plain != ""}))
 }
 
 func reportComplete(r *terminal.Reporter, st *btt.Status, paid bill, took time.Duration) {

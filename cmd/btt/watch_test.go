@@ -9,6 +9,7 @@ import (
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/swarm"
 	"github.com/bttnet/btt/internal/terminal"
+	"github.com/bttnet/btt/metainfo"
 )
 
 func TestLacking(t *testing.T) {
@@ -80,5 +81,30 @@ func TestBills(t *testing.T) {
 		if got := b.of(&st); got != tt.want || got.String() != tt.text {
 			t.Errorf("%s: %v, %q, want %v, %q", tt.name, got, got.String(), tt.want, tt.text)
 		}
+	}
+}
+
+// TestBillAfterCrash: what made good for an earlier run, which a crash kept from being
+// booked, is no cost of this one, whether it came before the torrent started or after.
+func TestBillAfterCrash(t *testing.T) {
+	receipt := func(sum amount.Amount, adjusted int64) *btt.Receipt {
+		return &btt.Receipt{InfoHash: [20]byte{1}, Lines: []*btt.ReceiptLine{{Role: btt.ReceiptPaid, Sum: sum, Adjusted: adjusted}}}
+	}
+	b := newBills([]*btt.Receipt{receipt(7_000_000, 0)})
+	now := receipt(9_000_000, 4_000_000)
+	b.now = func(metainfo.InfoHash) *btt.Receipt { return now }
+	for _, tt := range []struct {
+		name string
+		paid amount.Amount
+	}{{"after its start", 9_000_000}, {"before its start", 13_000_000}} {
+		st := btt.Status{Status: swarm.Status{InfoHash: [20]byte{1}, Paid: tt.paid}}
+		if got, want := b.of(&st), (bill{2_000_000, 13_000_000}); got != want {
+			t.Errorf("%s: %v, want %v", tt.name, got, want)
+		}
+	}
+	now = receipt(8_000_000, 0) // booked a moment later than told
+	st := btt.Status{Status: swarm.Status{InfoHash: [20]byte{1}, Paid: 13_000_000}}
+	if got, want := b.of(&st), (bill{6_000_000, 13_000_000}); got != want {
+		t.Errorf("not booked yet: %v, want %v", got, want)
 	}
 }

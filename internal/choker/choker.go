@@ -90,6 +90,9 @@ type Candidate struct {
 	// slot goes to it, free ones and lent ones included: one that it has it loses.
 	// A barter partner that gave us something last round keeps its turn.
 	Resting bool
+	// Plain: the torrent is out of BitTorrent Speed, where nobody can pay; PaidOnly does
+	// not bind it.
+	Plain bool
 	// Snubbed: the peer owes us data and does not send; it comes last in the
 	// barter rank.
 	Snubbed bool
@@ -113,6 +116,9 @@ type Candidate struct {
 	// WaitingSince is since when the peer is interested and choked.
 	WaitingSince time.Time
 }
+
+// mustPay reports whether the peer gets a slot only for pay.
+func (c *Candidate) mustPay(cfg *Config) bool { return cfg.PaidOnly && c.Seeding && !c.Plain }
 
 // buyer reports whether the peer may buy a slot (R7.18, A16).
 func (c *Candidate) buyer() bool {
@@ -161,8 +167,8 @@ type Config struct {
 	// PriceStep: a running price stays unless it moves by more than this many
 	// parts per million of itself (A19).
 	PriceStep uint32
-	// PaidOnly: torrents this node seeds serve nobody for free. Off by
-	// default (R1.10, A21); a user's choice.
+	// PaidOnly: torrents this node seeds in BitTorrent Speed serve nobody for free. Off
+	// by default (R1.10, A21); a user's choice.
 	PaidOnly bool
 }
 

@@ -128,6 +128,9 @@ func TestRound(t *testing.T) {
 		{"paid only is the user's choice", with(slots(4, 1), func(c *Config) { c.PaidOnly = true }), []Candidate{
 			waiting(1, seeding), waiting(2), waiting(3, seeding, bid(3), reserve(2)), waiting(4, seeding, bid(1), reserve(2)),
 		}, "-f$-", []amount.Price{0, 0, 2, 0}},
+		{"paid only does not bind torrents out of Speed", with(slots(4, 1), func(c *Config) { c.PaidOnly = true }), []Candidate{
+			waiting(1, seeding), waiting(2, seeding, func(c *Candidate) { c.Plain = true }),
+		}, "-f", nil},
 		{"weighted: the barter partner outranks a small bid", with(slots(2, 1), func(c *Config) { c.Strategy, c.PaidMaxLeeching = auction.Weighted{}, 2 }), []Candidate{
 			waiting(1, bid(1)), waiting(2, got(1<<20), func(c *Candidate) { c.Own, c.Sent = 10, 1<<20 }),
 		}, "of", nil},

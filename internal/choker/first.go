@@ -60,7 +60,7 @@ func (s *Share) drawn(id uint64) uint64 { return mix(s.Lot ^ id) }
 
 // helps says whether a peer is served beside the slots.
 func (r *round) helps(c *Candidate) bool {
-	return r.cfg.Help && c.ID == r.cfg.Helped && c.wants() && c.Seeding && !r.cfg.PaidOnly
+	return r.cfg.Help && c.ID == r.cfg.Helped && c.wants() && c.Seeding && !c.mustPay(&r.cfg)
 }
 
 // help serves one beside the slots.

@@ -62,7 +62,7 @@ func drawConfig(t *rapid.T) Config {
 
 // beside counts who is served beside the slots: one at most, who has no paid slot.
 func beside(cfg Config, c Candidate, d Decision) int {
-	if cfg.Help && c.ID == cfg.Helped && c.Seeding && c.wants() && !cfg.PaidOnly && d.Unchoke && !d.Paid {
+	if cfg.Help && c.ID == cfg.Helped && c.Seeding && c.wants() && (!cfg.PaidOnly || c.Plain) && d.Unchoke && !d.Paid {
 		return 1
 	}
 	return 0
@@ -83,7 +83,7 @@ func TestRoundProperties(t *testing.T) {
 				if d.Paid || d.Optimistic || d.Price != 0 || d.Reprice {
 					t.Fatalf("choked, but %+v", d)
 				}
-				if c.wants() && !(cfg.PaidOnly && c.Seeding) {
+				if c.wants() && (!cfg.PaidOnly || !c.Seeding || c.Plain) {
 					waiting++
 				}
 				continue

@@ -230,7 +230,7 @@ func (r *round) give(n int, compare func(a, b int32) int, mark func(*Decision)) 
 	order := r.order[:0]
 	for i := range r.cands {
 		c := &r.cands[i]
-		if c.wants() && !r.out[i].Unchoke && !(r.cfg.PaidOnly && c.Seeding) {
+		if c.wants() && !r.out[i].Unchoke && !c.mustPay(&r.cfg) {
 			order = append(order, int32(i))
 		}
 	}

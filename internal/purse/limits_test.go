@@ -313,6 +313,16 @@ func TestOneSpendsManyLook(t *testing.T) {
 	if err := b.purse.Record(Entry{Kind: Earn, Amount: 3, ID: "x"}); err != nil {
 		t.Fatal(err)
 	}
+	none := filepath.Join(t.TempDir(), "none")
+	if _, used := InUse(none); used {
+		t.Error("a wallet that is not there is in use")
+	}
+	if _, err := os.Stat(none); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("looking made a folder: %v", err)
+	}
+	if process, used := InUse(b.cfg.Dir); !used || process != os.Getpid() {
+		t.Errorf("in use: %v by %d", used, process)
+	}
 	if _, err := Open(b.cfg); !errors.Is(err, ErrInUse) {
 		t.Fatalf("a second spender: %v", err)
 	}

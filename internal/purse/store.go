@@ -58,9 +58,36 @@ func HasPassword(dir string) (bool, error) {
 	return mode == wallet.ByPassword, err
 }
 
+// lockTries and lockPause bound how long acquire waits for somebody who only looks.
+const (
+	lockTries = 10
+	lockPause = 5 * time.Millisecond
+)
+
+// InUse reports whether a program spends from the wallet in dir, and its process number,
+// 0 if that is not known. It makes nothing.
+func InUse(dir string) (process int, used bool) {
+	if _, err := os.Stat(filepath.Join(dir, lockFile)); err != nil {
+		return 0, false
+	}
+	process = durable.Holder(dir, lockFile)
+	l, err := durable.Acquire(dir, lockFile) // for a moment
+	if err == nil {
+		_ = l.Release() // closes a file that holds nothing
+	}
+	return process, errors.Is(err, durable.ErrLocked)
+}
+
 // acquire takes the directory for this process.
 func acquire(dir string) (*durable.Lock, error) {
 	l, err := durable.Acquire(dir, lockFile)
+	for range lockTries { // InUse holds it for a moment
+		if !errors.Is(err, durable.ErrLocked) {
+			return l, err
+		}
+		time.Sleep(lockPause)
+		l, err = durable.Acquire(dir, lockFile)
+	}
 	if !errors.Is(err, durable.ErrLocked) {
 		return l, err
 	}

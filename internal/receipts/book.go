@@ -288,6 +288,16 @@ func (b *Book) List() []*Receipt {
 	return list
 }
 
+// Get returns a copy of a torrent's receipt; nil = it has none.
+func (b *Book) Get(tag [20]byte) *Receipt {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e := b.receipts[tag]; e != nil {
+		return e.copy()
+	}
+	return nil
+}
+
 func (e *entry) copy() *Receipt {
 	r := e.Receipt
 	r.Lines = make([]*Line, len(e.Lines))

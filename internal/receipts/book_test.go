@@ -109,10 +109,26 @@ func TestCrash(t *testing.T) {
 	}
 	b.Moved([20]byte{1}, Paid, ledger.Address{1}, channel.ID{1}, 70, 1000) // lost
 	b = open(t, dir)
+	old := b.Get([20]byte{1})
+	b.Moved([20]byte{1}, Paid, ledger.Address{1}, channel.ID{2}, 9, 100)
+	b.Moved([20]byte{1}, Earned, ledger.Address{1}, channel.ID{3}, 4, 40)
 	b.Ended(channel.ID{1}, Paid, ledger.Address{1}, 120)
-	l := b.List()[0].Lines[0]
-	if l.Sum != 50 || l.Adjusted != 70 || l.Total() != 120 {
+	b.Ended(channel.ID{3}, Earned, ledger.Address{1}, 3) // the ledger moved less: that is of now
+	r := b.Get([20]byte{1})
+	l := r.Lines[0]
+	if l.Sum != 59 || l.Adjusted != 70 || l.Total() != 129 {
 		t.Errorf("line %+v", l)
+	}
+	want := Totals{Paid: 9, PaidBytes: 100, Earned: 3, EarnedBytes: 40}
+	if got := r.Since(old); got != want {
+		t.Errorf("since the crash %+v, want %+v", got, want)
+	}
+	want.Paid, want.PaidBytes = 59, 1100 // but for what no run booked
+	if got := r.Since(nil); got != want {
+		t.Errorf("of all that was booked %+v, want %+v", got, want)
+	}
+	if got := b.Get([20]byte{2}); got != nil {
+		t.Errorf("a receipt of nothing: %+v", got)
 	}
 }
 

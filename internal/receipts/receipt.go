@@ -194,6 +194,35 @@ func (r *Receipt) Totals() Totals {
 	return t
 }
 
+// Since returns what moved since an earlier state of the receipt, nil = none, without
+// what made good for it: where the ledger moved more than was booked, a crash lost what an
+// earlier run of the node had booked.
+func (r *Receipt) Since(old *Receipt) Totals {
+	type key struct {
+		role    Role
+		account ledger.Address
+	}
+	before, adjusted := Totals{}, map[key]int64{}
+	if old != nil {
+		before = old.Totals()
+		for _, l := range old.Lines {
+			adjusted[key{l.Role, l.Account}] = l.Adjusted
+		}
+	}
+	t := r.Totals()
+	for _, l := range r.Lines {
+		late := amount.Amount(max(l.Adjusted-adjusted[key{l.Role, l.Account}], 0))
+		if l.Role == Paid {
+			t.Paid -= late
+		} else {
+			t.Earned -= late
+		}
+	}
+	return Totals{Paid: max(t.Paid-before.Paid, 0), Earned: max(t.Earned-before.Earned, 0), PaidBytes: max(t.PaidBytes-before.PaidBytes, 0),
+		EarnedBytes: max(t.EarnedBytes-before.EarnedBytes, 0), FreeBytes: max(t.FreeBytes-before.FreeBytes, 0),
+		PaidSeconds: max(t.PaidSeconds-before.PaidSeconds, 0), FreeSeconds: max(t.FreeSeconds-before.FreeSeconds, 0)}
+}
+
 // Encode returns the receipt's file.
 func (r *Receipt) Encode() ([]byte, error) {
 	b, err := json.Marshal(r)

@@ -69,8 +69,9 @@ func (s *Session) choke(c *choke, now time.Time, round bool) {
 		swarms = append(swarms, sw)
 		from := len(c.candidates)
 		c.candidates = sw.Candidates(c.candidates, round)
+		plain := t.plain()
 		for i, limit := from, t.up.Rate(); i < len(c.candidates); i++ {
-			c.candidates[i].Limit = limit
+			c.candidates[i].Limit, c.candidates[i].Plain = limit, plain
 		}
 	}
 	c.swarms = swarms

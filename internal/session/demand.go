@@ -68,6 +68,16 @@ func (s *Session) SetMarket(on bool) {
 	})
 }
 
+// plain says whether the torrent is out of BitTorrent Speed, alone or with all others.
+func (t *Torrent) plain() bool {
+	if !t.s.Trading() {
+		return true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.rec.Plain
+}
+
 // Trading says whether torrents may take part in BitTorrent Speed: there is a market, and
 // they are let in.
 func (s *Session) Trading() bool { return s.market() != nil && !s.plain.Load() }
