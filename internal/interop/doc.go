@@ -8,6 +8,9 @@
 // tests and by nothing else; it imports no other package of this module and
 // sees btt only through its command line, as a user does.
 //
+// A driver of another kind is testdata/stranger: a peer of BitTorrent Speed in
+// Python, written from docs/beps alone, that buys from btt and sells to it.
+//
 // The tests need Linux and a user allowed to make namespaces (root, or
 // unprivileged user namespaces); each client that is not installed skips its
 // tests. With BTT_INTEROP=1 in the environment every such skip is a failure.
