@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -20,6 +21,9 @@ const (
 	answerWait = 4 * time.Second
 	// heldRetry is how long a funding waits whose coins other openings held.
 	heldRetry = time.Second
+	// maxLockAsked is the longest lock that a payee may ask for: one that never
+	// settles keeps the whole deposit from us until then.
+	maxLockAsked = 24 * time.Hour
 )
 
 // provide opens a channel when none is there or the last one is used up to
@@ -79,6 +83,13 @@ func (b *buyer) fund(need amount.Amount, link *Link) {
 		return
 	}
 	cfg := &b.book.cfg
+	if r := b.refuses(link, &status); r != nil {
+		b.retry = cfg.Now().Add(fundRetry)
+		e := Event{Kind: EventRefused, Code: r.Code, Reason: r.Reason}
+		b.publish(link, e)
+		b.tellOthers(link, e)
+		return
+	}
 	floor := max(b.terms.MinDeposit, 2*status.Params.MinOutput)
 	deposit := min(max(need+status.Params.MinOutput, floor), b.terms.MaxDeposit)
 	least := min(deposit, max(floor, b.quantumCost(link)+status.Params.MinOutput))
@@ -99,6 +110,26 @@ func (b *buyer) fund(need amount.Amount, link *Link) {
 		}
 		b.postAlways(op{kind: opFunded, funding: f, err: err})
 	})
+}
+
+// refuses says why no deposit is made under the payee's terms: one that never settles
+// keeps it from us until T2's lock is over, so both are for us to bound.
+func (b *buyer) refuses(link *Link, status *ledger.Status) *channel.Refusal {
+	if asked := time.Duration(b.terms.MinLock) * time.Second; asked > maxLockAsked {
+		return &channel.Refusal{Code: channel.CodeLock,
+			Reason: fmt.Sprintf("the provider wants deposits locked for %v at least; the most is %v", asked, maxLockAsked)}
+	}
+	most := max(b.book.cfg.MinDeposit, 2*status.Params.MinOutput)
+	if o := b.orders[link]; o != nil {
+		if sum, err := o.order.price.Owed(b.book.cfg.DepositBytes); err == nil {
+			most = max(most, sum+status.Params.MinOutput)
+		}
+	}
+	if b.terms.MinDeposit > most {
+		return &channel.Refusal{Code: channel.CodeDeposit,
+			Reason: fmt.Sprintf("the provider wants deposits of %v at least; the most at its price is %v", b.terms.MinDeposit, most)}
+	}
+	return nil
 }
 
 // fundAtMost funds what the wallet and its limits allow, from most down to

@@ -1,6 +1,7 @@
 package payments
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/ledger/ledgertest"
 )
 
@@ -110,5 +112,42 @@ func TestCloseWaitsForOthersPayments(t *testing.T) {
 	}
 	if n := buyer.count(EventRefused) + seller.count(EventRefused); n != 0 {
 		t.Errorf("%d refusals", n)
+	}
+}
+
+// TestTermsThatStrand: a provider that never settles keeps a deposit until its lock is
+// over. So none is made for one that wants it large, or locked for long.
+func TestTermsThatStrand(t *testing.T) {
+	most := owed(price, DefaultDepositBytes) + ledger.DefaultMinOutput
+	for _, tt := range []struct {
+		lock    time.Duration
+		deposit amount.Amount
+		refused channel.Code // 0 = it is not
+	}{
+		{maxLockAsked, 0, 0},
+		{maxLockAsked + time.Second, 0, channel.CodeLock},
+		{math.MaxUint32 * time.Second, 0, channel.CodeLock},
+		{0, most, 0},
+		{0, most + 1, channel.CodeDeposit},
+		{0, amount.Supply, channel.CodeDeposit},
+	} {
+		m := ledgertest.New()
+		buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+		seller := newNode(t, m, "seller", 0, func(c *Config) {
+			c.MinLock, c.MaxLock, c.MinDeposit = tt.lock, math.MaxUint32*time.Second, tt.deposit
+		})
+		w := newWire(t, buyer.book, seller.book, 1, 0)
+		trade(t, buyer, seller, w, price, 16<<20)
+		if tt.refused == 0 {
+			w.serve(t, 1<<20, 1<<20)
+			w.paid(t)
+			continue
+		}
+		if e := buyer.awaitKind(EventRefused); e.Code != tt.refused {
+			t.Errorf("%+v: refused for %v: %s", tt, e.Code, e.Reason)
+		}
+		if n := len(buyer.book.Summary()); n != 0 {
+			t.Errorf("%+v: %d channels", tt, n)
+		}
 	}
 }

@@ -216,7 +216,7 @@ func TestVerifiedAfterCutIsPaidNextTime(t *testing.T) {
 
 func TestTwoTorrentsShareAChannel(t *testing.T) {
 	m := ledgertest.New()
-	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, func(c *Config) { c.DepositBytes = 1 << 30 })
 	seller := newNode(t, m, "seller", 0, func(c *Config) { c.MinDeposit = amount.BTT })
 	a := newWire(t, buyer.book, seller.book, 1, 0)
 	b := newWire(t, buyer.book, seller.book, 2, 4<<20)
