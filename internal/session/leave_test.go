@@ -131,7 +131,8 @@ func TestLateChannel(t *testing.T) {
 	l := ledgertest.New()
 	price := perGiB(2000)
 	dir, torrent := content(t, map[string]int{"a.bin": piece - 1}, piece)
-	late := payments.Config{Ledger: slowLedger{l, 9 * time.Second}} // two seeds part after five
+	// Two seeds part after five seconds. No payment fails, however slow the machine.
+	late := payments.Config{Ledger: slowLedger{l, 9 * time.Second}, PaymentTimeout: patience}
 	seed := newTrader(t, l, traderConfig{reserve: price, payments: late})
 	s := seed.seeds(dir, torrent)
 	leech := newTrader(t, l, traderConfig{funds: 1000 * amount.BTT, cap: 2 * price})
