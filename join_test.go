@@ -13,6 +13,7 @@ import (
 	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/ledger/ledgertest"
+	"github.com/bttnet/btt/metainfo"
 )
 
 // joining is a node that joins what trackers tell bids of 3 BTT/GiB for.
@@ -27,16 +28,6 @@ func joining(t *testing.T, l *ledgertest.Memory, change func(*btt.Join), tracker
 	n := open(t, &btt.SpeedConfig{Ledger: l, Join: &j}, func(c *btt.Config) { c.ChokeEvery = 250 * time.Millisecond })
 	rich(t, l, n)
 	return n, dir
-}
-
-// slowly is eventually with the patience that stays and choke rounds need.
-func slowly(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(90 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited too long for %s", what)
-		}
-	}
 }
 
 // left says whether nothing of any joined torrent is there any more.
@@ -58,21 +49,21 @@ func TestJoin(t *testing.T) {
 	dir, torrent := film(t, 2<<20, tr)
 	seed := open(t, &btt.SpeedConfig{Ledger: l}, nil)
 	s := add(t, seed, btt.Add{Torrent: torrent, Dir: dir})
-	slowly(t, "the seed", func() bool { return s.Status().State == btt.Seeding })
+	eventually(t, "the seed", func() bool { return s.Status().State == btt.Seeding })
 	payer := open(t, &btt.SpeedConfig{Ledger: l, PriceCap: 9 * perGiB}, nil)
 	rich(t, l, payer)
 	g := add(t, payer, btt.Add{Torrent: torrent, Dir: t.TempDir(), DownLimit: 48 << 10}) // so that there is somebody to sell to
 	n, home := joining(t, l, nil, tr)
 	var j *btt.Torrent
-	slowly(t, "the join", func() bool { j = n.Torrent(torrent.InfoHash); return j != nil })
+	eventually(t, "the join", func() bool { j = n.Torrent(torrent.InfoHash); return j != nil })
 	if want := filepath.Join(home, "joined-"+torrent.InfoHash.String()); j.Dir() != want {
 		t.Errorf("it is in %s, want %s", j.Dir(), want)
 	}
-	slowly(t, "a sale", func() bool { return j.Status().Earned > 0 })
+	eventually(t, "a sale", func() bool { return j.Status().Earned > 0 })
 	if err := g.SetLimits(0, 0); err != nil {
 		t.Fatal(err)
 	}
-	slowly(t, "both downloads", func() bool {
+	eventually(t, "both downloads", func() bool {
 		return g.Status().State == btt.Seeding && (j.Status().State == btt.Seeding || j.Status().Resting)
 	})
 	st := j.Status()
@@ -82,7 +73,7 @@ func TestJoin(t *testing.T) {
 	for _, p := range j.Status().Peers {
 		t.Logf("%v bids %v, backed %v, seed %v", p.Addr, p.TheirBid, p.Backed, p.Seed)
 	}
-	slowly(t, "a rest", func() bool { return j.Status().Resting })
+	eventually(t, "a rest", func() bool { return j.Status().Resting })
 	for range 8 { // looks at it while it rests
 		if st := j.Status(); n.Torrent(torrent.InfoHash) == nil || !st.WhenPaid || st.Left != 0 || st.Earned == 0 {
 			t.Fatalf("a torrent that paid is not kept: %+v", st)
@@ -108,22 +99,41 @@ func lies(t *testing.T, hashes ...[20]byte) (url string, asked func() int64) {
 // bids for, costs the node a little time each, no money and no disk; after three
 // lies it is not asked any more (R6.3, R6.4).
 func TestJoinLies(t *testing.T) {
-	l := ledgertest.New()
 	dir, torrent := film(t, 2<<20)
-	real := [20]byte(torrent.InfoHash)
-	url, asked := lies(t, [20]byte{1: 'a'}, [20]byte{1: 'b'}, real)
-	// The third has peers, and none of them bids.
-	seed := open(t, nil, nil)
+	seed := open(t, nil, nil) // the third has peers, and none of them bids
 	s := add(t, seed, btt.Add{Torrent: torrent, Dir: dir})
-	slowly(t, "the seed", func() bool { return s.Status().State == btt.Seeding })
-	n, home := joining(t, l, nil, url)
-	slowly(t, "the joins", func() bool { return len(n.Torrents()) == 3 })
-	joined := n.Torrent(torrent.InfoHash)
-	slowly(t, "some data", func() bool {
-		joined.AddPeers(seed.Addr())
-		return joined.Status().Totals.Downloaded > 0
+	eventually(t, "the seed", func() bool { return s.Status().State == btt.Seeding })
+	// The three are joined together, and data comes of one: time enough on this machine.
+	for stay := 3 * time.Second; !believes(t, torrent, seed, stay); stay *= 4 {
+		if stay > time.Minute {
+			t.Fatal("the torrents are left before anything of them comes")
+		}
+	}
+}
+
+// believes is a node that keeps what lies are told of so long. It says whether all were
+// there at once, and data of the one that a seed has.
+func believes(t *testing.T, torrent *metainfo.Torrent, seed *btt.Node, stay time.Duration) bool {
+	t.Helper()
+	url, asked := lies(t, [20]byte{1: 'a'}, [20]byte{1: 'b'}, torrent.InfoHash)
+	n, home := joining(t, ledgertest.New(), func(j *btt.Join) { j.Stay = stay }, url)
+	var joined *btt.Torrent
+	all, data := false, false
+	eventually(t, "the joins", func() bool {
+		all = all || len(n.Torrents()) == 3
+		if joined == nil {
+			joined = n.Torrent(torrent.InfoHash)
+		}
+		if joined != nil {
+			joined.AddPeers(seed.Addr())
+			data = data || joined.Status().Totals.Downloaded > 0
+		}
+		return all && data || asked() > 0 && joined != nil && left(t, n, home)
 	})
-	slowly(t, "the end of all", func() bool { return left(t, n, home) })
+	if !all || !data {
+		return false
+	}
+	eventually(t, "the end of all", func() bool { return left(t, n, home) })
 	if st := joined.Status(); st.Paid != 0 {
 		t.Errorf("a lie cost %v", st.Paid)
 	}
@@ -135,6 +145,7 @@ func TestJoinLies(t *testing.T) {
 	if len(n.Torrents()) != 0 {
 		t.Error("a lie is believed again")
 	}
+	return true
 }
 
 // TestJoinLimits: no more torrents are joined than the user said, and none that is
@@ -144,12 +155,12 @@ func TestJoinLimits(t *testing.T) {
 	dir, torrent := film(t, 2<<20)
 	seed := open(t, nil, nil)
 	s := add(t, seed, btt.Add{Torrent: torrent, Dir: dir})
-	slowly(t, "the seed", func() bool { return s.Status().State == btt.Seeding })
+	eventually(t, "the seed", func() bool { return s.Status().State == btt.Seeding })
 	url, _ := lies(t, torrent.InfoHash)
 	n, home := joining(t, l, func(j *btt.Join) { j.MaxBytes, j.Stay = 2<<20-1, time.Minute }, url)
-	slowly(t, "the join", func() bool { return len(n.Torrents()) == 1 })
+	eventually(t, "the join", func() bool { return len(n.Torrents()) == 1 })
 	j := n.Torrents()[0]
-	slowly(t, "the size", func() bool {
+	eventually(t, "the size", func() bool {
 		j.AddPeers(seed.Addr())
 		return left(t, n, home)
 	})
@@ -163,8 +174,8 @@ func TestJoinLimits(t *testing.T) {
 	}
 	url, asked := lies(t, many...)
 	n, _ = joining(t, l, func(j *btt.Join) { j.MaxTorrents, j.Stay = 2, time.Minute }, url)
-	slowly(t, "the joins", func() bool { return len(n.Torrents()) > 0 })
-	slowly(t, "more questions", func() bool { return asked() > 3 })
+	eventually(t, "the joins", func() bool { return len(n.Torrents()) > 0 })
+	eventually(t, "more questions", func() bool { return asked() > 3 })
 	if got := len(n.Torrents()); got != 2 {
 		t.Errorf("%d torrents are joined, want 2", got)
 	}
@@ -199,7 +210,7 @@ func TestJoinChecks(t *testing.T) {
 		}
 	}
 	open(t, &btt.SpeedConfig{Ledger: l, Join: &good}, nil)
-	slowly(t, "the sweep", func() bool { _, err := os.Stat(old); return errors.Is(err, os.ErrNotExist) })
+	eventually(t, "the sweep", func() bool { _, err := os.Stat(old); return errors.Is(err, os.ErrNotExist) })
 	if _, err := os.Stat(mine); err != nil {
 		t.Errorf("what is not ours is gone: %v", err)
 	}
@@ -214,8 +225,8 @@ func TestJoinBars(t *testing.T) {
 		j.Stay = time.Minute
 		j.Bars = func(hash [20]byte) bool { return hash == out }
 	}, url)
-	slowly(t, "the join", func() bool { return n.Torrent(in) != nil })
-	slowly(t, "more questions", func() bool { return asked() > 2 })
+	eventually(t, "the join", func() bool { return n.Torrent(in) != nil })
+	eventually(t, "more questions", func() bool { return asked() > 2 })
 	if len(n.Torrents()) != 1 || n.Torrent(out) != nil {
 		t.Error("a torrent that stays out of Speed was joined")
 	}
@@ -234,7 +245,7 @@ func TestJoinOutside(t *testing.T) {
 		fmt.Fprintf(w, "d5:filesd20:%sd3:bidi1099511627776e4:bid5i1099511627776e7:biddersi9e8:completei0e10:downloadedi0e10:incompletei9eeee", hash[:])
 	})
 	n, _ := joining(t, ledgertest.New(), func(j *btt.Join) { j.Stay = time.Minute }, url)
-	slowly(t, "a question", func() bool { return asked.Load() > 0 })
+	eventually(t, "a question", func() bool { return asked.Load() > 0 })
 	if err := n.SetSpeed(false); err != nil {
 		t.Fatal(err)
 	}
@@ -251,5 +262,5 @@ func TestJoinOutside(t *testing.T) {
 	if err := n.SetSpeed(true); err != nil {
 		t.Fatal(err)
 	}
-	slowly(t, "the join", func() bool { return n.Torrent(hash) != nil })
+	eventually(t, "the join", func() bool { return n.Torrent(hash) != nil })
 }

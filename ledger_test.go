@@ -73,7 +73,7 @@ func TestOpenLedger(t *testing.T) {
 	leech := open(t, &btt.SpeedConfig{Ledger: followed, PriceCap: 50 * perGiB}, nil)
 	payee, payer := seed.Purse().Address(), leech.Purse().Address()
 	give(t, l.Client(), owner, payer, 1000*amount.BTT)
-	time.Sleep(2500 * time.Millisecond) // bids count with the balance of 2 s ago
+	eventually(t, "the balance to count", func() bool { return leech.BidsWith() > 0 })
 	s := add(t, seed, btt.Add{Torrent: torrent, Dir: dir})
 	eventually(t, "the seed", func() bool { return s.Status().State == btt.Seeding })
 	g := add(t, leech, btt.Add{Torrent: torrent, Dir: t.TempDir(), Peers: []netip.AddrPort{seed.Addr()}})

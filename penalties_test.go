@@ -2,6 +2,7 @@ package btt
 
 import (
 	"context"
+	"crypto/rand"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,11 +16,12 @@ import (
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/ledger/ledgertest"
+	"github.com/bttnet/btt/metainfo"
 	"github.com/bttnet/btt/speed"
 )
 
-// open opens a node that ends with the test.
-func open(t *testing.T, cfg Config) *Node {
+// Opened opens a node that ends with the test.
+func Opened(t *testing.T, cfg Config) *Node {
 	t.Helper()
 	n, err := Open(t.Context(), cfg)
 	if err != nil {
@@ -35,6 +37,44 @@ func open(t *testing.T, cfg Config) *Node {
 	return n
 }
 
+// Film makes a torrent of random bytes with one tracker.
+func Film(t *testing.T, size int, trackers ...string) (dir string, torrent *metainfo.Torrent) {
+	t.Helper()
+	dir = t.TempDir()
+	b := make([]byte, size)
+	_, _ = rand.Read(b)
+	path := filepath.Join(dir, "film")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := create.Options{PieceLength: 64 << 10}
+	if len(trackers) > 0 {
+		o.Trackers = [][]string{trackers}
+	}
+	torrent, err := create.Torrent(t.Context(), path, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir, torrent
+}
+
+// Patience is how long anything may take before a test gives up on it; nothing is
+// measured by it.
+const Patience = 3 * time.Minute
+
+// Eventually waits until it is so, and gives up after [Patience].
+func Eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(Patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited too long for %s", what)
+		}
+	}
+}
+
+// BidsWith is the balance that a node's bids count with: it is looked up now and then.
+func (n *Node) BidsWith() amount.Amount { return amount.Amount(n.money.Load().balance.Load()) }
+
 // TestPenaltiesKept: who is banned for not paying is banned in the provider's next
 // process too, even if this one is killed, and the next ban is longer (R12.3). A file
 // that is damaged stops nobody.
@@ -42,16 +82,8 @@ func TestPenaltiesKept(t *testing.T) {
 	l := ledgertest.New()
 	start := func(home string, price amount.Price) *Node {
 		t.Helper()
-		return open(t, Config{Home: home, NoResume: true, Listen: "127.0.0.1:0", ChokeEvery: 100 * time.Millisecond,
+		return Opened(t, Config{Home: home, NoResume: true, Listen: "127.0.0.1:0", ChokeEvery: 100 * time.Millisecond,
 			Speed: &SpeedConfig{Ledger: l, PriceCap: price, Reserve: 2 * amount.Price(amount.BTT)}})
-	}
-	until := func(what string, ok func() bool) {
-		t.Helper()
-		for end := time.Now().Add(3 * time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatal("waited in vain for " + what)
-			}
-		}
 	}
 	buyer := start(t.TempDir(), 5*amount.Price(amount.BTT))
 	if _, err := l.Fund(buyer.Purse().Address(), 1000*amount.BTT); err != nil {
@@ -64,19 +96,12 @@ func TestPenaltiesKept(t *testing.T) {
 		seller.money.Load().market.Fail(account, elsewhere, time.Now())
 	}
 	var kept []byte
-	until("the file", func() bool { // it is there while the process lives
+	Eventually(t, "the file", func() bool { // it is there while the process lives
 		kept, _ = os.ReadFile(filepath.Join(home, penaltiesFile))
 		return strings.Contains(string(kept), account.String()) && strings.Contains(string(kept), elsewhere.String())
 	})
 
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "film"), make([]byte, 300_000), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	torrent, err := create.Torrent(t.Context(), filepath.Join(dir, "film"), create.Options{PieceLength: 64 << 10})
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir, torrent := Film(t, 300_000)
 	next := func(file []byte) *Node {
 		t.Helper()
 		home := t.TempDir()
@@ -88,7 +113,7 @@ func TestPenaltiesKept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		until("the seed", func() bool { return s.Status().State == Seeding })
+		Eventually(t, "the seed", func() bool { return s.Status().State == Seeding })
 		return n
 	}
 	after := next(kept)
@@ -104,7 +129,7 @@ func TestPenaltiesKept(t *testing.T) {
 		t.Errorf("a banned account has %d pieces", have)
 	}
 	g.AddPeers(next(kept[:len(kept)/2]).Addr())
-	until("the download", func() bool { return g.Status().State == Seeding })
+	Eventually(t, "the download", func() bool { return g.Status().State == Seeding })
 
 	after.money.Load().market.Fail(account, netip.Addr{}, time.Now())
 	list, _ := after.money.Load().market.Penalties(0, time.Now())
@@ -124,7 +149,7 @@ func TestSpoilersKept(t *testing.T) {
 	l := ledgertest.New()
 	start := func(home string) *Node {
 		t.Helper()
-		return open(t, Config{Home: home, NoResume: true, Listen: "127.0.0.1:0", Speed: &SpeedConfig{Ledger: l}})
+		return Opened(t, Config{Home: home, NoResume: true, Listen: "127.0.0.1:0", Speed: &SpeedConfig{Ledger: l}})
 	}
 	home, next := t.TempDir(), t.TempDir()
 	n, garbage, account := start(home), netip.MustParseAddr("192.0.2.7"), ledgertest.Key("debtor").PublicKey()
@@ -132,11 +157,10 @@ func TestSpoilersKept(t *testing.T) {
 	n.money.Load().book.SetDebtors([]payments.Debtor{{Account: account, Strikes: 3, Bans: 1, Until: time.Now().Add(time.Hour), Changed: time.Now().Add(-time.Minute)}})
 	for _, name := range []string{penaltiesFile, debtorsFile} {
 		var kept []byte
-		for end := time.Now().Add(time.Minute); len(kept) < 3; time.Sleep(10 * time.Millisecond) { // it is there while the process lives
-			if kept, _ = os.ReadFile(filepath.Join(home, name)); time.Now().After(end) {
-				t.Fatalf("no %s", name)
-			}
-		}
+		Eventually(t, name, func() bool { // it is there while the process lives
+			kept, _ = os.ReadFile(filepath.Join(home, name))
+			return len(kept) >= 3
+		})
 		if err := os.WriteFile(filepath.Join(next, name), kept, 0o600); err != nil {
 			t.Fatal(err)
 		}

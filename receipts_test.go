@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/amount"
@@ -74,7 +73,7 @@ func TestReceipts(t *testing.T) {
 	sellers := []side{start(&btt.SpeedConfig{Ledger: l, EarnOnly: true, Reserve: 7 * perGiB}, 2<<20),
 		start(&btt.SpeedConfig{Ledger: l, EarnOnly: true, Reserve: 3 * perGiB}, 2<<20)}
 	free := open(t, nil, func(c *btt.Config) { c.UploadRate = 512 << 10 })
-	time.Sleep(2500 * time.Millisecond) // bids count with the balance of 2 s ago
+	eventually(t, "the balance to count", func() bool { return buyer.node.BidsWith() > 0 })
 	var sizes []int64
 	for i, size := range []int{3<<20 + 5, 2 << 20} {
 		dir, torrent := film(t, size)

@@ -2,15 +2,12 @@ package btt_test
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/netip"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -19,10 +16,8 @@ import (
 	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/announce"
-	"github.com/bttnet/btt/internal/create"
 	"github.com/bttnet/btt/internal/trackerd"
 	"github.com/bttnet/btt/ledger/ledgertest"
-	"github.com/bttnet/btt/metainfo"
 	"github.com/bttnet/btt/tracker"
 )
 
@@ -36,39 +31,7 @@ func open(t *testing.T, speed *btt.SpeedConfig, f func(*btt.Config)) *btt.Node {
 	if f != nil {
 		f(&cfg)
 	}
-	n, err := btt.Open(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		if err := n.Close(ctx); err != nil {
-			t.Logf("close node: %v", err)
-		}
-	})
-	return n
-}
-
-// film makes a torrent of random bytes with one tracker.
-func film(t *testing.T, size int, trackers ...string) (dir string, torrent *metainfo.Torrent) {
-	t.Helper()
-	dir = t.TempDir()
-	b := make([]byte, size)
-	_, _ = rand.Read(b)
-	path := filepath.Join(dir, "film")
-	if err := os.WriteFile(path, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	o := create.Options{PieceLength: 64 << 10}
-	if len(trackers) > 0 {
-		o.Trackers = [][]string{trackers}
-	}
-	torrent, err := create.Torrent(t.Context(), path, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir, torrent
+	return btt.Opened(t, cfg)
 }
 
 func add(t *testing.T, n *btt.Node, a btt.Add) *btt.Torrent {
@@ -80,18 +43,10 @@ func add(t *testing.T, n *btt.Node, a btt.Add) *btt.Torrent {
 	return s
 }
 
-// patience is how long anything may take before a test gives up on it; nothing is
-// measured by it.
-const patience = 3 * time.Minute
+// What tests inside and outside of the package share.
+const patience = btt.Patience
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited too long for %s", what)
-		}
-	}
-}
+var film, eventually = btt.Film, btt.Eventually
 
 // rich pays money into a node's wallet and waits until it bids with it.
 func rich(t *testing.T, l *ledgertest.Memory, n *btt.Node) {
@@ -228,12 +183,7 @@ func TestTrackerBids(t *testing.T) {
 	rich(t, l, leech)
 	shy := open(t, &btt.SpeedConfig{Ledger: l, PriceCap: 5 * perGiB, NoTrackerBids: true}, nil)
 	rich(t, l, shy)
-	eventually(t, "the balances", func() bool {
-		a, err := leech.Purse().Balance(t.Context())
-		b, err2 := shy.Purse().Balance(t.Context())
-		return err == nil && err2 == nil && a.Free > 0 && b.Free > 0
-	})
-	time.Sleep(2500 * time.Millisecond) // bids count with the balance of 2 s ago
+	eventually(t, "the balance to count", func() bool { return leech.BidsWith() > 0 && shy.BidsWith() > 0 })
 	g := add(t, leech, btt.Add{Torrent: torrent, Dir: t.TempDir()})
 	h := add(t, shy, btt.Add{Torrent: torrent, Dir: t.TempDir()})
 	a, err := announce.New(announce.Config{})
@@ -303,7 +253,7 @@ func TestOpenSpeed(t *testing.T) {
 	rich(t, l, payer)
 	g := add(t, payer, btt.Add{Torrent: torrent, Dir: t.TempDir(), DownLimit: 64 << 10})
 	meet := func() { g.AddPeers(seed.Addr()) }
-	slowly(t, "some data", func() bool { meet(); return g.Status().Totals.Downloaded > 0 })
+	eventually(t, "some data", func() bool { meet(); return g.Status().Totals.Downloaded > 0 })
 	if err := seed.SetSpeed(true); !errors.Is(err, btt.ErrNoSpeed) {
 		t.Errorf("without a part in it: %v", err)
 	}
@@ -322,7 +272,7 @@ func TestOpenSpeed(t *testing.T) {
 	if err := seed.SetSpeed(true); err != nil {
 		t.Fatal(err)
 	}
-	slowly(t, "a sale", func() bool { meet(); return s.Status().Earned > 0 })
+	eventually(t, "a sale", func() bool { meet(); return s.Status().Earned > 0 })
 
 	closed := open(t, nil, nil)
 	if err := closed.Close(t.Context()); err != nil {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/amount"
@@ -24,8 +23,7 @@ func TestPlainTorrent(t *testing.T) {
 	seed := open(t, &btt.SpeedConfig{Ledger: l, EarnOnly: true, Reserve: 2 * perGiB}, func(c *btt.Config) { c.UploadRate = 4 << 20 })
 	leech := open(t, &btt.SpeedConfig{Ledger: l, PriceCap: 5 * perGiB}, nil)
 	rich(t, l, leech)
-	eventually(t, "the balance", func() bool { b, err := leech.Purse().Balance(t.Context()); return err == nil && b.Free > 0 })
-	time.Sleep(2500 * time.Millisecond) // bids count with the balance of 2 s ago
+	eventually(t, "the balance to count", func() bool { return leech.BidsWith() > 0 })
 	var torrents []*btt.Torrent
 	for i, size := range []int{2 << 20, 2<<20 + 1, 24 << 20} {
 		dir, torrent := film(t, size)
