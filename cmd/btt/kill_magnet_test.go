@@ -1,8 +1,8 @@
 package main
 
 import (
-	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -41,24 +41,11 @@ func TestKillMagnet(t *testing.T) {
 				return 2 * time.Second
 			}
 			b.pipe.late.Store(&late)
-			const ends = 3
-			for i := range ends {
+			b.endsInside([]os.Signal{syscall.SIGKILL, syscall.SIGKILL, syscall.SIGINT}, func(i int) func() bool {
 				held.Store(false)
-				get := b.get(fmt.Sprintf("get%d", i))
 				moment := b.pipe.bytes.Load() + 3*killPiece + rand.Int64N(12*killPiece)
-				b.until(get, "download", func() bool { return b.pipe.bytes.Load() >= moment || i == 1 && held.Load() })
-				if i < 2 {
-					b.kill(get)
-				} else if _, err := get.stop(syscall.SIGINT); err != nil {
-					t.Fatal(err)
-				}
-			}
-			b.end(b.get("last"), false)
-			const overhead = 64 << 10 // of the messages, a session
-			if n := b.pipe.bytes.Load(); n > bankSize+ends*killPiece+(ends+1)*overhead {
-				t.Errorf("%d bytes were sent for files of %d", n, bankSize)
-			}
-			b.account(toll{killedRequester: ends})
+				return func() bool { return b.pipe.bytes.Load() >= moment || i == 1 && held.Load() }
+			})
 		})
 	}
 }

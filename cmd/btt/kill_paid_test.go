@@ -116,25 +116,35 @@ func TestKillInsidePiece(t *testing.T) {
 	for _, g := range []goods{parts, hybridParts} {
 		t.Run(g.format, func(t *testing.T) {
 			b := openBank(t, g, 0)
-			const ends = 2 // what they leave unpaid is forgiven, so that no penalty holds the test up
-			for i := range ends {
-				get := b.get(fmt.Sprintf("get%d", i))
+			// What two ends leave unpaid is forgiven, so that no penalty holds the test up.
+			b.endsInside([]os.Signal{syscall.SIGKILL, syscall.SIGINT}, func(i int) func() bool {
 				moment := int64(i)<<20 + 3*killPiece + rand.Int64N(12*killPiece)
-				b.until(get, "download", func() bool { return b.pipe.bytes.Load() >= moment })
-				if i == 0 {
-					b.kill(get)
-				} else if _, err := get.stop(syscall.SIGINT); err != nil {
-					t.Fatal(err)
-				}
-			}
-			b.end(b.get("last"), false)
-			const overhead = 64 << 10 // of the messages, a session
-			if n := b.pipe.bytes.Load(); n > bankSize+ends*killPiece+(ends+1)*overhead {
-				t.Errorf("%d bytes were sent for a file of %d", n, bankSize)
-			}
-			b.account(toll{killedRequester: ends})
+				return func() bool { return b.pipe.bytes.Load() >= moment }
+			})
 		})
 	}
+}
+
+// endsInside ends downloads by the signals, each at its moment, and lets another one
+// complete the file. It looks that each end cost a part of a piece at most.
+func (b *bank) endsInside(signals []os.Signal, moment func(i int) func() bool) {
+	b.t.Helper()
+	for i, s := range signals {
+		now := moment(i)
+		get := b.get(fmt.Sprintf("get%d", i))
+		b.until(get, "download", now)
+		if s == syscall.SIGKILL {
+			b.kill(get)
+		} else if _, err := get.stop(s); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	b.end(b.get("last"), false)
+	const overhead = 64 << 10 // of the messages, a session
+	if n, ends := b.pipe.bytes.Load(), int64(len(signals)); n > bankSize+ends*killPiece+(ends+1)*overhead {
+		b.t.Errorf("%d bytes were sent for what has %d", n, bankSize)
+	}
+	b.account(toll{killedRequester: len(signals)})
 }
 
 // TestKillProviderForGood: the provider is killed in the middle and never comes back. All
