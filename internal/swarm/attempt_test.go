@@ -2,9 +2,7 @@ package swarm
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -29,39 +27,12 @@ type lineOfBlocks struct {
 
 // joinKept connects a seller to a buyer by such a line.
 func (w *world) joinKept(seller, buyer *Swarm) *lineOfBlocks {
-	sold, in := net.Pipe()
-	out, bought := net.Pipe()
-	l := &lineOfBlocks{buyer: out}
-	go func() { // ends with the connections
-		defer out.Close()
-		defer in.Close()
-		for {
-			m := make([]byte, 4, 64<<10)
-			if _, err := io.ReadFull(in, m); err != nil {
-				return
-			}
-			n := binary.BigEndian.Uint32(m)
-			m = append(m, make([]byte, n)...)
-			if _, err := io.ReadFull(in, m[4:]); err != nil || l.pass(m) != nil {
-				return
-			}
-		}
-	}()
-	go func() { // ends with the connections
-		defer out.Close()
-		defer in.Close()
-		_, _ = io.Copy(in, out)
-	}()
-	w.nodes++
-	at := w.address(w.nodes)
-	seller.Accept(&Incoming{Net: sold, Handshake: buyer.handshake(), Addr: at, Outgoing: true})
-	w.nodes++
-	buyer.Accept(&Incoming{Net: bought, Handshake: seller.handshake(), Addr: w.address(w.nodes)})
-	synctest.Wait()
+	l := &lineOfBlocks{}
+	l.buyer = w.joinLine(seller, buyer, l.pass)
 	return l
 }
 
-func (l *lineOfBlocks) pass(m []byte) error {
+func (l *lineOfBlocks) pass(buyer net.Conn, m []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -71,7 +42,7 @@ func (l *lineOfBlocks) pass(m []byte) error {
 		l.kept = append(l.kept, bytes.Clone(m))
 		return nil
 	}
-	_, err := l.buyer.Write(m)
+	_, err := buyer.Write(m)
 	return err
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -279,44 +278,30 @@ func TestRebid(t *testing.T) {
 		k := rich(w)
 		s := w.node(k, w.t.TempDir(), nil)
 		p := w.visitAs(s, wire.HaveAll, true)
-		heard := func(want ...amount.Price) {
-			t.Helper()
-			synctest.Wait()
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			if len(p.bids) != len(want) {
-				t.Fatalf("heard %v, want %v", p.bids, want)
-			}
-			for i, b := range p.bids {
-				if b.Price != want[i] {
-					t.Fatalf("heard %v, want %v", p.bids, want)
-				}
-			}
-		}
 		set := func(c amount.Price) {
 			k.SetSpending(market.Spending{Bid: autobid.Config{SpendRate: autobid.PPM, Cap: c}})
 		}
-		heard(10 * btt)
+		p.heard(t, "at first", 10*btt)
 		after(10 * time.Second)
 		set(105 * btt / 10)
 		s.Rebid()
-		heard(10 * btt)
+		p.heard(t, "a change in the first minute", 10*btt)
 		after(51 * time.Second)
-		heard(10*btt, 105*btt/10)
+		p.heard(t, "a minute later", 10*btt, 105*btt/10)
 		after(2 * time.Minute)
 		set(11 * btt)
 		after(2 * time.Minute)
-		heard(10*btt, 105*btt/10)
+		p.heard(t, "less than a tenth, unasked", 10*btt, 105*btt/10)
 		s.Rebid()
-		heard(10*btt, 105*btt/10, 11*btt)
+		p.heard(t, "less than a tenth, by the user", 10*btt, 105*btt/10, 11*btt)
 		after(2 * time.Minute)
 		set(20 * btt)
 		after(2 * time.Second)
-		heard(10*btt, 105*btt/10, 11*btt, 20*btt)
+		p.heard(t, "twice", 10*btt, 105*btt/10, 11*btt, 20*btt)
 		after(2 * time.Minute)
 		k.SetSpending(market.Spending{}) // no more bids: the last one is withdrawn
 		s.Rebid()
-		heard(10*btt, 105*btt/10, 11*btt, 20*btt, 0)
+		p.heard(t, "nothing to spend", 10*btt, 105*btt/10, 11*btt, 20*btt, 0)
 		if st := s.Status(); st.Bid != 0 {
 			t.Errorf("still bids %v", st.Bid)
 		}
@@ -330,30 +315,17 @@ func TestUserWithdraws(t *testing.T) {
 		k := rich(w)
 		s := w.node(k, w.t.TempDir(), nil)
 		p := w.visitAs(s, wire.HaveAll, true)
-		heard := func(want ...amount.Price) {
-			t.Helper()
-			synctest.Wait()
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			var got []amount.Price
-			for _, b := range p.bids {
-				got = append(got, b.Price)
-			}
-			if !slices.Equal(got, want) {
-				t.Errorf("bids heard: %v, want %v", got, want)
-			}
-		}
 		after(2 * time.Second)
 		first := k.Spending()
 		k.SetSpending(market.Spending{})
 		s.Rebid()
-		heard(10*btt, 0)
+		p.heard(t, "withdrawn", 10*btt, 0)
 		k.SetSpending(first)
 		s.Rebid()
 		after(119 * time.Second)
-		heard(10*btt, 0)
+		p.heard(t, "a change in the first minute", 10*btt, 0)
 		after(2 * time.Second)
-		heard(10*btt, 0, 10*btt)
+		p.heard(t, "a minute later", 10*btt, 0, 10*btt)
 		if p.gone() {
 			t.Error("the peer counts it as a flood")
 		}
@@ -390,16 +362,9 @@ func TestBidToEach(t *testing.T) {
 		providers := []*stranger{w.visitAs(s, wire.HaveAll, true), w.visitAs(s, wire.HaveAll, false), w.visitAs(s, wire.HaveAll, true)}
 		empty := w.visitAs(s, wire.HaveNone, true)
 		after(2 * time.Second)
-		for i, p := range append(providers, empty) {
-			p.mu.Lock()
-			want := 1
-			if p == empty {
-				want = 0
-			}
-			if len(p.bids) != want || want == 1 && p.bids[0].Price != 10*btt {
-				t.Errorf("peer %d was told %v", i, p.bids)
-			}
-			p.mu.Unlock()
+		for _, p := range providers {
+			p.heard(t, "a provider", 10*btt)
 		}
+		empty.heard(t, "one that has nothing")
 	})
 }

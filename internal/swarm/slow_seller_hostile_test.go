@@ -53,37 +53,47 @@ func (w *world) joinSlow(seller, buyer *Swarm, blocks int64, every time.Duration
 // joinBy connects a seller to a buyer by a line that lets pass what it may of what
 // the seller says, and all that the buyer says.
 func (w *world) joinBy(seller, buyer *Swarm, may func(id wire.ID) bool) {
+	w.joinLine(seller, buyer, func(buyer net.Conn, m []byte) error {
+		if len(m) > 4 && !may(wire.ID(m[4])) {
+			return nil
+		}
+		_, err := buyer.Write(m)
+		return err
+	})
+}
+
+// joinLine connects a seller to a buyer. What the seller says goes through pass, one
+// message at a time, on the way to the buyer's end, which is returned; what the buyer
+// says arrives as it is.
+func (w *world) joinLine(seller, buyer *Swarm, pass func(buyer net.Conn, m []byte) error) net.Conn {
 	sold, in := net.Pipe()
 	out, bought := net.Pipe()
-	pass := func(to, from net.Conn, may func(id wire.ID) bool) { // ends with the connections
-		defer to.Close()
-		defer from.Close()
+	go func() { // ends with the connections
+		defer out.Close()
+		defer in.Close()
 		for {
 			m := make([]byte, 4, 64<<10)
-			if _, err := io.ReadFull(from, m); err != nil {
+			if _, err := io.ReadFull(in, m); err != nil {
 				return
 			}
-			n := binary.BigEndian.Uint32(m)
-			m = append(m, make([]byte, n)...)
-			if _, err := io.ReadFull(from, m[4:]); err != nil {
-				return
-			}
-			if n > 0 && !may(wire.ID(m[4])) {
-				continue
-			}
-			if _, err := to.Write(m); err != nil {
+			m = append(m, make([]byte, binary.BigEndian.Uint32(m))...)
+			if _, err := io.ReadFull(in, m[4:]); err != nil || pass(out, m) != nil {
 				return
 			}
 		}
-	}
-	go pass(out, in, may)
-	go pass(in, out, func(wire.ID) bool { return true })
+	}()
+	go func() { // ends with the connections
+		defer out.Close()
+		defer in.Close()
+		_, _ = io.Copy(in, out)
+	}()
 	w.nodes++
 	at := w.address(w.nodes)
 	seller.Accept(&Incoming{Net: sold, Handshake: buyer.handshake(), Addr: at, Outgoing: true})
 	w.nodes++
 	buyer.Accept(&Incoming{Net: bought, Handshake: seller.handshake(), Addr: w.address(w.nodes)})
 	synctest.Wait()
+	return out
 }
 
 // sells gives its only peer a slot at a price, as soon as it may have one.
