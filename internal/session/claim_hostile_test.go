@@ -26,9 +26,7 @@ func TestIdleBuyer(t *testing.T) {
 		c.market = func(n *market.Node) { n.IdleTime = 300 * time.Millisecond }
 	})
 	idler, next := ledgertest.Key("idler"), ledgertest.Key("next")
-	x := dialRaw(t, h.Addr(), h.torrent, idler, h.net)
-	x.bids(perGiB(500))
-	x.sold(perGiB(200))
+	x := h.customer(t, idler)
 	y := dialRaw(t, h.Addr(), h.torrent, next, h.net)
 	y.bids(perGiB(200))
 	x.untilID(wire.Choke)

@@ -270,6 +270,15 @@ func newHostileSeed(t *testing.T, l *ledgertest.Memory, change func(*traderConfi
 	return h
 }
 
+// customer is a raw peer that was sold a slot.
+func (h *hostileSeed) customer(t *testing.T, key *ledger.PrivateKey) *raw {
+	t.Helper()
+	c := dialRaw(t, h.Addr(), h.torrent, key, h.net)
+	c.bids(perGiB(500))
+	c.sold(perGiB(200))
+	return c
+}
+
 // serves checks that an honest peer is served all of it for money. Where a busy
 // machine makes it late, it waits as long as the penalties' clock says.
 func (h *hostileSeed) serves(t *testing.T) {
@@ -298,9 +307,7 @@ func TestBidAndNeverPay(t *testing.T) {
 	thief := ledgertest.Key("thief")
 	penalty := speed.PenaltyBase
 	for strike := 1; strike <= speed.BanAfter; strike++ {
-		c := dialRaw(t, h.Addr(), h.torrent, thief, h.net)
-		c.bids(perGiB(500))
-		c.sold(perGiB(200))
+		c := h.customer(t, thief)
 		c.asks(0, 32)
 		if strike < speed.BanAfter {
 			c.untilID(wire.Choke)
@@ -329,9 +336,7 @@ func TestBidAndNeverPay(t *testing.T) {
 	banned.ends() // before it bids (R12.3)
 	h.serves(t)
 	h.later.Add(int64(penalty))
-	c := dialRaw(t, h.Addr(), h.torrent, thief, h.net)
-	c.bids(perGiB(500))
-	c.sold(perGiB(200))
+	h.customer(t, thief)
 	h.settle()
 	want := owed(t, perGiB(200), h.torrent.Info.TotalLength)
 	if got := h.gained(); got != int64(want) {

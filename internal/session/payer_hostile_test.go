@@ -220,9 +220,7 @@ func TestTakeAndLeave(t *testing.T) {
 	again := func() {
 		t.Helper()
 		alone()
-		x.raw = dialRaw(t, h.Addr(), h.torrent, x.key, h.net)
-		x.bids(perGiB(500))
-		x.sold(perGiB(200))
+		x.raw = h.customer(t, x.key)
 		x.asks(0, 2)
 		x.silent(quiet, "data for a peer that left without paying", func(m *wire.Message) bool { return m.ID == wire.Piece })
 	}
@@ -267,10 +265,7 @@ func TestLeaveWithLedgerOut(t *testing.T) {
 	comes := func() *raw {
 		t.Helper()
 		h.later.Add(int64(speed.PenaltyBase))
-		r := dialRaw(t, h.Addr(), h.torrent, x.key, h.net)
-		r.bids(perGiB(500))
-		r.sold(perGiB(200))
-		return r
+		return h.customer(t, x.key)
 	}
 	leaves()
 	x.raw = comes() // after one minute each time: the excuse was no failure
@@ -283,10 +278,8 @@ func TestLeaveWithLedgerOut(t *testing.T) {
 	until(t, "the payment", func() bool { _, _, sum := h.seen(payments.EventEarned); return sum > 0 })
 	x.nc.Close()
 	until(t, "the end of the connection", func() bool { return len(h.Torrents()[0].Status().Peers) == 0 })
-	x.raw = dialRaw(t, h.Addr(), h.torrent, x.key, h.net)
-	x.raw.bids(perGiB(500))
-	x.raw.sold(perGiB(200)) // cleared
-	leaves()                // and its excuse is good again
+	x.raw = h.customer(t, x.key) // cleared
+	leaves()                     // and its excuse is good again
 	x.raw = comes()
 	x.nc.Close()
 	h.settled(t, owed(t, perGiB(200), piece))

@@ -37,9 +37,7 @@ func (h *hostileSeed) newPayer(t *testing.T, name string) *rawPayer {
 		t.Fatal(err)
 	}
 	x.coin = coin
-	x.raw = dialRaw(t, h.Addr(), h.torrent, x.key, h.net)
-	x.bids(perGiB(500))
-	x.sold(perGiB(200))
+	x.raw = h.customer(t, x.key)
 	return x
 }
 

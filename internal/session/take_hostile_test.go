@@ -27,9 +27,7 @@ func TestTakeAndLoseInterest(t *testing.T) {
 		t.Run(fmt.Sprintf("%d blocks", blocks), func(t *testing.T) {
 			h := newHostileSeed(t, ledgertest.New(), nil)
 			thief := ledgertest.Key("thief")
-			c := dialRaw(t, h.Addr(), h.torrent, thief, h.net)
-			c.bids(perGiB(500))
-			c.sold(perGiB(200))
+			c := h.customer(t, thief)
 			c.asks(0, blocks)
 			c.until("blocks", func(*wire.Message) bool { return c.got >= min(int64(blocks)*wire.BlockSize, piece) })
 			c.send(wire.AppendEmpty(nil, wire.NotInterested))

@@ -182,11 +182,8 @@ func (k *talker) talkExtended() {
 		asked := k.metadata
 		k.metadata = nil
 		k.mu.Unlock()
-		raw := k.torrent.Info.Raw
 		for _, p := range asked {
-			from := min(p*wire.MetadataPiece, len(raw))
-			m := wire.MetadataMessage{Kind: wire.MetadataData, Piece: p, Size: len(raw), Data: raw[from:min(from+wire.MetadataPiece, len(raw))]}
-			k.send(ext(wire.SubMetadata, m.Append(nil)))
+			k.send(metadataPiece(k.torrent.Info.Raw, p))
 		}
 		if len(asked) == 0 && k.rng.IntN(4) == 0 {
 			m := wire.MetadataMessage{Kind: wire.MetadataKind(k.rng.IntN(3)), Piece: k.rng.IntN(3)}

@@ -83,9 +83,7 @@ func TestExhaustedChannel(t *testing.T) {
 		t.Fatal(err)
 	}
 	x.coin = coin
-	x.raw = dialRaw(t, h.Addr(), h.torrent, x.key, h.net)
-	x.bids(perGiB(500))
-	x.sold(perGiB(200))
+	x.raw = h.customer(t, x.key)
 	x.opensWith(x.sum)
 	rich := ledgertest.Key("rich")
 	if _, err := h.ledger.Fund(rich.Address(), amount.BTT); err != nil {

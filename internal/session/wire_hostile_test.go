@@ -221,6 +221,7 @@ func TestMetadataLies(t *testing.T) {
 // lie answers requests for metadata with zeros, or not at all, until the
 // connection ends.
 func lie(c *raw, size int, answers bool) {
+	zeros := make([]byte, size)
 	for {
 		m, err := c.next(20 * time.Second)
 		if err != nil {
@@ -233,8 +234,13 @@ func lie(c *raw, size int, answers bool) {
 		if err != nil || q.Kind != wire.MetadataRequest {
 			continue
 		}
-		n := min(wire.MetadataPiece, size-q.Piece*wire.MetadataPiece)
-		r := wire.MetadataMessage{Kind: wire.MetadataData, Piece: q.Piece, Size: size, Data: make([]byte, n)}
-		c.send(ext(wire.SubMetadata, r.Append(nil)))
+		c.send(metadataPiece(zeros, q.Piece))
 	}
+}
+
+// metadataPiece answers a request for a piece of metadata.
+func metadataPiece(raw []byte, piece int) []byte {
+	from := min(piece*wire.MetadataPiece, len(raw))
+	m := wire.MetadataMessage{Kind: wire.MetadataData, Piece: piece, Size: len(raw), Data: raw[from:min(from+wire.MetadataPiece, len(raw))]}
+	return ext(wire.SubMetadata, m.Append(nil))
 }
