@@ -3,6 +3,7 @@ package interop
 import (
 	"context"
 	"encoding/json"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -124,4 +125,20 @@ func TestStrangerTracker(t *testing.T) {
 	_, err := s.startBTT(c, "tracker", "--listen", at).waitLine(ctx, isEvent("listening"))
 	s.check(err)
 	s.end(ctx, s.start(s.config("stranger"), "track", at))
+}
+
+// TestStrangerVectors: the stranger agrees with testdata/vectors.
+func TestStrangerVectors(t *testing.T) {
+	s := needStranger(t)
+	folder, err := filepath.Abs(filepath.Join("..", "..", "testdata", "vectors"))
+	s.check(err)
+	out := s.end(s.within(transferMax), s.start(s.config("stranger"), "vectors", folder))
+	files, err := os.ReadDir(folder)
+	s.check(err)
+	for _, f := range files {
+		if out.Checked[f.Name()] == 0 {
+			t.Errorf("%s: nothing was checked", f.Name())
+		}
+	}
+	t.Logf("checked %v", out.Checked)
 }

@@ -122,9 +122,11 @@ def decode(payload):
     r.end()
     if fields.get("price", 0) > SUPPLY:
         raise Malformed("price")
+    if name == "bid" and not any(fields["account"]):
+        raise Malformed("account")
     if name == "units" and (fields["role"] > 1 or fields["size"] not in [0] + [1 << i for i in range(14, 31)]):
         raise Malformed("units")
-    if name == "identity" and crypto.point(fields["key"]) is None:
+    if name == "identity" and fields["key"][0] not in (2, 3):
         raise Malformed("key")
     return name, fields
 
@@ -229,3 +231,11 @@ class Peer:
                     yield ("pay",) + channel.decode(fields["payload"])
                     continue
                 yield "speed", name, fields
+
+
+def bid(balance, keep_back, share, rate, left, size, piece_length, cap=SUPPLY):
+    """The default bid: keep_back, share and rate are millionths."""
+    if left == 0:
+        return 0
+    spendable = balance * (10**6 - keep_back) * share * rate // 10**18
+    return min(spendable * 2**30 // max(left, piece_length, size // 100), cap, SUPPLY)

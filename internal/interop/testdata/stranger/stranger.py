@@ -7,6 +7,7 @@ It shows that the texts are enough for a stranger. Python 3, standard library.
     stranger.py sell FILE LEDGER HOST:PORT TORRENT DATA PRICE  listen, serve one buyer, settle
     stranger.py prove FILE LEDGER HOST:PORT TORRENT DATA       prove possession to a seed, and have it prove
     stranger.py track HOST:PORT                                tell a tracker bids, read them back
+    stranger.py vectors FOLDER                                 check testdata/vectors
 
 LEDGER is HOST:PORT, PRICE in 10^-6 BTT per GiB. Each prints JSON lines; a failure
 is an exception and an exit status other than 0.
@@ -23,6 +24,7 @@ import possession
 import seller
 import speed
 import tracker
+import vectors
 from ledger import Ledger
 
 
@@ -135,6 +137,11 @@ def track(place):
     tell(event="tracked", best=best)
 
 
+def check(folder):
+    """Checks the vectors."""
+    tell(event="vectors", checked=vectors.check(folder))
+
+
 if __name__ == "__main__":
-    commands = {"key": key, "buy": buy, "sell": sell, "prove": prove, "track": track}
+    commands = {"key": key, "buy": buy, "sell": sell, "prove": prove, "track": track, "vectors": check}
     commands[sys.argv[1]](*sys.argv[2:])

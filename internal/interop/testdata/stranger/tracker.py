@@ -14,7 +14,6 @@ EXTENDED, SCRAPE = 0x62B7A31D, 0x62B7A31E
 UDP_MAGIC = 0x41727101980
 TRIES, FIRST_WAIT = 4, 15  # of BEP 15
 TOP_CODE = 31 << 11 | 2047
-UNKNOWN_AGE = 255
 
 
 def encode_bid(bid):
@@ -31,11 +30,17 @@ def decode_bid(code):
     return m if e == 0 else (2048 + m) << e - 1
 
 
+def url(base, name, pairs):
+    """The URL of a question; base is the announce URL, name takes the place of announce."""
+    folder, _, last = base.rpartition("/")
+    query = urllib.parse.urlencode(list(pairs), quote_via=urllib.parse.quote)
+    tail = last.removeprefix("announce")
+    return "%s/%s%s%s%s" % (folder, name, tail, "&" if "?" in tail else "?", query)
+
+
 def get(base, name, pairs):
-    """The dictionary that a tracker answers; base is its announce URL."""
-    url = base[:base.rindex("/") + 1] + name + base[base.rindex("/") + 1:].removeprefix("announce")
-    query = urllib.parse.urlencode(pairs, quote_via=urllib.parse.quote)
-    with urllib.request.urlopen(url + ("&" if "?" in url else "?") + query, timeout=60) as r:
+    """The dictionary that a tracker answers."""
+    with urllib.request.urlopen(url(base, name, pairs), timeout=60) as r:
         answer = bdecode(r.read())
     if b"failure reason" in answer:
         raise Malformed(answer[b"failure reason"].decode())
@@ -49,9 +54,9 @@ def entries(compact, size=6):
             for i in range(0, len(compact), size)]
 
 
-def announce_http(url, infohash, peer_id, port, left, **more):
+def announce_http(base, infohash, peer_id, port, left, **more):
     """(answer, [(host, port, bid, age in minutes or None)]) of an announce; more are btt_bid and btt_top."""
-    a = get(url, "announce", [("info_hash", infohash), ("peer_id", peer_id), ("port", port), ("uploaded", 0),
+    a = get(base, "announce", [("info_hash", infohash), ("peer_id", peer_id), ("port", port), ("uploaded", 0),
                               ("downloaded", 0), ("left", left), ("compact", 1)] + list(more.items()))
     rows = []
     ages = a.get(b"bid age", b"")
@@ -62,10 +67,10 @@ def announce_http(url, infohash, peer_id, port, left, **more):
     return a, rows
 
 
-def scrape_http(url, answer, **question):
+def scrape_http(base, answer, **question):
     """The bid scrape of a tracker whose announce offered it in `answer`."""
     name = answer[b"bid scrape"]
-    return get(url, "bidscrape" if name == 1 else name.decode(), list(question.items()))
+    return get(base, "bidscrape" if name == 1 else name.decode(), list(question.items()))
 
 
 class UDP:
@@ -74,11 +79,10 @@ class UDP:
     def __init__(self, host, port):
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.connect((host, port))
-        self.id = self.ask(UDP_MAGIC, 0, b"", 0)[:8]
-        self.id = int.from_bytes(self.id, "big")
+        self.id = int.from_bytes(self.ask(UDP_MAGIC, 0, b"", 0)[1][:8], "big")
 
     def ask(self, connection, action, body, *answers):
-        """The answer behind its transaction id; with several actions allowed (action, answer)."""
+        """(action, what follows the transaction id) of the answer, which has one of some actions."""
         for attempt in range(TRIES):
             transaction = secrets.token_bytes(4)
             self.sock.send(struct.pack(">QI", connection, action) + transaction + body)
@@ -94,34 +98,57 @@ class UDP:
                 got = int.from_bytes(data[:4], "big")
                 if got not in answers:
                     raise Malformed("action %d: %r" % (got, data[8:]))
-                return data[8:] if len(answers) == 1 else (got, data[8:])
+                return got, data[8:]
         raise TimeoutError("the tracker does not answer")
 
     def announce(self, infohash, peer_id, port, left, query=""):
         """(leechers, seeders, [(host, port, bid, age)], [(host, port)]); query is behind /announce?"""
-        body = infohash + peer_id + struct.pack(">QQQIIIiH", 0, left, 0, 0, 0, secrets.randbits(32), -1, port)
-        answers = [1]
-        if query:
-            data = ("/announce?" + query).encode()
-            body += bytes([2, len(data)]) + data + b"\x00"
-            if "btt_ext=1" in query:
-                answers.append(EXTENDED)
-        action, a = self.ask(self.id, 1, body, *answers, None)
-        _, leechers, seeders = struct.unpack_from(">III", a)
-        bidders, at = [], 12
-        if action == EXTENDED:
-            n = struct.unpack_from(">H", a, 12)[0]
-            for i in range(n):
-                row = a[14 + 9 * i:][:9]
-                bidders.append(entries(row[:6])[0] + (decode_bid(int.from_bytes(row[6:8], "big")), row[8]))
-            at = 14 + 9 * n
-        return leechers, seeders, bidders, entries(a[at:])
+        data = "/announce?" + query if query else ""
+        action, a = self.ask(self.id, 1, announce_body(infohash, peer_id, port, left, data), 1,
+                             EXTENDED if "btt_ext=1" in query else 1)
+        return read_announce(action, a)
 
     def scrape(self, n, cursor=0):
         """(next cursor, [(infohash, highest, fifth, bidders, seeders, leechers)])."""
-        a = self.ask(self.id, SCRAPE, struct.pack(">IIQ", 0, n, cursor) + bytes(168), SCRAPE)
-        rows = []
-        for i in range(8, len(a), 30):
-            top, fifth, bidders, seeders, leechers = struct.unpack_from(">HHHHH", a, i + 20)
-            rows.append((a[i:i + 20], decode_bid(top), decode_bid(fifth), bidders, seeders, leechers))
-        return int.from_bytes(a[:8], "big"), rows
+        return read_scrape(self.ask(self.id, SCRAPE, scrape_body(n, cursor), SCRAPE)[1])
+
+
+def announce_body(infohash, peer_id, port, left, data="", downloaded=0, uploaded=0, key=0, want=-1):
+    """What follows the transaction id of an announce; data is that of BEP 41."""
+    body = infohash + peer_id + struct.pack(">QQQIIIiH", downloaded, left, uploaded, 0, 0, key, want, port)
+    while data:
+        body += bytes([2, len(data[:255])]) + data[:255].encode()
+        data = data[255:]
+    return body
+
+
+def read_announce(action, a):
+    """(leechers, seeders, peers with bids, other peers) of what follows the transaction id."""
+    _, leechers, seeders = struct.unpack_from(">III", a)
+    bidders, at = [], 12
+    if action == EXTENDED:
+        n = struct.unpack_from(">H", a, 12)[0]
+        for i in range(n):
+            row = a[14 + 9 * i:][:9]
+            bidders.append(entries(row[:6])[0] + (decode_bid(int.from_bytes(row[6:8], "big")), row[8]))
+        at = 14 + 9 * n
+    return leechers, seeders, bidders, entries(a[at:])
+
+
+def scrape_body(n, cursor):
+    """What follows the transaction id of a bid scrape."""
+    return struct.pack(">IIQ", 0, n, cursor) + bytes(168)
+
+
+def read_scrape(a):
+    """(next cursor, rows) of what follows the transaction id."""
+    rows = []
+    for i in range(8, len(a), 30):
+        top, fifth, bidders, seeders, leechers = struct.unpack_from(">HHHHH", a, i + 20)
+        rows.append((a[i:i + 20], decode_bid(top), decode_bid(fifth), bidders, seeders, leechers))
+    return int.from_bytes(a[:8], "big"), rows
+
+
+def lied(told, own):
+    """Whether a peer's own first bid shows that the tracker's word was false."""
+    return own * 2 < told - 1 if told % 2 else own * 2 < told
