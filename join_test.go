@@ -222,7 +222,7 @@ func TestJoinBars(t *testing.T) {
 	out, in := [20]byte{1: 'a'}, [20]byte{1: 'b'}
 	url, asked := lies(t, out, in)
 	n, _ := joining(t, ledgertest.New(), func(j *btt.Join) {
-		j.Stay = time.Minute
+		j.Stay = time.Hour // nobody bids for it really
 		j.Bars = func(hash [20]byte) bool { return hash == out }
 	}, url)
 	eventually(t, "the join", func() bool { return n.Torrent(in) != nil })

@@ -68,6 +68,12 @@ func (n *Node) openMoney(ctx context.Context, c *SpeedConfig) (*money, error) {
 	if err := m.open(ctx, st.Network); err != nil {
 		return nil, err
 	}
+	if c.Join != nil {
+		if err := joiner.Hold(c.Join.Dir, m.market); err != nil {
+			m.abandon(ctx)
+			return nil, err
+		}
+	}
 	return m, nil
 }
 

@@ -46,6 +46,36 @@ type Joiner struct {
 	stakes  *Stakes
 	room    atomic.Int64 // bytes that are left
 	saved   amount.Amount
+	last    map[[20]byte]Venture // as they were weighed last
+}
+
+// Hold keeps a market from spending on what an earlier run joined, until a Joiner weighs
+// it: without a stake a torrent bids what the whole wallet allows. Call it before the
+// session is open.
+func Hold(dir string, k *market.Node) error {
+	found, err := folders(dir)
+	for _, hash := range found {
+		k.Stake(hash, 0)
+	}
+	if err != nil {
+		return fmt.Errorf("read folder of joined torrents: %w", err)
+	}
+	return nil
+}
+
+// folders lists the joined torrents that have something in a folder; none without it.
+func folders(dir string) (list [][20]byte, err error) {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		name, is := strings.CutPrefix(e.Name(), prefix)
+		if raw, bad := hex.DecodeString(name); is && bad == nil && len(raw) == 20 && e.IsDir() {
+			list = append(list, [20]byte(raw))
+		}
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	return list, err
 }
 
 // New makes a Joiner over an open session. The error is of the limits or the disk.
@@ -60,7 +90,7 @@ func New(cfg Config, s *session.Session, k *market.Node, log *slog.Logger) (*Joi
 	if err != nil {
 		return nil, fmt.Errorf("open folder of joined torrents: %w", err)
 	}
-	j := &Joiner{cfg: cfg, session: s, market: k, log: log,
+	j := &Joiner{cfg: cfg, session: s, market: k, log: log, last: make(map[[20]byte]Venture),
 		demand: market.NewDemand(market.DemandConfig{Every: cfg.Every, Stay: cfg.Stay, MinBid: cfg.MinPrice})}
 	if j.saved, err = j.readAccount(); err != nil {
 		return nil, err
@@ -118,18 +148,20 @@ func (j *Joiner) folder(hash [20]byte) string {
 
 // sweep removes what an earlier run left in our folder that is of no torrent.
 func (j *Joiner) sweep() {
-	entries, err := os.ReadDir(j.cfg.Dir)
+	found, err := folders(j.cfg.Dir)
 	if err != nil {
 		j.log.Warn("read folder of joined torrents", "err", err)
-		return
 	}
-	for _, e := range entries {
-		name, is := strings.CutPrefix(e.Name(), prefix)
-		raw, err := hex.DecodeString(name)
-		if !is || err != nil || len(raw) != 20 || !e.IsDir() || j.session.Get([20]byte(raw)) != nil {
+	for _, hash := range found {
+		t := j.session.Get(hash)
+		if t != nil && j.ours(t) {
 			continue
 		}
-		if err := os.RemoveAll(j.folder([20]byte(raw))); err != nil {
+		j.market.Unstake(hash)
+		if t != nil {
+			continue // the user's own, elsewhere
+		}
+		if err := os.RemoveAll(j.folder(hash)); err != nil {
 			j.log.Warn("remove what a joined torrent left", "err", err)
 		}
 	}
@@ -141,6 +173,11 @@ func (j *Joiner) weigh(ctx context.Context) {
 	for _, hash := range j.demand.Known() {
 		if j.session.Get(hash) == nil {
 			j.demand.Forget(hash, now)
+		}
+	}
+	for hash, v := range j.last {
+		if j.session.Get(hash) == nil { // removed by somebody else: what it cost is lost all the same
+			j.close(&v)
 		}
 	}
 	var ventures []Venture
@@ -155,6 +192,7 @@ func (j *Joiner) weigh(ctx context.Context) {
 		}
 		room -= st.Size
 		ventures = append(ventures, v)
+		j.last[v.Hash] = v
 	}
 	j.room.Store(room)
 	for hash, most := range j.stakes.Grant(ventures) {
@@ -217,9 +255,16 @@ func (j *Joiner) leave(ctx context.Context, t *session.Torrent, v *Venture, why 
 		return
 	}
 	_ = os.Remove(j.folder(v.Hash)) // it is empty
+	j.close(v)
+	j.log.Info("joined torrent is left", "torrent", t, "why", why, "paid", v.Spent, "earned", v.Earned)
+}
+
+// close closes the account of a torrent that is gone, and keeps what it cost.
+func (j *Joiner) close(v *Venture) {
+	delete(j.last, v.Hash)
 	j.stakes.Left(v)
 	j.market.Unstake(v.Hash)
-	j.log.Info("joined torrent is left", "torrent", t, "why", why, "paid", v.Spent, "earned", v.Earned)
+	j.saveAccount()
 }
 
 // ask asks the trackers what is in demand, and joins what is worth most.

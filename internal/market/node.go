@@ -207,7 +207,7 @@ func (k *Node) price(infohash [20]byte, t autobid.Torrent, spent amount.Amount) 
 	if set.TorrentBudget > 0 {
 		t.Budget = max(0, set.TorrentBudget-spent)
 	}
-	if most, ok := k.stake(infohash); ok {
+	if most, ok := k.Staked(infohash); ok {
 		t.Budget = min(t.Budget, max(0, most-spent))
 	}
 	if k.Left != nil {
@@ -235,7 +235,8 @@ func (k *Node) Unstake(infohash [20]byte) {
 	delete(k.stakes, infohash)
 }
 
-func (k *Node) stake(infohash [20]byte) (amount.Amount, bool) {
+// Staked returns the limit that Stake set; false = there is none.
+func (k *Node) Staked(infohash [20]byte) (amount.Amount, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	most, ok := k.stakes[infohash]
