@@ -21,7 +21,7 @@ const prepareAfter = 2
 // PayeeConfig answers an Open.
 type PayeeConfig struct {
 	Terms     Terms         // as offered with K2
-	Signer    ledger.Signer // K2; used by no other channel
+	Signer    ledger.Signer // K2; of no other channel, but for such as came to nothing with other T1s
 	KeyIndex  uint32        // of K2, to find it again after a restart
 	MinOutput amount.Amount
 	Now       uint64 // ledger time, seconds

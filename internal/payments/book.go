@@ -35,6 +35,7 @@ type Book struct {
 	channels map[channel.ID]live // live channels, both roles
 	links    map[*Link]struct{}
 	offers   []offer // K2 keys on offer, in turn
+	spare    []offer // that came back
 	turn     int
 	accounts map[ledger.PublicKey]*standing // that bought here
 	full     int                            // number of accounts at which some are forgotten
@@ -54,11 +55,12 @@ type live struct {
 	outpoint ledger.OutPoint
 }
 
-// offer is a K2 that no channel uses yet.
+// offer is a K2 that no channel uses, and none did whose T1 came to the ledger.
 type offer struct {
 	index  uint32
 	signer ledger.Signer
 	key    ledger.PublicKey
+	signed []uint64 // the first bytes of the T1s that it was proposed for, of which it may have signed the T2
 }
 
 // Open reads the journal in cfg.Dir and continues what it holds: channels of
@@ -205,6 +207,12 @@ func (b *Book) offer() (offer, error) {
 		b.mu.Unlock()
 		return o, nil
 	}
+	if n := len(b.spare); n > 0 {
+		o := b.spare[n-1]
+		b.spare, b.offers = b.spare[:n-1], append(b.offers, o)
+		b.mu.Unlock()
+		return o, nil
+	}
 	b.mu.Unlock()
 	index, signer, err := b.cfg.Purse.NewChannelKey()
 	if err != nil {
@@ -228,6 +236,17 @@ func (b *Book) take(key ledger.PublicKey) (offer, bool) {
 		}
 	}
 	return offer{}, false
+}
+
+// giveBack takes back a key that nothing came of on the ledger: keys are 2^31, and a
+// proposal costs a stranger nothing. It signed a T2 that spends one output alone, blindly,
+// so it is never again for that T1, nor for one that begins alike (docs/rfcs/0008).
+func (b *Book) giveBack(o offer, proposed ...uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if o.signed = append(o.signed, proposed...); len(o.signed) < maxSigned && len(b.spare) < MaxPairs {
+		b.spare = append(b.spare, o)
+	}
 }
 
 // pair returns the pair of an account and role, made if need be, with one

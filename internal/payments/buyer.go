@@ -17,6 +17,14 @@ const successorAt = 75
 // fundRetry is how long a failed funding waits before the next try.
 const fundRetry = 5 * time.Second
 
+// freeTries is how many proposals in a row of which nothing comes are followed by another
+// at once, when the provider sends other terms with its refusal. Then it waits fundRetry,
+// and twice as long each time, up to fundMost: each costs a key.
+const (
+	freeTries = 16
+	fundMost  = time.Minute
+)
+
 // maxOpening bounds how long a channel waits to open while a side cannot reach the
 // ledger; its coins are reserved meanwhile.
 const maxOpening = 10 * time.Minute
@@ -34,6 +42,9 @@ type buyer struct {
 	fresh    bool // terms.K2 was not used by this pair yet
 	opening  bool // a funding is under way
 	retry    time.Time
+	vain     int // proposals in a row of which nothing came
+	index    uint32
+	signer   ledger.Signer // a key, of that index, for which no T1 could be made; may be nil
 	carries  map[channel.Tag]carry
 	stopping bool
 	stopped  time.Time     // when stopping was set

@@ -93,7 +93,8 @@ func (b *buyer) fund(need amount.Amount, link *Link) {
 	floor := max(b.terms.MinDeposit, 2*status.Params.MinOutput)
 	deposit := min(max(need+status.Params.MinOutput, floor), b.terms.MaxDeposit)
 	least := min(deposit, max(floor, b.quantumCost(link)+status.Params.MinOutput))
-	f := &funding{terms: b.terms, status: status, lock: b.lockTime(link)}
+	f := &funding{terms: b.terms, status: status, lock: b.lockTime(link), index: b.index, signer: b.signer}
+	b.signer = nil
 	b.fresh, b.opening = false, true
 	torrent := hex.EncodeToString(link.cfg.Infohash[:])
 	b.book.start(func() {
@@ -101,7 +102,10 @@ func (b *buyer) fund(need amount.Amount, link *Link) {
 		defer cancel()
 		done := b.book.head.begin(purse.FundPatience)
 		var err error
-		if f.index, f.signer, err = cfg.Purse.NewChannelKey(); err == nil {
+		if f.signer == nil {
+			f.index, f.signer, err = cfg.Purse.NewChannelKey()
+		}
+		if err == nil {
 			f.t1, err = fundAtMost(ctx, cfg.Purse, deposit, least, ledger.Joint(f.signer.PublicKey(), f.terms.K2), torrent)
 		}
 		done(context.Canceled) // the purse's errors do not tell
@@ -180,6 +184,7 @@ func (b *buyer) funded(f *funding, err error) {
 	link := b.anyLink()
 	if err != nil {
 		now := b.book.cfg.Now()
+		b.index, b.signer = f.index, f.signer
 		b.fresh = b.fresh || b.terms.K2 == f.terms.K2
 		e := Event{Kind: EventNoFunds, Reason: err.Error()}
 		if b.retry = now.Add(fundRetry); b.book.head.out(now) {

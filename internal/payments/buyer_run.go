@@ -58,6 +58,8 @@ func (b *buyer) flush(c *bought, l *Link) bool {
 // follow keeps what was signed in step with what counted.
 func (b *buyer) follow(c *bought, e channel.Event) {
 	switch e.Kind {
+	case channel.EventOpened:
+		b.vain = 0
 	case channel.EventPaid, channel.EventResumed:
 		c.signed = e.Amount
 	case channel.EventSettled:
@@ -111,7 +113,7 @@ func (b *buyer) end(c *bought) {
 			b.fresh = b.fresh || b.terms.K2 == contract.K2
 			b.retry = now.Add(outageEvery)
 		case b.fresh: // the payee sent other terms: try again at once
-			b.retry = now
+			b.retry = now.Add(b.again())
 		}
 	}
 	b.channels = slices.DeleteFunc(b.channels, func(x *bought) bool { return x == c })
@@ -126,6 +128,14 @@ func (b *buyer) end(c *bought) {
 			delete(b.carries, tag)
 		}
 	}
+}
+
+// again is how long to wait after a proposal of which nothing came.
+func (b *buyer) again() time.Duration {
+	if b.vain++; b.vain <= freeTries {
+		return 0
+	}
+	return min(fundRetry<<min(b.vain-freeTries-1, 10), fundMost)
 }
 
 func (b *buyer) answer(o *op) {

@@ -22,6 +22,7 @@ const (
 	MaxHistory  = 4096 // ended channels kept for statements
 	MaxDebts    = 1024 // tags whose unpaid rest a pair remembers
 	maxOffers   = 16   // K2 keys on offer at once
+	maxSigned   = 1024 // proposals that one K2 may serve of which nothing comes
 	maxAccounts = 4096 // remembered, besides those that are connected or have channels
 	// moreAccounts is the number that may come between two looks at what to forget.
 	moreAccounts = 512

@@ -1,10 +1,13 @@
 package payments
 
 import (
+	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/ledger"
 )
 
 // seller is a pair's provider side.
@@ -42,6 +45,7 @@ type arrival struct {
 // sold is one channel this node earns with.
 type sold struct {
 	m     *channel.Payee
+	k2    offer // its signer is nil when an earlier process gave it out
 	via   *Link
 	lanes map[uint32]*Link
 	shown map[*Link]struct{} // connections that showed a signature of K1
@@ -217,23 +221,33 @@ func (s *seller) open(l *Link, m *channel.Open) {
 		s.refuse(id, l, &channel.Refusal{Code: channel.CodeKeyUsed, Reason: "K2 is not on offer any more"})
 		return
 	}
+	if slices.Contains(o.signed, firstBytes(m.Funding)) {
+		s.book.giveBack(o)
+		s.refuse(id, l, &channel.Refusal{Code: channel.CodeKeyUsed, Reason: "K2 was proposed for this T1 before"})
+		return
+	}
 	p, err := channel.NewPayee(channel.PayeeConfig{
 		Terms: s.book.terms(o, status), Signer: o.signer, KeyIndex: o.index,
 		MinOutput: status.Params.MinOutput, Now: s.book.head.exact(),
 	}, m)
 	if err != nil {
+		s.book.giveBack(o)
 		s.refuse(id, l, err)
 		return
 	}
 	contract := p.Contract()
 	if !s.book.claim(&contract, s.pair) {
+		s.book.giveBack(o)
 		s.refuse(id, l, &channel.Refusal{Code: channel.CodeFunding, Reason: "the channel exists already"})
 		return
 	}
-	c := &sold{m: p, via: l, lanes: make(map[uint32]*Link), shown: make(map[*Link]struct{}), at: s.book.cfg.Now()}
+	c := &sold{m: p, k2: o, via: l, lanes: make(map[uint32]*Link), shown: make(map[*Link]struct{}), at: s.book.cfg.Now()}
 	s.channels[id] = c
 	s.flush(c, l)
 }
+
+// firstBytes tells a T1 from most others.
+func firstBytes(t1 ledger.OutPoint) uint64 { return binary.BigEndian.Uint64(t1.TxID[:]) }
 
 // crowded reports whether a connection may propose no other channel. One that is
 // not funded costs its maker nothing, and who it is for is not proven: there is one

@@ -56,6 +56,10 @@ func (s *seller) flush(c *sold, l *Link) {
 	if c.m.Stage().Final() {
 		delete(s.channels, c.m.ID())
 		s.book.release(c.m.ID())
+		if contract := c.m.Contract(); c.m.Stage() == channel.Abandoned && c.k2.signer != nil {
+			s.book.giveBack(c.k2, firstBytes(contract.Funding))
+			c.k2.signer = nil
+		}
 	}
 }
 
