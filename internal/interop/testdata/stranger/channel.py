@@ -115,10 +115,10 @@ def owed(price, count):
     return price * count // GIB
 
 
-def lane_owed(quotes, count):
-    """What a lane that began at position 0 owes at a count; quotes are (position, price)."""
-    ends = [start for start, _ in quotes[1:]] + [count]
-    return sum(owed(price, max(0, min(end, count) - start)) for (start, price), end in zip(quotes, ends))
+def lane_owed(quotes, position, begin=0):
+    """What a lane attached at position begin owes at a later one; quotes are (position, price)."""
+    ends = [start for start, _ in quotes[1:]] + [position]
+    return sum(owed(price, max(0, min(end, position) - max(start, begin))) for (start, price), end in zip(quotes, ends))
 
 
 def margin(opened, lock_time):

@@ -16,7 +16,7 @@ class Payee:
         self.contract, self.stage = None, "offered"  # then accepted, funded, open, closing, settled
         self.opened = self.opening = None
         self.sequence, self.sum, self.sig = 1, 0, b""
-        self.lanes, self.counts, self.quotes = {}, {}, []
+        self.lanes, self.counts, self.attached, self.quotes = {}, {}, {}, []
         self.settlement = None
 
     def receive(self, name, f):
@@ -97,13 +97,25 @@ class Payee:
         if self.lanes.setdefault(f["lane"], f["tag"]) != f["tag"] or len(self.lanes) > 1024:
             raise Refusal(14, "the lane is another torrent's")
         count = self.counts[f["lane"]] = max(f["bytes"], self.counts.get(f["lane"], 0))
+        self.attached[f["lane"]] = f["start"], count
         return [("state", {"id": self.contract.id, "lane": f["lane"], "bytes": count, "sequence": self.sequence,
                            "sum": self.sum, "sig": self.sig, "flag": 1})]
 
     def quote(self, start, price):
-        """The message that a price holds from a position on; lanes here begin at position 0."""
+        """The message that a price holds from a position of the stream on."""
         self.quotes.append((start, price))
         return "quote", {"start": start, "price": price}
+
+    def position(self):
+        """Up to where the stream of the one lane is paid for."""
+        return max((start + self.counts[lane] - count for lane, (start, count) in self.attached.items()), default=0)
+
+    def owed(self, lane, count):
+        """What the lane owes at a count. A lane that is not attached yet owes nothing: its money is good."""
+        if lane not in self.attached:
+            return 0
+        start, base = self.attached[lane]
+        return channel.lane_owed(self.quotes, start + count - base, start)
 
     def on_pay(self, f):
         """Step 9, with its five checks."""
@@ -116,7 +128,7 @@ class Payee:
             return []
         if f["sequence"] <= self.sequence or f["sum"] < self.sum:
             raise Refusal(11, "the sequence or the sum fell")
-        if f["sum"] > c.capacity or f["sum"] < channel.lane_owed(self.quotes, count):
+        if f["sum"] > c.capacity or f["sum"] < self.owed(f["lane"], count):
             raise Refusal(10, "not what is owed")
         if not crypto.verify(c.k1, c.digest(c.settlement(f["sequence"], f["sum"])), f["sig"]):
             raise Refusal(8, "the payment's signature")

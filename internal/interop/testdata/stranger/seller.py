@@ -42,10 +42,6 @@ class Seller:
             finally:
                 sock.close()
 
-    def paid(self):
-        """Bytes of the stream that are paid for."""
-        return max(self.payee.counts.values(), default=0)
-
     # What comes in.
 
     def on_wire(self, kind, body):
@@ -89,7 +85,7 @@ class Seller:
             self.peer.pay(name, **fields)
             self.peer.send(speed.UNCHOKE)
             self.sold = True
-        while self.wanted and self.served + self.wanted[0][2] - self.paid() <= self.torrent.piece_length:
+        while self.wanted and self.served + self.wanted[0][2] - self.payee.position() <= self.torrent.piece_length:
             piece, begin, size = self.wanted.pop(0)
             at = piece * self.torrent.piece_length + begin
             self.peer.send(speed.PIECE, struct.pack(">II", piece, begin) + self.data[at:at + size])

@@ -8,7 +8,7 @@ from ledger import MINT, REDEEM, SUPPLY, TRANSFER, Malformed, Outpoint, Output, 
 
 Params = namedtuple("Params", "min_output max_lock clamp max_parked operators threshold")
 Parked = namedtuple("Parked", "id tx updates")
-OVERSIZED, UPDATES_MAX, KEYS_MAX = 65536, 64, 16
+OVERSIZED, UPDATES_MAX = 65536, 64
 OPERATORS_LOCK = b"\x03"
 
 
@@ -56,7 +56,7 @@ class State:
         self.height, self.previous, self.block_time, self.time = 0, network, time, time
         self.parked, self.references, self.spent_here = {}, set(), {}
         self.minted, self.burned = sum(o.amount for o in coins.values()), 0
-        self.history, self.active, self.cursor = bytes(32), 0, 0
+        self.history, self.active, self.cursor = bytes(32), time, 0
 
     def unspent(self):
         """The sum of all outputs that can still be spent."""
@@ -71,27 +71,38 @@ class State:
             tx = Tx.decode(raw)
         except Malformed:
             raise Refused("malformed") from None
-        need(tx.outputs or tx.kind == REDEEM, "malformed")
-        need(bool(tx.inputs) != (tx.kind == MINT), "malformed")
+        extra = self.kind(tx)
         need(len(set(tx.inputs)) == len(tx.inputs), "duplicate-input")
-        extra = [int.from_bytes(tx.extra[20:], "big")] if tx.kind == REDEEM else []
-        for amount in [o.amount for o in tx.outputs] + extra:
+        total = 0
+        for amount in extra + [o.amount for o in tx.outputs]:
             need(amount > 0, "negative")
             need(amount <= SUPPLY, "overflow")
-        need(sum(o.amount for o in tx.outputs) + sum(extra) <= SUPPLY, "overflow")
+            need(amount >= self.params.min_output, "dust")
+            total += amount
+            need(total <= SUPPLY, "overflow")
         for o in tx.outputs:
-            need(o.amount >= self.params.min_output, "dust")
             joint = o.lock[0] == 2
             need(not joint or None not in (crypto.point(o.lock[1:34]), crypto.point(o.lock[34:])), "bad-key")
-        return tx, sum(o.amount for o in tx.outputs) + sum(extra)
+        return tx, total
+
+    def kind(self, tx):
+        """What each kind has; the amount of a redeem in a list."""
+        if tx.kind == TRANSFER:
+            need(tx.inputs and tx.outputs, "malformed")
+            return []
+        need(tx.sequence == 0 and bool(tx.inputs) == (tx.kind == REDEEM), "malformed")
+        need(tx.outputs if tx.kind == MINT else any(tx.extra[:20]), "malformed")
+        need(tx.lock_time == 0, "not-final")
+        return [int.from_bytes(tx.extra[20:], "big")] if tx.kind == REDEEM else []
 
     def witnesses(self, tx):
         """One witness for each distinct lock, exact and valid."""
         locks = list(dict.fromkeys(self.coins[i].lock for i in tx.inputs)) or [OPERATORS_LOCK]
         need(len(locks) == len(tx.witnesses), "bad-witness")
+        checks = []
         for lock, (keys, sigs) in zip(locks, tx.witnesses):
             if lock == OPERATORS_LOCK:
-                need(len(keys) == self.params.threshold and keys == sorted(set(keys)), "bad-witness")
+                need(0 < len(keys) == self.params.threshold and keys == sorted(set(keys)), "bad-witness")
                 need(set(keys) <= set(self.params.operators), "bad-witness")
                 signers = keys
             elif lock[0] == 1:
@@ -102,41 +113,45 @@ class State:
                 signers = [lock[1:34], lock[34:]]
             need(len(sigs) == len(signers), "bad-witness")
             digest = tx.digest(self.network, lock)
-            need(all(crypto.verify(k, digest, s) for k, s in zip(signers, sigs)), "bad-signature")
+            checks += [(k, digest, s) for k, s in zip(signers, sigs)]
+        need(all(crypto.verify(*c) for c in checks), "bad-signature")
 
     def offer(self, raw):
         """("committed" or "parked", events) of a transaction, which is applied; Refused."""
         tx, total = self.shape(raw)
         txid = tx.id(self.network)
-        need(txid not in [p.id for p in self.parked.values()], "known")
         for i in tx.inputs:
+            need(self.spent_here.get(i) != txid, "known")
             need(i not in self.spent_here, "conflict")
+            need(i not in self.coins or self.releases.get(i, 0) <= self.time, "not-released")
             need(i in self.coins, "missing-input")
-            need(self.releases.get(i, 0) <= self.time, "not-released")
         if tx.kind == MINT:
             need(tx.extra not in self.references, "reference-used")
-            self.witnesses(tx)
             need(self.unspent() + total <= SUPPLY, "over-cap")
         else:
             need(sum(self.coins[i].amount for i in tx.inputs) == total, "unbalanced")
-            self.witnesses(tx)
-        if tx.lock_time <= self.time:
-            return "committed", self.apply(tx, txid)
-        return "parked", self.park(tx, txid)
+        final = tx.lock_time <= self.time
+        if not final:
+            self.parkable(tx, txid)
+        self.witnesses(tx)
+        return ("committed", self.apply(tx, txid)) if final else ("parked", self.park(tx, txid))
 
-    def park(self, tx, txid):
+    def parkable(self, tx, txid):
         """LR4 and LR5."""
-        need(tx.kind == TRANSFER and len(tx.inputs) == 1 and len(tx.outputs) <= 2, "not-final")
-        o = tx.inputs[0]
-        need(self.coins[o].lock[0] == 2, "not-final")
+        need(len(tx.inputs) == 1 and len(tx.outputs) <= 2 and self.coins[tx.inputs[0]].lock[0] == 2, "not-final")
         need(tx.lock_time - self.time <= self.params.max_lock, "lock-too-far")
-        old = self.parked.get(o)
+        old = self.parked.get(tx.inputs[0])
         if old:
+            need(old.id != txid, "known")
             need(tx.sequence > old.tx.sequence, "stale-sequence")
             need(old.updates < UPDATES_MAX, "too-many-updates")
         else:
             need(len(self.parked) < self.params.max_parked, "parking-full")
-        self.parked[o] = Parked(txid, tx, old.updates + 1 if old else 0)
+
+    def park(self, tx, txid):
+        """Fills the slot of the one input."""
+        old = self.parked.get(tx.inputs[0])
+        self.parked[tx.inputs[0]] = Parked(txid, tx, old.updates + 1 if old else 0)
         return ([("displaced", old.id)] if old else []) + [("parked", txid)]
 
     def apply(self, tx, txid, how="committed"):

@@ -101,7 +101,7 @@ def sell(path, place, at, torrent, source, price):
     s.serve(listener)
     p = s.payee
     settled(ledger, p.contract, p.sequence, p.sum)
-    tell(event="sold", bytes=s.paid(), served=s.served, sum=p.sum, payments=p.sequence - 1, before=before,
+    tell(event="sold", bytes=p.position(), served=s.served, sum=p.sum, payments=p.sequence - 1, before=before,
          after=holds(ledger, account.address), buyer=crypto.address_text(p.contract.payer))
 
 

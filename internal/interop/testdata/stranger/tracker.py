@@ -151,4 +151,4 @@ def read_scrape(a):
 
 def lied(told, own):
     """Whether a peer's own first bid shows that the tracker's word was false."""
-    return own * 2 < told - 1 if told % 2 else own * 2 < told
+    return own < told // 2
