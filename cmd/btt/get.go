@@ -117,6 +117,7 @@ func get(ctx context.Context, g *global, t *transfer, d *download, r *terminal.R
 	if err != nil {
 		return err
 	}
+	x.tellEmpty(ctx, r)
 	before, _ := btt.ReadReceipts(x.home) // those that can be read: a command that trades has told of the others
 	w := newWatch(r, d.seedAfter, newBills(before))
 	w.queued, w.bills.now = x.queued.Load, x.node.Receipt

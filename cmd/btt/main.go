@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string) int {
 	cmd := newRoot(&g)
 	cmd.SetArgs(args)
 	lines := &ledgers{g: &g}
-	err := cmd.ExecuteContext(context.WithValue(ctx, ledgersKey{}, lines))
+	of, err := cmd.ExecuteContextC(context.WithValue(ctx, ledgersKey{}, lines))
 	if e := lines.close(os.Stderr); err == nil {
 		err = e
 	}
@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string) int {
 		terminal.New(terminal.JSON, os.Stderr).Event("error", "", terminal.Fields{"code": code, "error": plain(err)})
 	} else {
 		fmt.Fprintln(os.Stderr, "btt:", plain(err))
-		if hint := hintFor(err); hint != "" {
+		if hint := hintFor(err, of.CommandPath()); hint != "" {
 			fmt.Fprintln(os.Stderr, "    ", hint)
 		}
 	}
@@ -84,6 +84,7 @@ func plain(err error) string {
 			if rest, ok := strings.CutPrefix(text, prefix); ok {
 				text, cut = rest, true
 			}
+			text = strings.ReplaceAll(text, "open wallet: "+prefix, "open wallet: ")
 		}
 	}
 	return text

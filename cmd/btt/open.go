@@ -99,6 +99,18 @@ func (x *running) close(r *terminal.Reporter) {
 	}
 }
 
+// tellEmpty says that a node which is to bid has nothing to bid with.
+func (x *running) tellEmpty(ctx context.Context, r *terminal.Reporter) {
+	p := x.node.Purse()
+	if set, err := x.node.Spending(); err != nil || set.Rate == 0 || p == nil {
+		return
+	}
+	if b, err := p.Balance(ctx); err == nil && b.Free+b.Locked == 0 {
+		r.Warn("warning", "the wallet is empty: nothing is bid, and what is free is downloaded all the same (btt wallet receive tells where BTT can be sent)",
+			terminal.Fields{"address": p.Address(), "balance": b.Free})
+	}
+}
+
 // errGetting says that another process does the same.
 var errGetting = errors.New("another btt downloads it into the same folder")
 

@@ -80,7 +80,7 @@ func listReceipts(r *terminal.Reporter, list []*btt.Receipt) {
 		paid, earned = paid+t.Paid, earned+t.Earned
 		reportReceipt(r, x, false)
 	}
-	r.Event("total", fmt.Sprintf("%d torrents: paid %s, earned %s", len(list), paid, earned),
+	r.Event("total", fmt.Sprintf("%s: paid %s, earned %s", terminal.Count(len(list), "torrent"), paid, earned),
 		terminal.Fields{"torrents": len(list), "paid": paid, "earned": earned})
 }
 
@@ -251,7 +251,9 @@ func (b *bills) reportSpent(r *terminal.Reporter, home string, hash [20]byte) {
 					terminal.Fields{"infohash": x.InfoHash, "name": x.Name, "paid": run.Paid, "earned": run.Earned, "paid_bytes": run.PaidBytes, "earned_bytes": run.EarnedBytes, "free_bytes": run.FreeBytes})
 			}
 			reportReceipt(r, x, false)
-			r.Event("hint", fmt.Sprintf("who was paid: btt receipts %.8s", x.InfoHash), nil)
+			if t := x.Totals(); t.Paid+t.Earned > 0 {
+				r.Event("hint", fmt.Sprintf("who was paid: btt receipts %.8s", x.InfoHash), nil)
+			}
 		}
 	}
 }

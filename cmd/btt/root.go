@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -42,7 +43,9 @@ var (
 	errInterrupted = errors.New("interrupted")
 	// errPartlyShared and errIncomplete say what is left to do.
 	errPartlyShared = errors.New("partly done")
-	errIncomplete   = errors.New("not complete")
+	// errBackupPassword is beside an error of a password that is not the wallet's.
+	errBackupPassword = errors.New("the backup's password, not the wallet's")
+	errIncomplete     = errors.New("not complete")
 )
 
 // usage marks an error of the command line itself.
@@ -76,10 +79,20 @@ func exitCode(err error) int {
 }
 
 // hintFor names the next step where there is an obvious one.
-func hintFor(err error) string {
+// path is the command that it is of, such as "btt wallet send".
+func hintFor(err error, path string) string {
 	switch {
 	case exitCode(err) == exitUsage:
+		if _, rest, ok := strings.Cut(path, " "); ok {
+			return "see: btt help " + rest
+		}
 		return "see: btt help"
+	case errors.Is(err, errBackupPassword):
+		return "give the backup's password on a terminal, with --backup-password-file or in the environment variable " + backupPasswordEnv
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another program listens there: stop it, or choose another port with --listen"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "this machine has no such address: choose another with --listen"
 	case exitCode(err) == exitLocked:
 		return "give the wallet's password on a terminal, with --password-file or in the environment variable BTT_WALLET_PASSWORD"
 	case errors.Is(err, purse.ErrInUse):

@@ -48,8 +48,8 @@ With --join-paid the node looks for more to seed: it asks the trackers that you
 name which torrents peers bid for, joins the best of them, fetches them and sells
 them. It is off by default. No tracker is believed: money goes by steps, and only as
 far as connected peers that can pay bid themselves; a torrent for which none of them
-does is left with its data, and its tracker is asked less. Name only trackers whose
-torrents you are willing and allowed to share.`,
+does is removed again, its data too, and its tracker is asked less. Name only trackers
+whose torrents you are willing and allowed to share.`,
 		Example: `  btt seed film.mkv
   btt seed *.torrent --data /srv/files
   btt seed --speed --ledger http://127.0.0.1:7700 --reserve "2 BTT/GiB" film.mkv
@@ -333,7 +333,7 @@ func showSeeds(r *terminal.Reporter, list []*btt.Torrent, queued bool) {
 	var rows []string
 	for _, t := range list {
 		st := t.Status()
-		row := fmt.Sprintf("%-30.30s %s up, %s, %s, sent %s", printable(st.Name), terminal.Rate(st.Up), terminal.Count(len(st.Peers), "peer"), copies(&st),
+		row := fmt.Sprintf("%-30.30s %s up, %s, %s, sent %s", printable(st.Name), terminal.Rate(st.Up), terminal.Count(len(st.Peers), "peer"), copies(&st)+" among peers",
 			terminal.Bytes(st.Totals.Uploaded))
 		if st.State != btt.Seeding && st.State != btt.Finished {
 			row = fmt.Sprintf("%-30.30s %s", printable(st.Name), st.State)

@@ -79,7 +79,7 @@ func showTorrent(r *terminal.Reporter, t *metainfo.Torrent) {
 		s.add("v2 hash", t.InfoHashV2.String())
 	}
 	files := countedFiles(in)
-	s.add("size", fmt.Sprintf("%s in %d files", terminal.Bytes(in.ContentLength()), len(files)))
+	s.add("size", fmt.Sprintf("%s in %s", terminal.Bytes(in.ContentLength()), terminal.Count(len(files), "file")))
 	s.add("pieces", fmt.Sprintf("%d of %s, %s", in.NumPieces(), terminal.Bytes(in.PieceLength), format))
 	if in.Private {
 		s.add("private", "peers only from its trackers (BEP 27)")

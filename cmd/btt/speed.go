@@ -253,7 +253,7 @@ func registerLimits(f *pflag.FlagSet, l *consent.Limits) {
 	var all pflag.FlagSet
 	t.register(&all)
 	for _, s := range texts(l) {
-		f.StringVar(s.text, s.name, "", all.Lookup(s.name).Usage)
+		f.StringVar(s.text, s.name, "", strings.TrimPrefix(all.Lookup(s.name).Usage, "with --speed: "))
 	}
 }
 

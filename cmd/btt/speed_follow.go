@@ -185,9 +185,9 @@ func (f *follower) look(ctx context.Context) {
 	f.last = c
 	switch {
 	case c.Said != last.Said:
-		f.enter(ctx, c.Phase)
+		f.enter(ctx, c.Phase, true)
 	case f.queue && !inUse(f.x.state):
-		f.enter(ctx, c.Phase)
+		f.enter(ctx, c.Phase, false)
 	}
 	if f.t.speed && (c.Said != last.Said || c.Limits != last.Limits) {
 		f.spend()
@@ -204,18 +204,18 @@ func (f *follower) wait(err error) {
 	f.x.queued.Store(f.queue)
 }
 
-// enter takes part as far as the user says now.
-func (f *follower) enter(ctx context.Context, phase consent.Phase) {
+// enter takes part as far as the user says now; if nobody said it now, that the wallet is
+// another's still is told no more.
+func (f *follower) enter(ctx context.Context, phase consent.Phase, said bool) {
 	if phase == f.phase {
 		f.wait(nil) // what is off waits for nothing
 		return
 	}
 	if !f.t.speed {
-		again := f.queue
 		err := f.open(ctx)
 		f.wait(err)
 		if err != nil {
-			if ctx.Err() == nil && !(again && f.queue) {
+			if ctx.Err() == nil && (said || !f.queue) {
 				f.r.Warn("speed", "BitTorrent Speed is "+phase.String()+", but this command stays a plain client: "+plain(err)+"; "+whenMended(err),
 					terminal.Fields{"chosen": phase, "phase": consent.Off, "error": plain(err), "next": whenMended(err)})
 			}

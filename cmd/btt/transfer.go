@@ -71,7 +71,7 @@ type transfer struct {
 
 func (t *transfer) register(f *pflag.FlagSet) {
 	t.set = f
-	f.StringVar(&t.listen, "listen", "", "HOST:PORT to accept peers on (default any free port; \"off\" = none)")
+	f.StringVar(&t.listen, "listen", "", "HOST:PORT to accept peers on (default any free port; \"off\" = none, with which some trackers tell no peers)")
 	f.StringVar(&t.up, "limit-up", "", "upload limit per second, such as 2MiB")
 	f.StringVar(&t.down, "limit-down", "", "download limit per second, such as 10MiB")
 	f.IntVar(&t.slots, "slots", btt.DefaultSlots, "upload slots; -1 = no limit")

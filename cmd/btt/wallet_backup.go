@@ -167,7 +167,7 @@ func readBackup(path, password string) (*wallet.Backup, error) {
 	}
 	b, err := wallet.OpenBackup(data, []byte(password))
 	if errors.Is(err, wallet.ErrPassword) {
-		err = fmt.Errorf("%w (the backup's password, not the wallet's)", err)
+		err = fmt.Errorf("%w (%w)", err, errBackupPassword)
 	}
 	return b, err
 }

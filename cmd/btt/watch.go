@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/internal/terminal"
+	"github.com/bttnet/btt/tracker"
 )
 
 const progressEvery = 500 * time.Millisecond
@@ -259,7 +261,11 @@ func warn(r *terminal.Reporter, st *btt.Status, warned map[string]string) {
 			continue
 		}
 		warned[t.Name] = t.Err.Error()
-		r.Warn("warning", "no peers: "+printable(t.Err.Error())+" (tried again by itself)", terminal.Fields{"tracker": t.Name, "error": t.Err.Error()})
+		next := " (tried again by itself)"
+		if f, ok := errors.AsType[*tracker.Failure](t.Err); ok && f.Never {
+			next = " (it is not asked again; --tracker and --peer name more to ask)"
+		}
+		r.Warn("warning", "no peers: "+printable(t.Err.Error())+next, terminal.Fields{"tracker": t.Name, "error": t.Err.Error()})
 	}
 }
 

@@ -216,8 +216,13 @@ func Load(home string) (Choice, error) {
 // Change replaces the choice in a home folder, which is made if need be, by
 // what f makes of it, durably; changes of several processes come one after the
 // other. An error of f changes nothing. With anew, a file that cannot be read
-// counts as none.
+// counts as none. f may be called twice.
 func Change(home string, anew bool, f func(*Choice) error) (Choice, error) {
+	if _, err := os.Stat(home); errors.Is(err, os.ErrNotExist) { // what is refused makes none
+		if err := f(new(Choice)); err != nil {
+			return Choice{}, err
+		}
+	}
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		return Choice{}, fmt.Errorf("make home folder: %w", err)
 	}

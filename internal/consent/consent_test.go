@@ -40,6 +40,13 @@ func TestChoiceLasts(t *testing.T) {
 	if got, _ := Load(home); got.Phase != Full {
 		t.Errorf("a refused change was kept: %+v", got)
 	}
+	none := filepath.Join(t.TempDir(), "none")
+	if _, err := Change(none, true, func(*Choice) error { return no }); !errors.Is(err, no) {
+		t.Errorf("refused first change: %v", err)
+	}
+	if _, err := os.Stat(none); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a refused change made the folder: %v", err)
+	}
 	st, err := os.Stat(filepath.Join(home, fileName))
 	if err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("the file is %v, %v", st.Mode(), err)

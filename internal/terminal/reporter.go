@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mattn/go-runewidth"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
@@ -232,8 +233,31 @@ func (r *Reporter) Table(rows []string) {
 	if r.rows > 0 {
 		fmt.Fprintf(r.out, "\x1b[%dA", r.rows)
 	}
+	width := r.width()
 	for _, row := range rows {
-		fmt.Fprintf(r.out, "\r\x1b[2K%s\n", row)
+		fmt.Fprintf(r.out, "\r\x1b[2K%s\n", cut(row, width))
 	}
 	r.rows = len(rows)
+}
+
+// width is how many columns the terminal has; 0 = not known.
+func (r *Reporter) width() int {
+	f, ok := r.out.(*os.File)
+	if !ok {
+		return 0
+	}
+	columns, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return columns
+}
+
+// cut shortens a line to width columns, 0 = as many as it needs: one that wraps would
+// take two lines of a table that is drawn anew. Wide letters take two columns.
+func cut(line string, width int) string {
+	if width <= 0 {
+		return line
+	}
+	return new(runewidth.Condition).Truncate(line, width, "…") // whatever the locale
 }

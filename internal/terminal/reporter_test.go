@@ -23,6 +23,21 @@ func TestWarn(t *testing.T) {
 	}
 }
 
+// TestCut: a line of a table takes one line of the terminal, whatever is in it.
+func TestCut(t *testing.T) {
+	for _, tt := range []struct {
+		line  string
+		width int
+		want  string
+	}{
+		{"film.bin 3 %", 0, "film.bin 3 %"}, {"film.bin 3 %", 12, "film.bin 3 %"}, {"film.bin 3 %", 11, "film.bin 3…"}, {"映画映画", 5, "映画…"}, {"ab", 1, "…"},
+	} {
+		if got := cut(tt.line, tt.width); got != tt.want {
+			t.Errorf("%q in %d columns: %q, want %q", tt.line, tt.width, got, tt.want)
+		}
+	}
+}
+
 // TestProgressWithoutSize: what is not known is not counted.
 func TestProgressWithoutSize(t *testing.T) {
 	var out strings.Builder
