@@ -142,6 +142,15 @@ func (d *Demand) Runs(hash [20]byte, now time.Time) {
 	}
 }
 
+// Away books that nobody can pay for a running torrent now. Its stay begins anew after
+// that, as its connections do, so that it neither rests at once nor speaks against the
+// tracker that called it.
+func (d *Demand) Away(hash [20]byte, now time.Time) {
+	if c := d.calls[hash]; c != nil && c.running {
+		c.since = now
+	}
+}
+
 // Seen weighs the highest bid of a running torrent's own peers, and says
 // whether the torrent is to rest again.
 func (d *Demand) Seen(hash [20]byte, bid, ask amount.Price, now time.Time) (rest bool) {

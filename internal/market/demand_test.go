@@ -39,6 +39,21 @@ func TestDemand(t *testing.T) {
 	if d.Told(song, "a", told, ask, now) || d.Seen(song, 0, ask, now.Add(59*time.Second)) || !d.Seen(song, 0, ask, now.Add(time.Minute)) {
 		t.Error("a torrent that was completed just now does not stay for the time")
 	}
+	play := [20]byte{3}
+	for i, away := range []time.Duration{59 * time.Second, time.Hour} { // whoever called, it did not lie
+		if now = now.Add(time.Hour); !d.Told(play, "a", told, ask, now) {
+			t.Fatalf("call %d after the time away is not heard", i)
+		}
+		now = now.Add(away)
+		if d.Away(play, now); d.Seen(play, 0, ask, now.Add(time.Second)) || d.Seen(play, ask, ask, now.Add(59*time.Second)) {
+			t.Errorf("%v away count", away)
+		}
+		now = now.Add(time.Hour)
+		if d.Away(play, now); d.Seen(play, 0, ask, now.Add(59*time.Second)) || !d.Seen(play, 0, ask, now.Add(time.Minute)) {
+			t.Errorf("no rest after an hour away")
+		}
+		now = now.Add(time.Minute)
+	}
 	if d.Told(film, "a", 0, 0, now) || NewDemand(DemandConfig{MinBid: 5}).Told(film, "a", 3, 0, now) {
 		t.Error("called by no bid, or one under the least")
 	}

@@ -115,7 +115,7 @@ func (s *Session) watchDemand() {
 	defer tick.Stop()
 	var asked time.Time
 	for {
-		s.weigh(d)
+		s.weigh(d, time.Now())
 		if now := time.Now(); now.Sub(asked) >= d.Every() {
 			asked = now
 			s.askTrackers(d)
@@ -128,16 +128,20 @@ func (s *Session) watchDemand() {
 	}
 }
 
-// weigh looks at the torrents that run: do they pay?
-func (s *Session) weigh(d *market.Demand) {
-	now := time.Now()
+// weigh looks at the torrents that run: do they pay? While one is out of Speed, stopped or
+// not complete nobody can pay, and its time does not count.
+func (s *Session) weigh(d *market.Demand, now time.Time) {
 	for _, hash := range d.Known() {
 		if s.Get(hash) == nil {
 			d.Forget(hash, now)
 		}
 	}
 	for _, t := range s.Torrents() {
-		if !t.whenPaid() || !t.complete.Load() || !t.called.Load() {
+		if !t.called.Load() {
+			continue
+		}
+		if !t.whenPaid() || !t.complete.Load() {
+			d.Away(t.hash, now)
 			continue
 		}
 		d.Runs(t.hash, now)
