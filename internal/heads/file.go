@@ -40,7 +40,7 @@ func (c *Client) load() error {
 	if c.follower, err = books.NewFollower(c.network, f.Operator, newest); err != nil {
 		return fmt.Errorf("%s: %w", filepath.Join(c.cfg.Dir, c.name()), err)
 	}
-	c.kept = f.Heads
+	c.kept, c.dealt = f.Heads, newest
 	return nil
 }
 
@@ -79,24 +79,32 @@ func parseFile(text []byte) (*file, error) {
 	return &f, nil
 }
 
-// remember is keep for the goroutine, which has nobody to return to.
+// remember is keep for the goroutine, which has nobody to return to. It tries as often as
+// it is called, and tells of a row of failures once.
 func (c *Client) remember() {
 	if c.source == nil || c.size() == 0 {
 		return
 	}
-	if err := c.keep(); err != nil {
+	switch err := c.keep(); {
+	case err == nil:
+		c.failing = false
+	case serious(err):
+		c.breakOff(err)
+	case !c.failing:
+		c.failing = true
 		c.report(err)
 	}
 }
 
 // keep stores the newest head if it is a new one, beside those that other processes
-// with the same folder stored meanwhile.
+// with the same folder stored meanwhile. A file that says all that already is left alone:
+// another process may have stored the same head, or MaxKept newer ones.
 func (c *Client) keep() error {
 	c.mu.Lock()
 	note, operator := c.follower.Note(), c.follower.Operator()
-	known := slices.Contains(c.kept, note) // the newest may be another process's
+	dealt := note == c.dealt
 	c.mu.Unlock()
-	if known {
+	if dealt {
 		return nil
 	}
 	lock, err := c.acquire()
@@ -116,12 +124,15 @@ func (c *Client) keep() error {
 	c.kept = list
 	text, err := json.MarshalIndent(file{Network: c.network, Operator: operator, Heads: list}, "", "  ")
 	c.mu.Unlock()
-	if err == nil {
+	if err == nil && !slices.Equal(list, others) {
 		err = durable.Write(c.cfg.Dir, c.name(), append(text, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("keep head of the ledger: %w", err)
 	}
+	c.mu.Lock()
+	c.dealt = note
+	c.mu.Unlock()
 	return nil
 }
 

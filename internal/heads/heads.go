@@ -30,7 +30,7 @@ import (
 // Limits of a client.
 const (
 	MaxKept      = 64      // heads in the file; older ones follow from the newest
-	MaxFileBytes = 1 << 20 // of that file
+	MaxFileBytes = 2 << 20 // of that file: whatever may be written can be read
 	maxPending   = 4096    // transactions that wait for their proof
 )
 
@@ -79,6 +79,8 @@ type Client struct {
 	mu       sync.Mutex
 	follower *books.Follower // nil before the first head
 	kept     []string        // newest last
+	dealt    string          // the newest head that is stored, or need not be
+	failing  bool            // to store one; run's alone
 	other    string          // of another process with the folder, to be compared; "" = none
 	pending  []ledger.TxID
 	broken   error
@@ -366,22 +368,29 @@ func (c *Client) breakOff(err error) {
 		}
 	}
 	c.mu.Lock()
-	known := c.broken != nil
-	c.broken = err
+	known := c.broken != nil && (lasting(c.broken) || !lasting(err))
+	if !lasting(c.broken) { // what never holds again is not forgotten for less
+		c.broken = err
+	}
 	c.mu.Unlock()
 	if !known {
 		c.report(err)
 	}
 }
 
-// mend takes payments up again when the history holds after all. A fork never
-// does.
+// mend takes payments up again when the history holds after all.
 func (c *Client) mend() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, fork := errors.AsType[*books.ForkError](c.broken); !fork && !errors.Is(c.broken, ErrHidden) {
+	if !lasting(c.broken) {
 		c.broken = nil
 	}
+}
+
+// lasting reports whether an error stays, whatever the ledger shows later.
+func lasting(err error) bool {
+	_, fork := errors.AsType[*books.ForkError](err)
+	return fork || errors.Is(err, ErrHidden)
 }
 
 func (c *Client) report(err error) {
