@@ -138,6 +138,16 @@ func (p *Payer) Pay(lane uint32, position int64) error {
 	return nil
 }
 
+// Claim says again up to where a lane is paid. A connection that ended may have lost the
+// payment that said it, and a later one for another lane holds the money but not the claim.
+func (p *Payer) Claim(lane uint32) {
+	l := p.lanes[lane]
+	if l == nil || p.last == nil || p.stage != Opened || p.resync || l.await || p.closing {
+		return
+	}
+	p.send(&Pay{ID: p.id, Lane: lane, Bytes: l.Bytes, Payment: p.best})
+}
+
 // Ahead reports whether a payment of a lane up to a stream position would need
 // nothing of the disk: its ceiling is durable, and no next one is to be written.
 func (p *Payer) Ahead(lane uint32, position int64) bool {

@@ -88,13 +88,6 @@ type pendingCeiling struct {
 	ceiling channel.Ceiling
 }
 
-// carry is what a closed link left unpaid on a channel's lane.
-type carry struct {
-	ch   *bought
-	lane uint32
-	to   int64
-}
-
 // funding is the outcome of Purse.Fund.
 type funding struct {
 	terms  channel.Terms
@@ -127,9 +120,7 @@ func (b *buyer) unbind(l *Link) {
 		return
 	}
 	delete(b.orders, l)
-	if v := l.verified.Load(); o.ch != nil && !o.denied && v > o.pos && len(b.carries) < MaxDebts {
-		b.carries[l.cfg.Infohash] = carry{ch: o.ch, lane: o.lane, to: v}
-	}
+	b.keep(o)
 	for _, c := range b.channels {
 		delete(c.shown, l)
 		if c.via == l {
@@ -342,15 +333,11 @@ func (b *buyer) settle(o *purchase) {
 	}
 }
 
-// attach binds the link's lane to a channel, paying first what a former
-// connection left.
+// attach binds the link's lane to a channel, paying first what former connections left.
 func (b *buyer) attach(o *purchase, c *bought) bool {
 	tag := channel.Tag(o.link.cfg.Infohash)
-	if left, ok := b.carries[tag]; ok {
-		delete(b.carries, tag)
-		if left.ch == c && c.m.Pay(left.lane, c.m.Fit(left.lane, left.to)) == nil && !b.flush(c, o.link) {
-			return false
-		}
+	if !b.makeGood(o.link) {
+		return false
 	}
 	if _, ok := c.shown[o.link]; !ok {
 		c.m.Show()

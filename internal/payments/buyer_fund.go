@@ -290,3 +290,63 @@ func (b *buyer) yield() {
 		b.flush(c, c.via)
 	}
 }
+
+// carry is up to where a closed link is to be paid on a channel's lane. What it paid last
+// may be lost with it.
+type carry struct {
+	ch   *bought
+	lane uint32
+	to   int64
+	said *Link // the payee was told on it; nil = not yet
+}
+
+// maxSaid bounds how many torrents' rests are paid at once: no more than a payee takes at once.
+const maxSaid = MaxMailbox / 2
+
+// keep remembers up to where a link that closes is to be paid. Links that are paid, as far
+// as their payments came, leave room for others; a lane that pays for another link by now
+// cannot pay for this one.
+func (b *buyer) keep(o *purchase) {
+	v, most := o.link.verified.Load(), MaxDebts
+	if v <= o.pos {
+		v, most = o.pos, MaxDebts/2
+	}
+	if o.ch == nil || o.denied || len(b.carries) >= most {
+		return
+	}
+	for _, x := range b.orders {
+		if x.ch != nil && x.link.cfg.Infohash == o.link.cfg.Infohash && (x.ch == o.ch || v <= o.pos) {
+			return
+		}
+	}
+	b.carries[o.link.cfg.Infohash] = carry{ch: o.ch, lane: o.lane, to: v}
+}
+
+// makeGood pays what former connections left, also of other torrents, and says again what
+// was paid for them: a payee judges what it was not paid for when a lane is attached, and
+// of a payment that is lost the next one does not say which lane it was for. It reports
+// false if the journal failed.
+func (b *buyer) makeGood(l *Link) bool {
+	said := 0
+	for tag, left := range b.carries {
+		switch own := tag == l.cfg.Infohash; {
+		case own: // the lane is to pay for this link
+			delete(b.carries, tag)
+		case said >= maxSaid || left.said != nil && !left.said.closed.Load():
+			continue
+		default:
+			left.said, said = l, said+1
+			b.carries[tag] = left
+		}
+		m := left.ch.m
+		if before := m.Position(left.lane); m.Pay(left.lane, m.Fit(left.lane, left.to)) != nil {
+			continue
+		} else if m.Position(left.lane) == before {
+			m.Claim(left.lane)
+		}
+		if !b.flush(left.ch, l) {
+			return false
+		}
+	}
+	return true
+}

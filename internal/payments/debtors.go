@@ -184,14 +184,15 @@ func (l *Link) Untrusted() bool {
 	return l.sale.debtor != nil && l.due() > l.sale.debtor.history.Load() && !l.book.head.out(l.book.cfg.Now())
 }
 
-// owes returns what a proven account did not pay of this link.
-func (l *Link) owes() int64 {
+// rest returns what a proven account did not pay of this link, which ends, in bytes and by
+// its place in the stream; nil = nothing.
+func (l *Link) rest() (debt int64, left *rest) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.sale.proven {
-		return 0
+	if debt = l.due(); debt <= 0 || !l.sale.proven {
+		return 0, nil
 	}
-	return l.due()
+	return debt, &rest{tariff: l.sale.tariff, paid: l.sale.paid, served: l.served.Load()}
 }
 
 // Due returns the bytes served at a price that are not paid yet.

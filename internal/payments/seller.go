@@ -52,6 +52,23 @@ type sold struct {
 	at    time.Time          // of the proposal
 	told  time.Time          // when the payer was last told of an outage
 	bytes int64
+	ended map[uint32]*rest // by lane, until that pays for another connection
+	old   bool             // an earlier process began it, and knew what its lanes are owed
+}
+
+// rest is what was served on a connection that ended and was not paid for: of what its
+// lanes pay later only that makes its debt good, at the prices at which it was served.
+type rest struct {
+	tariff       channel.Tariff
+	paid, served int64
+}
+
+// pay returns how many of its bytes a payment up to a position is for.
+func (r *rest) pay(position int64) (bytes int64) {
+	if to := min(position, r.served); to > r.paid {
+		bytes, r.paid = r.tariff.Priced(r.paid, to), to
+	}
+	return bytes
 }
 
 // newSeller runs under Book.mu.
@@ -69,11 +86,15 @@ func (s *seller) unbind(l *Link) {
 	if len(s.links) == 0 {
 		s.idle = s.book.cfg.Now()
 	}
+	debt, left := l.rest()
 	for _, c := range s.channels {
 		delete(c.shown, l)
 		for lane, x := range c.lanes {
 			if x == l {
 				delete(c.lanes, lane)
+				if left != nil {
+					c.ended[lane] = left
+				}
 			}
 		}
 		if c.via == l {
@@ -84,7 +105,7 @@ func (s *seller) unbind(l *Link) {
 			s.flush(c, nil)
 		}
 	}
-	if debt := l.owes(); debt > 0 {
+	if debt > 0 {
 		s.debtor.owe(l.tag(), debt, waitingQuanta*l.quantum.Load(), s.book.cfg.Now())
 	}
 	l.mu.Lock()
@@ -241,7 +262,8 @@ func (s *seller) open(l *Link, m *channel.Open) {
 		s.refuse(id, l, &channel.Refusal{Code: channel.CodeFunding, Reason: "the channel exists already"})
 		return
 	}
-	c := &sold{m: p, k2: o, via: l, lanes: make(map[uint32]*Link), shown: make(map[*Link]struct{}), at: s.book.cfg.Now()}
+	c := &sold{m: p, k2: o, via: l, at: s.book.cfg.Now(),
+		lanes: make(map[uint32]*Link), shown: make(map[*Link]struct{}), ended: make(map[uint32]*rest)}
 	s.channels[id] = c
 	s.flush(c, l)
 }

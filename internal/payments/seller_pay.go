@@ -154,8 +154,10 @@ func (s *seller) event(c *sold, l *Link, e channel.Event) {
 		if to := c.lanes[e.Lane]; to != nil {
 			l = to
 			to.credit(e.From, s.debtor)
-		} else { // of a connection that ended
-			s.debtor.repay(e.Tag, e.Delta)
+		} else if left := c.ended[e.Lane]; left != nil { // of a connection that ended
+			s.debtor.repay(e.Tag, left.pay(e.From))
+		} else if c.old {
+			s.debtor.redeem(e.Delta)
 		}
 		clean = s.book.clean(s.debtor, l)
 	case channel.EventOpened:
@@ -203,6 +205,7 @@ func (s *seller) attached(c *sold, l *Link, e channel.Event) {
 		return
 	}
 	c.lanes[e.Lane] = l
+	delete(c.ended, e.Lane)
 	l.mu.Lock()
 	l.sale.joined = true
 	l.mu.Unlock()

@@ -119,7 +119,7 @@ func (s *seller) ledger(id channel.ID, parked bool) {
 
 func (s *seller) restore(snap *channel.Snapshot, signer ledger.Signer) {
 	c := &sold{m: channel.RestorePayee(snap, signer, s.book.head.time()), lanes: make(map[uint32]*Link),
-		shown: make(map[*Link]struct{})}
+		shown: make(map[*Link]struct{}), ended: make(map[uint32]*rest), old: true}
 	s.channels[c.m.ID()] = c
 	c.m.Look()
 	c.m.Tick(s.book.head.time())

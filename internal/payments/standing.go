@@ -88,17 +88,34 @@ func (s *standing) owe(tag channel.Tag, bytes, most int64, now time.Time) {
 	}
 }
 
-// repay books a payment for a connection that ended, perhaps in an earlier run: what it
-// owed was served.
+// repay books a payment for bytes that a connection which ended was not paid for. The
+// account owes them, or they were judged by now: then they are not written off any more,
+// as if they had been paid in time; a failure that stands for them stays one.
 func (s *standing) repay(tag channel.Tag, bytes int64) {
 	for _, t := range [...]channel.Tag{tag, {}} {
-		s.mu.Lock()
-		n := min(bytes, s.debts[t])
-		s.history.Add(n)
-		s.mu.Unlock()
-		s.owe(t, -n, 0, time.Time{})
-		bytes -= n
+		bytes -= s.take(t, bytes)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(bytes, s.forgiven)
+	s.history.Add(n)
+	s.forgiven -= n
+	s.beyond = max(0, s.beyond-n)
+}
+
+// redeem books a payment for a connection that ended in an earlier run: what may be owed
+// since then is owed for no torrent in particular.
+func (s *standing) redeem(bytes int64) { s.take(channel.Tag{}, bytes) }
+
+// take books a payment for so much of what is owed for a torrent, and returns how many
+// bytes that is.
+func (s *standing) take(tag channel.Tag, bytes int64) int64 {
+	s.mu.Lock()
+	n := min(bytes, s.debts[tag])
+	s.history.Add(n)
+	s.mu.Unlock()
+	s.owe(tag, -n, 0, time.Time{})
+	return n
 }
 
 // lend returns how many bytes beyond its quantum a connection may owe that had so
