@@ -11,6 +11,9 @@ const (
 	gatherWait = 5 * time.Millisecond
 	// gatherLong is how long it waits while data come on.
 	gatherLong = 20 * time.Millisecond
+	// gatherMax is how many bytes are gathered at most: half of what providers lend by
+	// default, so that they send on while a payment is made.
+	gatherMax = DefaultCredit / 2
 	// gatherRest and gatherMost bound the number of payments for which less is gathered
 	// after one for which the provider seems to have stopped.
 	gatherRest = 64
@@ -18,29 +21,28 @@ const (
 )
 
 // gather puts payments of a link off while data come on: the next one says all, for one
-// signature, one check and one write. What it gathers is at most half of what
-// providers lend by default beyond a quantum to whom paid them so much
-// (docs/rfcs/0042), so that they send on while a payment is made. A provider that lends
-// less stops; then it is paid, and for the next 64 payments half as much is gathered as
-// came, which may be nothing, then for 128, and so on. A silence at which less was
-// unpaid than the provider let be before is no such stop. A link's end puts off nothing.
+// signature, one check and one write. What the provider lends is not told; it is found:
+// twice as much is gathered each time, from a quantum to gatherMax, while the provider
+// sends on (docs/rfcs/0042). One that lends less stops; then it is paid, and for the next
+// 64 payments half as much is gathered as came, which may be nothing, then for 128, and so
+// on. A silence at which less was unpaid than the provider let be before is no such stop.
+// A link's end puts off nothing.
 type gather struct {
 	off   atomic.Bool  // a payment is put off
-	wide  atomic.Bool  // the provider lends half of DefaultCredit or more, it seems
+	wide  atomic.Bool  // half of gatherMax was gathered, and the provider sent on
 	under atomic.Int64 // bytes that arrived at a price and are not verified
 
 	mu      sync.Mutex // guards what follows; a leaf
 	timer   *time.Timer
-	seen    int64     // bytes verified on the link
+	limit   int64     // bytes gathered at most by now
 	held    int64     // bytes put off
 	since   time.Time // when the first of them were
 	armed   time.Time // when the timer was
 	heard   int64     // under then
 	proven  int64     // unpaid bytes at which the provider sent on, about
 	stopped int64     // those at which it seems to have stopped
-	most    int64     // bytes gathered at most, for so many payments:
-	rests   int
-	rest    int // what rests was after the last stop
+	rests   int       // payments until more is tried
+	rest    int       // what rests was after the last stop
 }
 
 // puts says whether a payment for n bytes more waits for others, and for how many bytes
@@ -51,29 +53,28 @@ func (g *gather) puts(n, left int64, late func()) (off bool, next int64) {
 	now := time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.seen += n
 	ahead := g.held + n + under
 	g.proven = max(g.proven, ahead)
 	if g.rest > 0 && ahead > g.stopped { // so it had not
 		g.rest, g.rests = 0, 0
 	}
-	limit := min(g.seen/share, DefaultCredit) / 2
-	if g.rests > 0 {
-		limit = min(limit, g.most)
-	}
-	g.wide.Store(limit >= DefaultCredit/4)
-	next = max(limit-limit%n, n)
 	if g.held == 0 {
 		g.since = now
 	}
-	if left < 2*n || g.held+2*n > limit || now.Sub(g.since) >= gatherLong {
+	off = true
+	if full := g.held+2*n > g.limit; full || left < 2*n || now.Sub(g.since) >= gatherLong {
+		if full && g.rests == 0 {
+			g.wide.Store(g.held > 0 && g.limit >= gatherMax/2)
+			g.limit = min(2*max(g.limit, n), gatherMax)
+		}
 		g.pays()
-		return false, next
+		off = false
+	} else {
+		g.held += n
+		g.off.Store(true)
+		g.arm(now, under, late)
 	}
-	g.held += n
-	g.off.Store(true)
-	g.arm(now, under, late)
-	return true, next
+	return off, max(g.limit-g.limit%n, n)
 }
 
 // arm has vain look in gatherWait. The caller holds mu.
@@ -117,7 +118,8 @@ func (g *gather) vain() bool {
 		}
 	case ahead >= g.proven:
 		g.rest = min(max(2*g.rest, gatherRest), gatherMost)
-		g.most, g.rests, g.stopped, g.proven = g.held/2, g.rest+1, ahead, ahead
+		g.limit, g.rests, g.stopped, g.proven = g.held/2, g.rest+1, ahead, ahead
+		g.wide.Store(false)
 	default: // perhaps it lends less by now
 		if g.proven -= (g.proven - ahead) / 2; g.proven < ahead+ahead/2 {
 			g.proven = ahead

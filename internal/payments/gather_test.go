@@ -1,6 +1,7 @@
 package payments
 
 import (
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -34,18 +35,17 @@ func gathers(t *testing.T, f func(g gathering)) {
 	synctest.Test(t, func(*testing.T) { f(gathering{new(gather), new(atomic.Int32)}) })
 }
 
-// TestGather: payments are made at once until half of what is lent for them by default
-// is two quanta, and are for half of it from then on. Who is about to be complete pays at
-// once.
+// TestGather: each payment says twice as much as the one before, from a quantum to half of
+// what is lent by default, and that for all that come later. Who is about to be complete pays
+// at once.
 func TestGather(t *testing.T) {
 	gathers(t, func(g gathering) {
-		if n := len(g.come(255, time.Millisecond)); n != 255 {
-			t.Errorf("%d payments for 255 quanta at first", n)
+		if got, want := g.come(15, time.Millisecond), []int{0, 2, 6, 14}; !slices.Equal(got, want) {
+			t.Errorf("payments behind pieces %v, want %v", got, want)
 		}
-		if g.come(600, time.Millisecond); g.wide.Load() != true {
+		if !g.wide.Load() {
 			t.Error("a provider that lends half of the default is not wide")
 		}
-		g.come(1200, time.Millisecond)
 		if n := len(g.come(800, time.Millisecond)); n != 100 {
 			t.Errorf("%d payments for 800 quanta, want one for 8", n)
 		}
@@ -57,6 +57,21 @@ func TestGather(t *testing.T) {
 			t.Errorf("%d payments were late that nothing held up", g.late.Load())
 		}
 	})
+}
+
+// TestGatherLongQuanta: a quantum of half of what is gathered at most, or more, is paid by
+// itself, and says nothing of a wide window.
+func TestGatherLongQuanta(t *testing.T) {
+	for _, n := range []int64{gatherMax/2 + 1, gatherMax, 4 * gatherMax} {
+		gathers(t, func(g gathering) {
+			for range 100 {
+				g.under.Add(n)
+				if off, next := g.puts(n, 1<<40, nil); off || next != n || g.wide.Load() {
+					t.Fatalf("a quantum of %d is put off: %v, the next is for %d, the window is wide: %v", n, off, next, g.wide.Load())
+				}
+			}
+		})
+	}
 }
 
 // TestGatherWaits: a payment waits for gatherWait in silence, and for gatherLong and that
@@ -85,15 +100,18 @@ func TestGatherWaits(t *testing.T) {
 }
 
 // TestGatherStops: a provider that lends two quanta only, and sends nothing before it is
-// paid, gets one quantum at a time for 64 payments, then for 128, and so on. A silence at
+// paid, gets one quantum at a time for 64 payments, then for 128, and so on, and between
+// them at most a quantum and two at once to try. A silence at
 // which less is unpaid than before changes nothing, until it comes again and again; and
 // more data than those at which it seemed to stop end it.
 func TestGatherStops(t *testing.T) {
-	stop := func(g gathering, pieces int) {
+	stop := func(g gathering, pieces int64) {
 		for g.off.Load() {
 			g.come(1, time.Millisecond)
 		}
-		g.come(pieces, time.Millisecond)
+		for g.held < pieces<<20 { // it sends on while less is unpaid
+			g.come(1, time.Millisecond)
+		}
 		g.late.Store(0)
 		time.Sleep(gatherWait - 1)
 		if synctest.Wait(); g.late.Load() != 0 {
@@ -105,7 +123,6 @@ func TestGatherStops(t *testing.T) {
 		}
 	}
 	gathers(t, func(g gathering) {
-		g.seen = 2 << 30
 		for rest := gatherRest; rest <= 2*gatherMost; rest *= 2 {
 			stop(g, 2)
 			most := min(rest, gatherMost)
@@ -145,7 +162,7 @@ func TestGatheredPays(t *testing.T) {
 			w.serve(t, 4*q, q)
 			w.paid(t)
 			w.requester.gather.mu.Lock()
-			w.requester.gather.seen = 1 << 30
+			w.requester.gather.limit = gatherMax
 			w.requester.gather.mu.Unlock()
 			total := int64(5 * q)
 			w.serve(t, q, q)
