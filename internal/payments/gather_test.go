@@ -30,6 +30,12 @@ func (g gathering) come(n int, apart time.Duration) (paid []int) {
 	return paid
 }
 
+func (g gathering) unpaid() int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.held
+}
+
 func gathers(t *testing.T, f func(g gathering)) {
 	t.Helper()
 	synctest.Test(t, func(*testing.T) { f(gathering{new(gather), new(atomic.Int32)}) })
@@ -109,7 +115,7 @@ func TestGatherStops(t *testing.T) {
 		for g.off.Load() {
 			g.come(1, time.Millisecond)
 		}
-		for g.held < pieces<<20 { // it sends on while less is unpaid
+		for g.unpaid() < pieces<<20 { // it sends on while less is
 			g.come(1, time.Millisecond)
 		}
 		g.late.Store(0)
