@@ -370,6 +370,8 @@ func reportPayment(r *terminal.Reporter, e *btt.Event) {
 	switch p.Kind {
 	case payments.EventPaid, payments.EventEarned:
 		r.Event("payment", "", f)
+	case payments.EventProven: // moves nothing, and is followed by what does
+		r.Event("channel", "", f)
 	default:
 		text := fmt.Sprintf("channel with %s: %s", e.Peer, p.Kind)
 		if p.Amount > 0 {
