@@ -46,6 +46,39 @@ func (t *Torrent) onResponse(p *Trade, r speed.BidResponse) {
 	}
 }
 
+// unbidMax is how long we go on buying when the wallet or a limit allows no bid: for a
+// moment it may seem so while coins are set aside.
+const unbidMax = 5 * time.Second
+
+// dueBid stops asking a seller for data that goes on at a price above our bid: at once if
+// that was taken back, else when it had the time to tell a new price. So a limit that the
+// user lowers holds for sellers that do not care as well.
+func (t *Torrent) dueBid(p *Trade) {
+	if t.swarm.Phase() != Downloading {
+		return
+	}
+	now, sent, bids := t.swarm.Now(), p.session.Snapshot().OurBid, t.full() > 0
+	if !p.Paying() || bids && sent >= p.boughtAt {
+		p.unbid, p.dear = time.Time{}, false
+		return
+	}
+	if p.unbid.IsZero() {
+		p.unbid = now
+	}
+	wait := speed.CrossingWindow
+	switch {
+	case sent == 0:
+		wait = 0
+	case !bids:
+		wait = unbidMax
+	}
+	if !p.dear && now.Sub(p.unbid) >= wait {
+		p.dear = true
+		p.peer.StopAsking()
+		t.cfg.Log.Info("nothing more is asked of a seller: its price is above our bid", "addr", p.peer.Addr(), "price", p.boughtAt, "bid", sent)
+	}
+}
+
 // Credit books a block that is to be paid once it is verified. The store says
 // whether the block counts: the picker may have closed the piece already, when
 // the disk was faster than the swarm.

@@ -256,6 +256,7 @@ func (t *Torrent) tell(p *Trade, byUser bool) {
 	if t == nil || p.session == nil || !p.named {
 		return
 	}
+	t.count()
 	var bid amount.Price
 	if p.peer.Wanted() && t.swarm.Phase() == Downloading && !t.unitsDue(p) {
 		bid = t.bargained(p, t.bidTo(p))
@@ -267,20 +268,27 @@ func (t *Torrent) tell(p *Trade, byUser bool) {
 	t.tellReserve(p)
 }
 
+// count has the torrents that bid share the wallet from the first bid of each on.
+func (t *Torrent) count() {
+	b := t.swarm.Phase() == Downloading
+	switch {
+	case b == t.bidding:
+		return
+	case b:
+		t.node.bidding.Add(1)
+	default:
+		t.node.bidding.Add(-1)
+	}
+	t.bidding = b
+}
+
 // Tick is to be called once a second: it re-bids and sends what the
 // extension's rate limits held back.
 func (t *Torrent) Tick() {
 	if t == nil {
 		return
 	}
-	if b := t.swarm.Phase() == Downloading; b != t.bidding {
-		t.bidding = b
-		if b {
-			t.node.bidding.Add(1)
-		} else {
-			t.node.bidding.Add(-1)
-		}
-	}
+	t.count()
 	t.releaseHeld()
 	t.tickReserve()
 	t.tickBids()
@@ -294,6 +302,7 @@ func (t *Torrent) Tick() {
 		t.prove(p)
 		t.dueBan(p)
 		t.dueAccept(p)
+		t.dueBid(p)
 		t.dueRequests(p)
 		t.wants(p)
 		t.dueWrite(p)

@@ -53,8 +53,12 @@ type Trade struct {
 
 	rarity rarity // of what it has, for what we bid it
 
-	buying   bool
-	broke    bool // we cannot pay the peer: nothing is asked of it
+	buying bool
+	broke  bool // we cannot pay the peer: nothing is asked of it
+	// unbid is since when its price is more than we bid, dear that it had the time to
+	// tell another: nothing is asked of it either.
+	unbid    time.Time
+	dear     bool
 	boughtAt amount.Price
 	provider ledger.Address // whom we pay, from the bid response
 	paid     amount.Amount
@@ -104,8 +108,9 @@ func (p *Trade) Trading() bool { return p.session != nil && p.link != nil }
 // Sold says whether the peer's slot was sold to it.
 func (p *Trade) Sold() bool { return p.sold }
 
-// Broke says whether we cannot pay the peer: nothing is to be asked of it.
-func (p *Trade) Broke() bool { return p.broke }
+// Broke says whether we cannot pay the peer, or do not want to at its price any more:
+// nothing is to be asked of it.
+func (p *Trade) Broke() bool { return p.broke || p.dear }
 
 // Paying says whether what the peer sends now costs money; its pieces come
 // from it alone then (A23).
@@ -155,7 +160,7 @@ func (t *Torrent) tire(p *Trade) {
 
 // Choked books that the peer took our slot: one without a bid response is
 // free.
-func (p *Trade) Choked() { p.buying, p.broke = false, false }
+func (p *Trade) Choked() { p.buying, p.broke, p.dear, p.unbid = false, false, false, time.Time{} }
 
 // send sends a btt_speed message.
 func (p *Trade) send(frame []byte) {
