@@ -11,6 +11,8 @@ const (
 	topLow     = 8  // fewer, with more bidders around, make a rescan
 	listClass  = 6  // from this class (32 places) on a top list is kept; smaller swarms are scanned
 	bidPercent = 10 // a change of no more than this is no news (R8.5)
+
+	manyBidders = 1<<16 - 1 // this many or more: counted anew when the list is
 )
 
 // pricing says which peers of an answer come with their bids.
@@ -90,8 +92,8 @@ func (sh *shard[K]) updateBid(s *swarm[K], number uint32, r *record[K], v *visit
 func (sh *shard[K]) setBid(s *swarm[K], number uint32, r *record[K], code uint16, told uint8) {
 	switch {
 	case r.bid == 0 && code != 0:
-		s.bidders = min(s.bidders, 1<<16-2) + 1
-	case r.bid != 0 && code == 0:
+		s.bidders = min(s.bidders, manyBidders-1) + 1
+	case r.bid != 0 && code == 0 && s.bidders < manyBidders:
 		s.bidders = max(s.bidders, 1) - 1
 	}
 	r.bid, r.told = code, told
@@ -136,12 +138,14 @@ func (sh *shard[K]) top(s *swarm[K], number uint32) *topList[K] {
 	if s.bidders == 0 {
 		return list
 	}
-	records := sh.arena.records(s)
+	records, bidders := sh.arena.records(s), 0
 	for i := range records {
 		if r := &records[i]; r.flags != 0 && r.bid != 0 {
 			list.add(topEntry[K]{r.key, r.bid, r.told})
+			bidders++
 		}
 	}
+	s.bidders = uint16(min(bidders, manyBidders))
 	return list
 }
 
