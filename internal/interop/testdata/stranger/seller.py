@@ -68,7 +68,8 @@ class Seller:
     def on_pay(self, name, f):
         """A message of the payment channel; only the account that was proved opens one."""
         if name == "open" and f["account"] != self.peer.key:
-            raise channel.Malformed("a channel of another account")
+            self.peer.pay("refuse", id=f["tx"][:16], code=2, reason=b"not your account", terms=None)
+            return
         for answer, fields in self.payee.receive(name, f):
             self.peer.pay(answer, **fields)
 
