@@ -59,7 +59,7 @@ func (s *Swarm) goOn(m *member, who picker.Peer, dst []picker.Lease) (leases []p
 		late := s.awaits()
 		m.taking = m.taking && (late || piece != m.taken)
 		switch {
-		case late && !s.tooSlow(m, piece):
+		case late && !s.tooSlow(m, piece, true):
 			waits = true
 			continue
 		case late:
@@ -191,7 +191,7 @@ func (s *Swarm) wrest(m *member, who picker.Peer, n int, first bool) {
 	}
 	s.ids = s.picker.Held(s.ids[:0], who)
 	for _, piece := range s.ids {
-		if !s.tooSlow(m, piece) || m.parole && !s.shares(m, piece) {
+		if !s.tooSlow(m, piece, false) || m.parole && !s.shares(m, piece) {
 			if first {
 				return
 			}
@@ -236,14 +236,15 @@ func (s *Swarm) shares(m *member, piece uint32) bool {
 
 // tooSlow says whether all that owe blocks of a piece bring it far slower than m would:
 // at a fraction of its rate, and not within a moment. It leaves in s.owing what m may
-// take of it.
-func (s *Swarm) tooSlow(m *member, piece uint32) bool {
+// take of it. Whose data are in doubt keeps what it has for itself, which tells whether they
+// are right; of a piece that m took already it does not.
+func (s *Swarm) tooSlow(m *member, piece uint32, taken bool) bool {
 	s.owing = s.picker.Owed(s.owing[:0], piece, m.conn.ID)
 	owed := int64(len(s.owing)) * wire.BlockSize
 	if slices.ContainsFunc(s.owing, func(w picker.Owing) bool {
 		o := s.peers[w.Peer]
-		if o == nil || o.parole || !o.conn.Owes(piece, w.Block) {
-			return true // a web seed, one whose data are in doubt, or what has just come
+		if o == nil || o.parole && !taken || !o.conn.Owes(piece, w.Block) {
+			return true // a web seed, one in doubt, or what has just come
 		}
 		if s.now.Sub(o.opened) < rateKnown || s.now.Sub(o.free) < rateKnown {
 			return true // it has just begun
