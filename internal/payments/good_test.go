@@ -35,7 +35,7 @@ func (n *node) unpaid() (owed, forgiven int64) {
 // a quantum unpaid or its payment on the way, comes back in any one and is whole again: it
 // pays for all of them, has not failed, and is lent what it would be.
 func TestAllMadeGood(t *testing.T) {
-	const q, n = 64 << 10, 2 * waitingQuanta
+	const q, n = 64 << 10, waitingQuanta + 3
 	for name, lose := range map[string]func(w *wire){
 		"unpaid": func(w *wire) {
 			w.requester.gather.off.Store(true) // it is put off
