@@ -90,6 +90,8 @@ class Payee:
             raise Refusal(7, "T1 is not committed")
         if self.stage != "open":
             raise Refusal(13, "the channel is being settled")
+        if self.near():
+            raise Refusal(12, "the lock is too near")
 
     def on_attach(self, f):
         """Binds a lane to a torrent and to this connection's stream."""
@@ -121,8 +123,6 @@ class Payee:
         """Step 9, with its five checks."""
         c = self.contract
         self.usable()
-        if self.near():
-            raise Refusal(12, "the lock is too near")
         count = max(f["bytes"], self.counts.get(f["lane"], 0))
         if f["sequence"] <= self.sequence and f["sum"] <= self.sum and count == self.counts.get(f["lane"]):
             return []
