@@ -112,7 +112,7 @@ func (l *libtorrent) ask(ctx context.Context, words ...string) (string, error) {
 		return "", fmt.Errorf("ask libtorrent: %w", err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute)) // as long as other clients have, and to connect
 	if _, err := fmt.Fprintln(conn, strings.Join(words, "\t")); err != nil {
 		return "", fmt.Errorf("ask libtorrent: %w", err)
 	}
