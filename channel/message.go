@@ -66,7 +66,7 @@ type Message interface {
 // response (R10.15, A1).
 type Terms struct {
 	Account    ledger.PublicKey // the provider's account
-	K2         ledger.PublicKey // a key never used before
+	K2         ledger.PublicKey // a key of no channel that is on the ledger
 	Network    ledger.Network
 	MinLock    uint32 // seconds from now to the lock time of T2
 	MaxLock    uint32
@@ -99,7 +99,7 @@ type Fund struct {
 }
 
 // Confirm says that T1 is committed and payments count (step 8). Next holds
-// the terms of a successor channel, with a fresh K2.
+// the terms of a successor channel, with another K2.
 type Confirm struct {
 	ID   ID
 	Next *Terms
@@ -161,7 +161,7 @@ type Quote struct {
 }
 
 // Refuse ends what the other side asked for; the code says why. Terms, if
-// set, invite another try with a fresh K2.
+// set, invite a proposal with another K2.
 type Refuse struct {
 	ID     ID
 	Code   Code

@@ -98,7 +98,7 @@ type Config struct {
 	// (A24, docs/rfcs/0042). 0 means DefaultCredit; a quantum or less keeps it at
 	// one quantum, whatever the history (R12.5).
 	Credit         int64
-	DepositBytes   int64 // a channel's deposit covers at most this many bytes at the agreed price
+	DepositBytes   int64 // a channel's deposit covers at most this many bytes of each torrent at the agreed price
 	MinDeposit     amount.Amount
 	MaxDeposit     amount.Amount
 	LockBase       time.Duration // lock time: base + factor x expected time
