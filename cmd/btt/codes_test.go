@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,6 +30,17 @@ func TestExitCodesAreDocumented(t *testing.T) {
 	for _, c := range exitCodes {
 		if !strings.Contains("\n"+table, fmt.Sprintf("\n| %d | ", c.code)) {
 			t.Errorf("README.md does not tell code %d", c.code)
+		}
+	}
+}
+
+// TestListenHint: only who listens is told of the flags for that; the address that is not
+// there may be the ledger's.
+func TestListenHint(t *testing.T) {
+	for op, want := range map[string]string{"listen": "this machine has no such address: choose another with --listen", "dial": ""} {
+		err := fmt.Errorf("start: %w", &net.OpError{Op: op, Net: "tcp", Err: os.NewSyscallError(op, syscall.EADDRNOTAVAIL)})
+		if got := hintFor(err, "btt seed"); got != want {
+			t.Errorf("%v: hint %q, want %q", err, got, want)
 		}
 	}
 }

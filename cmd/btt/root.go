@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -90,9 +91,9 @@ func hintFor(err error, path string) string {
 	case errors.Is(err, errBackupPassword):
 		return "give the backup's password on a terminal, with --backup-password-file or in the environment variable " + backupPasswordEnv
 	case errors.Is(err, syscall.EADDRINUSE):
-		return "another program listens there: stop it, or choose another port with --listen"
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return "this machine has no such address: choose another with --listen"
+		return "another program listens there: stop it, or choose another port with " + listenFlags(path)
+	case errors.Is(err, syscall.EADDRNOTAVAIL) && listening(err): // to dial can fail so as well
+		return "this machine has no such address: choose another with " + listenFlags(path)
 	case exitCode(err) == exitLocked:
 		return "give the wallet's password on a terminal, with --password-file or in the environment variable BTT_WALLET_PASSWORD"
 	case errors.Is(err, purse.ErrInUse):
@@ -107,6 +108,20 @@ func hintFor(err error, path string) string {
 		return "see what the wallet holds: btt wallet balance"
 	}
 	return ""
+}
+
+// listening says whether an error is of an address to listen on.
+func listening(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "listen"
+}
+
+// listenFlags names the flags that say where a command listens.
+func listenFlags(path string) string {
+	if path == "btt tracker" {
+		return "--listen or --metrics-listen"
+	}
+	return "--listen"
 }
 
 // global are the flags every command has.

@@ -207,7 +207,7 @@ func seed(ctx context.Context, g *global, t *transfer, r *terminal.Reporter, off
 		j.dir = t.join.Dir
 		text := "asking for torrents that pay"
 		if !t.speed {
-			text = "will ask for torrents that pay once BitTorrent Speed is on"
+			text = "will ask for torrents that pay once this command takes part in BitTorrent Speed"
 		}
 		r.Event("looking", text, terminal.Fields{"trackers": t.join.Trackers, "listen": x.node.Addr().String()})
 	}

@@ -230,7 +230,11 @@ func tellChoice(g *global, cmd *cobra.Command, c *consent.Choice) error {
 	if home, err := g.dir(); err == nil {
 		if process, used := purse.InUse(filepath.Join(home, "wallet")); used {
 			f["wallet_process"] = process
-			lines = append(lines, fmt.Sprintf("the wallet is in use by process %d: of running commands that one takes part, and when it ends the next", process))
+			by := "another program"
+			if process > 0 {
+				by = fmt.Sprintf("process %d", process)
+			}
+			lines = append(lines, "the wallet is in use by "+by+": of running commands that one takes part, and when it ends the next")
 		}
 	}
 	r.Event("speed", strings.Join(lines, "\n"), f)
