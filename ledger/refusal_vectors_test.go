@@ -1,7 +1,10 @@
 package ledger
 
 import (
+	"bytes"
 	"encoding/binary"
+	"math"
+	"slices"
 	"testing"
 
 	"github.com/bttnet/btt/amount"
@@ -88,6 +91,8 @@ func (v *vectorScript) refusals() {
 	bad := k1.PublicKey()
 	bad[0] = 5
 	v.refuse("a channel with a key that is none", CodeKey, pay(Output{c.Amount, Joint(bad, k2.PublicKey())}), mine, payer)
+	v.refuse("an amount of 2^63", CodeNegative, pay(to(c.Amount), to(math.MinInt64)), mine, payer)
+	v.orders(c, payer, bad)
 	gone := c
 	gone.OutPoint.Index = 77
 	v.refuse("an input that never was", CodeMissing, NewTransfer([]OutPoint{gone.OutPoint}, []Output{to(c.Amount)}), []Coin{gone}, payer)
@@ -128,10 +133,35 @@ func (v *vectorScript) refusals() {
 		"4 cut short":                     func(b []byte) []byte { return b[:len(b)-1] },
 		"5 an input of shard 1":           func(b []byte) []byte { b[15+34] = 1; return b },
 		"6 more inputs counted than come": func(b []byte) []byte { b[14] = 255; return b },
+		"7 seventeen keys in a witness":   crowd,
 	} {
 		v.file.Refusals = append(v.file.Refusals, vectorRefusal{name, CodeMalformed, spoil(append([]byte{}, raw...))})
 	}
 	sortRefusals(v.file.Refusals)
+}
+
+// orders enters transactions with several faults: the first by the order of the rules
+// gives the code.
+func (v *vectorScript) orders(c Coin, payer *PrivateKey, bad PublicKey) {
+	v.Helper()
+	to := func(sum amount.Amount) Output { return Output{sum, PayTo(payer.Address())} }
+	v.refuse("an output to a key that is none before one under the least", CodeKey,
+		NewTransfer([]OutPoint{c.OutPoint}, []Output{{c.Amount - 999, Joint(bad, payer.PublicKey())}, to(999)}), []Coin{c}, payer)
+	burn := func(sum amount.Amount) *Tx {
+		tx := RedeemTx([]OutPoint{c.OutPoint, c.OutPoint}, payer.Address(), sum, to(999))
+		tx.LockTime = v.clock + 100
+		return tx
+	}
+	v.refuse("less burned than the least, locked, of an input twice", CodeDust, burn(999), []Coin{c}, payer)
+	v.refuse("burned with a lock time, of an input twice", CodeNotFinal, burn(c.Amount), []Coin{c}, payer)
+	twice := NewTransfer([]OutPoint{c.OutPoint, c.OutPoint}, []Output{to(999)})
+	v.refuse("under the least, of an input twice", CodeDuplicate, twice, []Coin{c}, payer)
+}
+
+// crowd repeats key and signature of a transaction's one witness beyond their limit.
+func crowd(b []byte) []byte {
+	at := len(b) - (1 + 33 + 1 + 65)
+	return slices.Concat(b[:at], []byte{17}, bytes.Repeat(b[at+1:at+34], 17), []byte{17}, bytes.Repeat(b[at+35:], 17))
 }
 
 // flipS replaces s by n - s and v by its counterpart: the same signature in its

@@ -10,6 +10,7 @@ import crypto
 
 SUPPLY = 990_000_000_000 * 10**6
 TRANSFER, MINT, REDEEM = 1, 2, 3
+KEYS_MAX = 16  # keys, or signatures, of a witness
 
 Outpoint = namedtuple("Outpoint", "tx index shard", defaults=(0,))
 Output = namedtuple("Output", "amount lock")  # lock: bytes, its kind first
@@ -116,8 +117,13 @@ class Tx:
             outputs.append(Output(amount, lock + r.take(20 if lock[0] == 1 else 66)))
         witnesses = []
         for _ in range(r.uint(1)):
-            keys = [r.take(33) for _ in range(r.uint(1))]
-            witnesses.append((keys, [r.take(65) for _ in range(r.uint(1))]))
+            lists = []
+            for size in (33, 65):
+                count = r.uint(1)
+                if count > KEYS_MAX:
+                    raise Malformed("too many keys")
+                lists.append([r.take(size) for _ in range(count)])
+            witnesses.append(tuple(lists))
         r.end()
         return Tx(inputs, outputs, sequence, lock_time, kind, extra, witnesses)
 

@@ -71,29 +71,34 @@ class State:
             tx = Tx.decode(raw)
         except Malformed:
             raise Refused("malformed") from None
-        extra = self.kind(tx)
+        total = self.kind(tx)
         need(len(set(tx.inputs)) == len(tx.inputs), "duplicate-input")
-        total = 0
-        for amount in extra + [o.amount for o in tx.outputs]:
-            need(amount > 0, "negative")
-            need(amount <= SUPPLY, "overflow")
-            need(amount >= self.params.min_output, "dust")
-            total += amount
-            need(total <= SUPPLY, "overflow")
         for o in tx.outputs:
+            self.value(o.amount)
+            total += o.amount
+            need(total <= SUPPLY, "overflow")
             joint = o.lock[0] == 2
             need(not joint or None not in (crypto.point(o.lock[1:34]), crypto.point(o.lock[34:])), "bad-key")
         return tx, total
 
     def kind(self, tx):
-        """What each kind has; the amount of a redeem in a list."""
+        """What each kind has; the amount of a redeem, else 0."""
         if tx.kind == TRANSFER:
             need(tx.inputs and tx.outputs, "malformed")
-            return []
+            return 0
         need(tx.sequence == 0 and bool(tx.inputs) == (tx.kind == REDEEM), "malformed")
         need(tx.outputs if tx.kind == MINT else any(tx.extra[:20]), "malformed")
+        burned = int.from_bytes(tx.extra[20:], "big") if tx.kind == REDEEM else 0
+        if tx.kind == REDEEM:
+            self.value(burned)
         need(tx.lock_time == 0, "not-final")
-        return [int.from_bytes(tx.extra[20:], "big")] if tx.kind == REDEEM else []
+        return burned
+
+    def value(self, amount):
+        """What each amount has."""
+        need(0 < amount < 2**63, "negative")
+        need(amount <= SUPPLY, "overflow")
+        need(amount >= self.params.min_output, "dust")
 
     def witnesses(self, tx):
         """One witness for each distinct lock, exact and valid."""
