@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -128,16 +129,19 @@ func TestStoreFails(t *testing.T) {
 }
 
 // TestForkStays: a fork is told and stops payments for good, whatever less was told before
-// it and comes after.
+// it and comes after, a hidden transaction too.
 func TestForkStays(t *testing.T) {
-	c := &Client{cfg: Config{Dir: t.TempDir()}, network: ledger.Network{1}}
-	r := &reports{}
-	c.cfg.Report = r.add
-	c.breakOff(books.ErrOlder)
-	c.breakOff(&books.ForkError{})
-	c.breakOff(books.ErrHead)
-	c.mend()
-	if _, fork := errors.AsType[*books.ForkError](c.Err()); !fork || len(r.all()) != 2 {
-		t.Errorf("%v, reported %v", c.Err(), r.all())
+	for _, before := range []error{books.ErrOlder, fmt.Errorf("transaction x: %w", ErrHidden)} {
+		c := &Client{cfg: Config{Dir: t.TempDir()}, network: ledger.Network{1}}
+		r := &reports{}
+		c.cfg.Report = r.add
+		c.breakOff(before)
+		c.breakOff(&books.ForkError{})
+		c.breakOff(books.ErrHead)
+		c.breakOff(ErrHidden)
+		c.mend()
+		if _, fork := errors.AsType[*books.ForkError](c.Err()); !fork || len(r.all()) != 2 {
+			t.Errorf("after %v: %v, reported %v", before, c.Err(), r.all())
+		}
 	}
 }

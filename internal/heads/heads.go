@@ -223,14 +223,6 @@ func (c *Client) Close() error {
 	return c.broken
 }
 
-// serious reports whether an error says that the history does not hold; all
-// others are of the network.
-func serious(err error) bool {
-	_, fork := errors.AsType[*books.ForkError](err)
-	return fork || errors.Is(err, books.ErrHead) || errors.Is(err, books.ErrProof) || errors.Is(err, books.ErrOlder) ||
-		errors.Is(err, books.ErrNoProofs) || errors.Is(err, ErrOperator) || errors.Is(err, ErrHidden)
-}
-
 // look follows the head.
 func (c *Client) look() {
 	if c.source == nil {
@@ -368,8 +360,8 @@ func (c *Client) breakOff(err error) {
 		}
 	}
 	c.mu.Lock()
-	known := c.broken != nil && (lasting(c.broken) || !lasting(err))
-	if !lasting(c.broken) { // what never holds again is not forgotten for less
+	known := c.broken != nil && weight(c.broken) >= weight(err)
+	if w := weight(c.broken); w == 0 || w < weight(err) { // what never holds again is not forgotten for less
 		c.broken = err
 	}
 	c.mu.Unlock()
@@ -382,15 +374,9 @@ func (c *Client) breakOff(err error) {
 func (c *Client) mend() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !lasting(c.broken) {
+	if weight(c.broken) == 0 {
 		c.broken = nil
 	}
-}
-
-// lasting reports whether an error stays, whatever the ledger shows later.
-func lasting(err error) bool {
-	_, fork := errors.AsType[*books.ForkError](err)
-	return fork || errors.Is(err, ErrHidden)
 }
 
 func (c *Client) report(err error) {
