@@ -123,8 +123,9 @@ func bidRows[K key](sh *shard[K], rows []row, at clock) []row {
 }
 
 func (sh *shard[K]) row(s *swarm[K], number uint32, at clock) row {
+	t := sh.top(s, number) // which may count the bidders anew
 	r := row{hash: s.hash, bidders: int(s.bidders), counts: s.counts()}
-	if t := sh.top(s, number); t.n > 0 {
+	if t.n > 0 {
 		r.bid, r.age = t.entries[0].code, at.minute-t.entries[0].told
 		if t.n >= enoughBids {
 			r.bid5 = t.entries[enoughBids-1].code

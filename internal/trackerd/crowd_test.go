@@ -31,6 +31,11 @@ func TestCrowdOfBidders(t *testing.T) {
 	for i := stay; i < stay+crowd; i++ {
 		tell(i, 0, i%2 == 0)
 	}
+	sh := st.shard(&h)
+	s, number := sh.lookup(&h)
+	if r := sh.row(s, number, clock{}); r.bidders != stay {
+		t.Errorf("%d bidders are told, want %d", r.bidders, stay)
+	}
 	if n, bidders := best(); n != stay || bidders != stay {
 		t.Errorf("%d bids of %d bidders, want %d", n, bidders, stay)
 	}
