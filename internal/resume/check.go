@@ -73,11 +73,12 @@ func Check(s *State, h *History, l Layout, now []disk.FileStat) (trusted []byte,
 	return trusted, list
 }
 
-// Correct notes in the log where a check of the files found otherwise than the state and
-// the history say; has tells of the pieces that are there. It is to be called when the check
-// is over and before anything is written: a file that was changed by somebody else looks as
-// we left it from the first write on, and then those would be believed again if the process
-// is killed before its first Save.
+// Correct notes where a check of the files found otherwise than the state and the history
+// say; has tells of the pieces that are there. It is to be called when the check is over and
+// before anything is written: a file that was changed by somebody else looks as we left it
+// from the first write on, and then those would be believed again if the process is killed
+// before its first Save. It goes into the log before that write, so that nothing is forgotten
+// of files that are only away for a time, on a disk that is not mounted.
 func (l *Log) Correct(s *State, h *History, has func(piece uint32) bool) {
 	if s == nil {
 		return // nothing is believed without one
@@ -93,9 +94,9 @@ func (l *Log) Correct(s *State, h *History, has func(piece uint32) bool) {
 			wrong = append(wrong, uint32(q))
 		}
 	}
-	if len(wrong)+len(whole) > 0 {
-		l.End(l.Begin(append(wrong, whole...)), nil, whole)
-	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.corrected, l.whole = append(wrong, whole...), whole
 }
 
 // Lost notes that a piece that was whole is wrong now, for the reason of Correct.

@@ -61,6 +61,8 @@ type Log struct {
 	next uint64
 	buf  []byte
 
+	corrected, whole []uint32 // to be written down before the next write, if there is one before a Save
+
 	last     *os.File // such a generation, which is told what the next one is until that counts
 	lastSize int64
 }
@@ -83,6 +85,12 @@ func (f *Folder) logPath(infohash [20]byte, gen uint64) string {
 func (l *Log) Begin(pieces []uint32) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(l.corrected) > 0 {
+		l.next++
+		l.writeBegin(l.next, l.corrected)
+		l.writeEnd(l.next, nil, l.whole)
+		l.corrected, l.whole = nil, nil
+	}
 	l.next++
 	l.open[l.next] = slices.Clone(pieces)
 	l.writeBegin(l.next, pieces)
@@ -94,6 +102,10 @@ func (l *Log) End(id uint64, files []disk.Touched, done []uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.open, id)
+	l.writeEnd(id, files, done)
+}
+
+func (l *Log) writeEnd(id uint64, files []disk.Touched, done []uint32) {
 	b := binary.BigEndian.AppendUint64(l.head(recordEnd), id)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(files)))
 	for _, t := range files {
@@ -250,6 +262,7 @@ func (l *Log) Rotate() uint64 {
 func (l *Log) Drop(gen uint64) error {
 	l.mu.Lock()
 	errs := []error{l.closeLast()}
+	l.corrected, l.whole = nil, nil // the state says it
 	l.mu.Unlock()
 	for g := gen - min(gen, 2*maxLogs); g < gen; g++ {
 		if err := os.Remove(l.folder.logPath(l.hash, g)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -144,6 +144,30 @@ func TestCorrect(t *testing.T) {
 	}
 }
 
+// TestAwayForATime: files that were not there in a run that wrote nothing are believed when
+// they are back, and what comes to those that a run made anew is told apart.
+func TestAwayForATime(t *testing.T) {
+	for _, wrote := range []bool{false, true} {
+		now := at(40, 99)
+		if wrote {
+			now = at(40, 210)
+		}
+		trusted, list := logged(t, "", func(l *Log, clock *time.Time) {
+			l.Correct(&State{Pieces: 10, Bitfield: []byte{0x80, 0}}, newHistory(), func(uint32) bool { return false })
+			if *clock = time.Unix(210, 0); wrote {
+				l.End(l.Begin([]uint32{2}), []disk.Touched{{File: 0, FileStat: now}}, []uint32{2})
+			}
+		}, []disk.FileStat{now, {}})
+		want, hash := []int{0}, []int(nil)
+		if wrote {
+			want, hash = []int{2}, []int{0}
+		}
+		if !slices.Equal(trusted, want) || !slices.Equal(list, hash) {
+			t.Errorf("wrote %v: trusted %v, to hash %v; want %v and %v", wrote, trusted, list, want, hash)
+		}
+	}
+}
+
 // TestLogSurvives: a torn end costs the last record alone, logs of several runs
 // are read together, and Drop leaves none.
 func TestLogSurvives(t *testing.T) {
