@@ -3,7 +3,6 @@ package joiner
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/bttnet/btt/amount"
-	"github.com/bttnet/btt/internal/durable"
 	"github.com/bttnet/btt/internal/market"
 	"github.com/bttnet/btt/internal/session"
 	"github.com/bttnet/btt/internal/swarm"
@@ -25,8 +22,6 @@ import (
 const (
 	// prefix begins the names of joined torrents' folders; the info hash follows.
 	prefix = "joined-"
-	// accountFile holds what was lost, in Config.Dir.
-	accountFile = "joined.json"
 	// leaveTime bounds the removal of one torrent; what is left is removed later.
 	leaveTime = 30 * time.Second
 	// misfit is how long a torrent that is too large is not looked at again.
@@ -44,9 +39,10 @@ type Joiner struct {
 	log     *slog.Logger
 	demand  *market.Demand
 	stakes  *Stakes
-	room    atomic.Int64 // bytes that are left
-	saved   amount.Amount
+	room    atomic.Int64         // bytes that are left
 	last    map[[20]byte]Venture // as they were weighed last
+	before  before               // of all that are joined now
+	unsaved bool
 }
 
 // Hold keeps a market from spending on what an earlier run joined, until a Joiner weighs
@@ -60,7 +56,11 @@ func Hold(dir string, k *market.Node) error {
 	if err != nil {
 		return fmt.Errorf("read folder of joined torrents: %w", err)
 	}
-	return nil
+	a, err := readAccount(dir)
+	for hash := range a.Before { // those of which nothing came yet
+		k.Stake(hash, 0)
+	}
+	return err
 }
 
 // folders lists the joined torrents that have something in a folder; none without it.
@@ -92,10 +92,11 @@ func New(cfg Config, s *session.Session, k *market.Node, log *slog.Logger) (*Joi
 	}
 	j := &Joiner{cfg: cfg, session: s, market: k, log: log, last: make(map[[20]byte]Venture),
 		demand: market.NewDemand(market.DemandConfig{Every: cfg.Every, Stay: cfg.Stay, MinBid: cfg.MinPrice})}
-	if j.saved, err = j.readAccount(); err != nil {
+	a, err := readAccount(cfg.Dir)
+	if err != nil {
 		return nil, err
 	}
-	j.stakes = NewStakes(cfg.MaxSpend, j.saved)
+	j.before, j.stakes = a.Before, NewStakes(cfg.MaxSpend, a.Lost)
 	j.room.Store(cfg.MaxBytes)
 	return j, nil
 }
@@ -146,8 +147,14 @@ func (j *Joiner) folder(hash [20]byte) string {
 	return filepath.Join(j.cfg.Dir, prefix+hex.EncodeToString(hash[:]))
 }
 
-// sweep removes what an earlier run left in our folder that is of no torrent.
+// sweep removes what an earlier run left in our folder that is of no torrent, and closes
+// the accounts of torrents that ended with that run.
 func (j *Joiner) sweep() {
+	for hash := range j.before {
+		if t := j.session.Get(hash); t == nil || !j.ours(t) {
+			j.close(j.account(hash, j.moved(hash)))
+		}
+	}
 	found, err := folders(j.cfg.Dir)
 	if err != nil {
 		j.log.Warn("read folder of joined torrents", "err", err)
@@ -176,8 +183,9 @@ func (j *Joiner) weigh(ctx context.Context) {
 		}
 	}
 	for hash, v := range j.last {
-		if j.session.Get(hash) == nil { // removed by somebody else: what it cost is lost all the same
-			j.close(&v)
+		// Removed by somebody else, or moved away: what it cost is lost all the same.
+		if t := j.session.Get(hash); t == nil || !j.ours(t) {
+			j.close(v)
 		}
 	}
 	var ventures []Venture
@@ -185,25 +193,26 @@ func (j *Joiner) weigh(ctx context.Context) {
 	for _, t := range j.joined() {
 		st := t.Status()
 		v := j.venture(t, &st)
+		j.last[v.Hash] = v
 		why := j.verdict(t, &st, room, now)
 		if why != "" {
-			j.leave(ctx, t, &v, why)
+			j.leave(ctx, t, v, why)
 			continue
 		}
 		room -= st.Size
 		ventures = append(ventures, v)
-		j.last[v.Hash] = v
 	}
 	j.room.Store(room)
 	for hash, most := range j.stakes.Grant(ventures) {
-		j.market.Stake(hash, most)
+		j.market.Stake(hash, j.before[hash].Paid+most) // the market counts from the first payment on
 	}
 	j.saveAccount()
 }
 
 // venture is a torrent's account, and what its own peers promise.
 func (j *Joiner) venture(t *session.Torrent, st *session.Status) Venture {
-	v := Venture{Hash: t.InfoHash(), Spent: st.Paid, Earned: st.Earned, Complete: st.State == swarm.Seeding || st.Resting}
+	v := j.account(t.InfoHash(), sums{st.Paid, st.Earned})
+	v.Complete = st.State == swarm.Seeding || st.Resting
 	var peers []buyer
 	seeds := 0
 	for i := range st.Peers {
@@ -247,7 +256,7 @@ func idle(st *session.Status, quiet bool) bool {
 }
 
 // leave removes a joined torrent with its data.
-func (j *Joiner) leave(ctx context.Context, t *session.Torrent, v *Venture, why string) {
+func (j *Joiner) leave(ctx context.Context, t *session.Torrent, v Venture, why string) {
 	ctx, cancel := context.WithTimeout(ctx, leaveTime)
 	defer cancel()
 	if err := t.Remove(ctx, true); err != nil && !errors.Is(err, session.ErrNotFound) {
@@ -260,9 +269,11 @@ func (j *Joiner) leave(ctx context.Context, t *session.Torrent, v *Venture, why 
 }
 
 // close closes the account of a torrent that is gone, and keeps what it cost.
-func (j *Joiner) close(v *Venture) {
+func (j *Joiner) close(v Venture) {
 	delete(j.last, v.Hash)
-	j.stakes.Left(v)
+	delete(j.before, v.Hash)
+	j.unsaved = true
+	j.stakes.Left(&v)
 	j.market.Unstake(v.Hash)
 	j.saveAccount()
 }
@@ -306,7 +317,7 @@ func (j *Joiner) place(ctx context.Context) bool {
 		}
 		v := j.venture(t, &st)
 		j.demand.Bar(v.Hash, time.Now().Add(misfit))
-		j.leave(ctx, t, &v, "its place is needed, and nobody pays for it")
+		j.leave(ctx, t, v, "its place is needed, and nobody pays for it")
 		j.room.Add(st.Size)
 		return true
 	}
@@ -320,6 +331,8 @@ func (j *Joiner) join(url string, b *tracker.BidSwarm, now time.Time) {
 		return
 	}
 	j.market.Stake(hash, 0) // until it is weighed
+	j.last[hash], j.before[hash], j.unsaved = Venture{Hash: hash}, j.moved(hash), true
+	j.saveAccount()
 	_, err := j.session.Add(session.Add{InfoHash: hash, Dir: j.folder(hash), Trackers: [][]string{{url}},
 		WhenPaid: true, Reserve: &market.Reserve{Fixed: j.cfg.MinPrice}, Choose: func(in *metainfo.Info) ([]uint8, error) {
 			if size := in.ContentLength(); size > j.room.Load() {
@@ -329,49 +342,10 @@ func (j *Joiner) join(url string, b *tracker.BidSwarm, now time.Time) {
 			return nil, nil
 		}})
 	if err != nil {
-		j.market.Unstake(hash)
+		j.close(Venture{Hash: hash})
 		j.demand.Bar(hash, now.Add(misfit))
 		j.log.Warn("join torrent", "torrent", hex.EncodeToString(hash[:]), "err", err)
 		return
 	}
 	j.log.Info("torrent is joined for its bids", "torrent", hex.EncodeToString(hash[:]), "tracker", url, "bid", b.Bid, "bidders", b.Bidders)
-}
-
-// account is what is remembered over a restart.
-type account struct {
-	Lost amount.Amount
-}
-
-func (j *Joiner) readAccount() (amount.Amount, error) {
-	b, err := os.ReadFile(filepath.Join(j.cfg.Dir, accountFile))
-	if errors.Is(err, os.ErrNotExist) {
-		return 0, nil
-	}
-	var a account
-	if err == nil {
-		err = json.Unmarshal(b, &a)
-	}
-	if err == nil && !a.Lost.Valid() {
-		err = amount.ErrRange
-	}
-	if err != nil {
-		return 0, fmt.Errorf("read what joined torrents cost: %w; look at the file, or remove it to begin with nothing lost", err)
-	}
-	return a.Lost, nil
-}
-
-func (j *Joiner) saveAccount() {
-	lost := j.stakes.Lost()
-	if lost == j.saved {
-		return
-	}
-	b, err := json.Marshal(account{Lost: lost})
-	if err == nil {
-		err = durable.Write(j.cfg.Dir, accountFile, b)
-	}
-	if err != nil {
-		j.log.Warn("keep what joined torrents cost", "err", err)
-		return
-	}
-	j.saved = lost
 }
