@@ -15,15 +15,18 @@ MIN_LOCK, MAX_LOCK, MAX_DEPOSIT = 3600, 7 * 86400, 100 * 10**6
 class Seller:
     """One buyer at one price."""
 
-    def __init__(self, torrent, data, key, ledger, price):
-        """price is the reserve, and as nobody else bids what is paid, per GiB."""
+    def __init__(self, torrent, data, key, ledger, price, free):
+        """price is the reserve, and as nobody else bids what is paid, per GiB.
+
+        free is how many bytes are served for nothing first.
+        """
         self.torrent, self.data, self.key, self.ledger, self.price = torrent, data, key, ledger, price
         k2 = crypto.Key()
         self.terms = channel.Terms(key.public, k2.public, ledger.network, MIN_LOCK, MAX_LOCK,
                                    2 * ledger.min_output, MAX_DEPOSIT, torrent.piece_length)
         self.payee = Payee(key, k2, ledger, self.terms)
-        self.interested = self.told = self.sold = self.accepted = False
-        self.bid, self.wanted, self.served = 0, [], 0
+        self.interested = self.told = self.given = self.sold = self.accepted = False
+        self.bid, self.wanted, self.served, self.free = 0, [], 0, free
         last = len(torrent.hashes) - 1
         self.challenge = {"piece": last, "chunk": 0, "nonce": secrets.token_bytes(16)}
 
@@ -45,12 +48,12 @@ class Seller:
     # What comes in.
 
     def on_wire(self, kind, body):
-        """A message of BEP 3. What is asked for before the accept is dropped."""
+        """A message of BEP 3. What is asked for between the free slot and the accept is dropped."""
         if kind == speed.INTERESTED:
             self.interested = True
         elif kind == speed.NOT_INTERESTED:
             self.interested = False
-        elif kind == speed.REQUEST and self.accepted:
+        elif kind == speed.REQUEST and (self.accepted or self.free > 0):
             self.wanted.append(struct.unpack(">III", body))
         elif kind == speed.CANCEL:
             request = struct.unpack(">III", body)
@@ -80,17 +83,34 @@ class Seller:
         if self.peer.key and not self.told:
             self.peer.say("reserve", price=self.price, **self.challenge)
             self.told = True
-        if not self.sold and self.interested and self.bid >= self.price:
+        if self.free > 0:
+            self.give()
+        if not self.sold and self.free <= 0 and self.interested and self.bid >= self.price:
             self.peer.say("response", price=self.price, terms=channel.pack_terms(self.terms))
             name, fields = self.payee.quote(self.served, self.price)
             self.peer.pay(name, **fields)
             self.peer.send(speed.UNCHOKE)
             self.sold = True
-        while self.wanted and self.served + self.wanted[0][2] - self.payee.position() <= self.torrent.piece_length:
-            piece, begin, size = self.wanted.pop(0)
-            at = piece * self.torrent.piece_length + begin
-            self.peer.send(speed.PIECE, struct.pack(">II", piece, begin) + self.data[at:at + size])
-            self.served += size
+        while self.sold and self.wanted and self.served + self.wanted[0][2] - self.payee.position() <= self.torrent.piece_length:
+            self.served += self.serve_block()
+
+    def give(self):
+        """Serves a slot that is free of charge, none of which counts, and takes it back."""
+        if self.interested and not self.given:
+            self.peer.send(speed.UNCHOKE)
+            self.given = True
+        while self.wanted and self.free > 0:
+            self.free -= self.serve_block()
+        if self.free <= 0:
+            self.peer.send(speed.CHOKE)
+            self.wanted = []
+
+    def serve_block(self):
+        """Sends what was asked for first; how many bytes."""
+        piece, begin, size = self.wanted.pop(0)
+        at = piece * self.torrent.piece_length + begin
+        self.peer.send(speed.PIECE, struct.pack(">II", piece, begin) + self.data[at:at + size])
+        return size
 
 
 def listen(place):

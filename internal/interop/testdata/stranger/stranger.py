@@ -4,7 +4,8 @@ It shows that the texts are enough for a stranger. Python 3, standard library.
 
     stranger.py key FILE                                       make an account, print its address
     stranger.py buy FILE LEDGER HOST:PORT TORRENT OUT PRICE    download, pay, look at the ledger
-    stranger.py sell FILE LEDGER HOST:PORT TORRENT DATA PRICE  listen, serve one buyer, settle
+    stranger.py sell FILE LEDGER HOST:PORT TORRENT DATA PRICE FREE
+                                                               listen, serve one buyer, the first FREE bytes for nothing, settle
     stranger.py prove FILE LEDGER HOST:PORT TORRENT DATA       prove possession to a seed, and have it prove
     stranger.py track HOST:PORT                                tell a tracker bids, read them back
     stranger.py vectors FOLDER                                 check testdata/vectors
@@ -91,11 +92,11 @@ def buy(path, place, peer, torrent, out, price):
          after=holds(ledger, account.address), seller=crypto.address_text(p.contract.payee), earned=holds(ledger, p.contract.payee))
 
 
-def sell(path, place, at, torrent, source, price):
+def sell(path, place, at, torrent, source, price, free):
     """Sells to one buyer and reads from the ledger what was earned."""
     account, ledger = key_file(path), Ledger(place)
     before = holds(ledger, account.address)
-    s = seller.Seller(speed.Torrent(torrent), read(source), account, ledger, int(price))
+    s = seller.Seller(speed.Torrent(torrent), read(source), account, ledger, int(price), int(free))
     listener = seller.listen(at)
     tell(event="listening")
     s.serve(listener)
