@@ -269,3 +269,68 @@ func TestPriced(t *testing.T) {
 		t.Errorf("without a price: %d", got)
 	}
 }
+
+// TestPaymentOvertakesAttach: lanes are on several connections, so the newest payment, said
+// again on one, may come before the attach of its lane on another. It is good for its money
+// there, and for its bytes when it comes behind the attach; so it is when the first
+// connection ended and it is said again.
+func TestPaymentOvertakesAttach(t *testing.T) {
+	payer, payee := newPair(t, pairOptions{deposit: 10 * amount.BTT})
+	tariff := Tariff{{0, amount.Price(2 * amount.BTT)}}
+	step := func(messages []Message) (earned amount.Amount) {
+		t.Helper()
+		for _, m := range messages {
+			if err := payee.Step(m); err != nil {
+				t.Fatalf("%v: %v", m.Type(), err)
+			}
+			for _, e := range payee.Ready().Events {
+				earned += e.Sum
+				if e.Kind == EventAttached {
+					if err := payee.Tariff(e.Lane, e.Bytes, e.From, tariff); err != nil {
+						t.Fatal(err)
+					}
+				} else if e.Tag == (Tag{}) {
+					t.Errorf("a payment for no lane: %+v", e)
+				}
+			}
+		}
+		return earned
+	}
+	attach := func(tag Tag) (uint32, []Message) {
+		t.Helper()
+		lane, err := payer.Attach(tag, 0, tariff)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return lane, payer.Ready().Messages
+	}
+	pay := func(lane uint32, to int64) []Message {
+		t.Helper()
+		if err := payer.Pay(lane, to); err != nil {
+			t.Fatal(err)
+		}
+		return payer.Ready().Messages
+	}
+	lane, before := attach(Tag{1})
+	step(append(before, pay(lane, 5<<20)...))
+	payer.Leave(lane) // the connection ends
+
+	_, slow := attach(Tag{1})
+	slow = append(slow, pay(lane, 1<<20)...)
+	payer.Resend() // on a connection that is faster
+	_, other := attach(Tag{2})
+	want, _ := amount.Price(2 * amount.BTT).Owed(1 << 20)
+	if got := step(append(payer.Ready().Messages, other...)); got != want {
+		t.Errorf("%v came, want %v", got, want)
+	}
+	step(slow)
+	if got := payee.Position(lane); got != 1<<20 || payee.LaneBytes(lane) != 6<<20 {
+		t.Errorf("paid up to %d of the stream and %d in all, want %d and %d", got, payee.LaneBytes(lane), 1<<20, 6<<20)
+	}
+	lost := pay(lane, 2<<20)
+	payer.Leave(lane)
+	payer.Resend()
+	if again := payer.Ready().Messages; len(lost) != 1 || len(again) != 1 || *again[0].(*Pay) != *lost[0].(*Pay) {
+		t.Errorf("%+v is said again, want %+v", again, lost)
+	}
+}

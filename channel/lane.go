@@ -126,6 +126,7 @@ type Lane struct {
 	base    int64         // lane bytes at the last attach
 	await   bool          // payer, restored: the payee's count is not known yet
 	told    bool          // payer: the payee told its count in this run
+	live    bool          // payer: a connection pays for its stream by it
 }
 
 // move corrects the count by the bytes that a lost memory missed.

@@ -362,7 +362,11 @@ func (p *Payee) Accept(c *Checked) error {
 		sum = 0
 	}
 	if sum > 0 {
-		p.event(Event{Kind: EventEarned, Lane: c.Pay.Lane, From: p.Position(c.Pay.Lane), Bytes: p.LaneBytes(c.Pay.Lane), Sum: sum, Amount: p.best.Amount})
+		var tag Tag
+		if l := p.lanes[c.Pay.Lane]; l != nil {
+			tag = l.Tag
+		}
+		p.event(Event{Kind: EventEarned, Lane: c.Pay.Lane, Tag: tag, From: p.Position(c.Pay.Lane), Bytes: p.LaneBytes(c.Pay.Lane), Sum: sum, Amount: p.best.Amount})
 	}
 	return nil
 }

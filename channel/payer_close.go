@@ -54,7 +54,7 @@ func (p *Payer) Resend() {
 		p.sendFund()
 	case Opened:
 		if p.last != nil {
-			p.send(p.last)
+			p.send(p.newest())
 		} else {
 			p.sendFund()
 		}

@@ -21,15 +21,36 @@ func (p *Payer) Attach(tag Tag, from int64, tariff Tariff) (uint32, error) {
 	p.ahead.valid = false
 	// The newest payment goes first, so that both sides attach at one count.
 	if p.stage == Opened && p.last != nil {
-		p.send(p.last)
+		if p.last.Lane == number {
+			l.live = false // what was paid on its former connection
+		}
+		p.send(p.newest())
 	}
 	base := l.Bytes
 	if err := l.attach(base, from, tariff); err != nil {
 		return 0, refuse(CodePrice, "%v", err)
 	}
+	l.live = true
 	l.await = p.resync || p.restored && !l.told // each lane's count may be old
 	p.send(&Attach{ID: p.id, Lane: number, Tag: tag, From: from, Bytes: base})
 	return number, nil
+}
+
+// Leave tells that the connection which a lane paid for ended.
+func (p *Payer) Leave(lane uint32) {
+	if l := p.lanes[lane]; l != nil {
+		l.live = false
+	}
+}
+
+// newest is the newest payment, to be said on any connection. What it is for is said where
+// the lane was attached alone: elsewhere it may come before the Attach, and would be for
+// what the lane paid for before.
+func (p *Payer) newest() *Pay {
+	if l := p.lanes[p.last.Lane]; l != nil && l.live {
+		return &Pay{ID: p.id, Lane: p.last.Lane, Bytes: l.base, Payment: p.last.Payment}
+	}
+	return p.last
 }
 
 // Hold lets a lane's payments wait for the payee's State: payments of another

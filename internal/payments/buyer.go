@@ -121,6 +121,7 @@ func (b *buyer) unbind(l *Link) {
 	}
 	delete(b.orders, l)
 	b.keep(o)
+	b.leave(o)
 	for _, c := range b.channels {
 		delete(c.shown, l)
 		if c.via == l {
@@ -347,6 +348,9 @@ func (b *buyer) attach(o *purchase, c *bought) bool {
 		b.refused(c, o.link, err)
 		b.close(c)
 		return false
+	}
+	if o.ch != c {
+		b.leave(o)
 	}
 	o.ch, o.lane = c, lane
 	if b.uncertain() {

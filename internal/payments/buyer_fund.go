@@ -322,6 +322,19 @@ func (b *buyer) keep(o *purchase) {
 	b.carries[o.link.cfg.Infohash] = carry{ch: o.ch, lane: o.lane, to: v}
 }
 
+// leave tells the channel that a link, which ends or moves on, is paid for by its lane no more.
+func (b *buyer) leave(o *purchase) {
+	if o.ch == nil {
+		return
+	}
+	for _, x := range b.orders {
+		if x != o && x.ch == o.ch && x.lane == o.lane {
+			return
+		}
+	}
+	o.ch.m.Leave(o.lane)
+}
+
 // makeGood pays what former connections left, also of other torrents, and says again what
 // was paid for them: a payee judges what it was not paid for when a lane is attached, and
 // of a payment that is lost the next one does not say which lane it was for. It reports

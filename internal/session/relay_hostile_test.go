@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/mse"
@@ -14,8 +15,12 @@ import (
 	"github.com/bttnet/btt/wire"
 )
 
-// encrypted has a trader speak to nobody in the clear.
-func encrypted(c *traderConfig) { c.session.Encryption = mse.Required }
+// encrypted has a trader speak to nobody in the clear. For its provider an honest payer is
+// not late on a busy machine.
+func encrypted(c *traderConfig) {
+	c.session.Encryption = mse.Required
+	c.payments.PaymentTimeout = 10 * time.Second
+}
 
 // TestPaidEncrypted: the two sides of an encrypted connection bind their proofs to
 // one secret, and trade.
