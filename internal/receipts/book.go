@@ -37,6 +37,7 @@ type Book struct {
 type entry struct {
 	Receipt
 	lines map[lineKey]*Line
+	order int64 // of the last channel that ended
 	dirty bool
 }
 
@@ -101,6 +102,7 @@ func (b *Book) adopt(r *Receipt) {
 		e.lines[lineKey{l.Role, l.Account}], l.of = l, e
 		for _, c := range l.Channels {
 			b.channels[channel.ID(c.ID)] = append(b.channels[channel.ID(c.ID)], l)
+			e.order = max(e.order, c.Order)
 		}
 	}
 	b.receipts[r.InfoHash] = e
@@ -189,38 +191,47 @@ func (b *Book) Rounds(tag [20]byte, account ledger.Address, n int, parts int64) 
 	l.Parts += parts
 }
 
-// Moved books one payment in a channel.
+// Moved books one payment in a channel. How many bytes it is for is the payer's word where
+// the channel is of an earlier run.
 func (b *Book) Moved(tag [20]byte, role Role, account ledger.Address, id channel.ID, sum amount.Amount, bytes int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.entry(tag)
 	l := e.line(role, account)
 	l.Sum += sum
-	l.Bytes += bytes
+	l.Bytes = max(l.Bytes, min(l.Bytes+min(bytes, maxBytes), maxBytes))
 	if i := slices.IndexFunc(l.Channels, func(c Channel) bool { return c.ID == ID(id) }); i >= 0 {
 		l.Channels[i].Sum += sum
 		return
 	}
-	if e.channels() >= MaxChannels { // the oldest ended one is forgotten: it cannot end again after so many
-		e.forget()
-	}
+	b.forget(e, false, maxOpen-1)
 	l.Channels = append(l.Channels, Channel{ID: ID(id), Sum: sum})
 	b.channels[id] = append(b.channels[id], l)
 }
 
-func (e *entry) channels() (n int) {
+// forget takes the oldest channel off a receipt that has more of those that ended, or of
+// the others, than most; what it moved stays in its line. That of so many ended ones is
+// not told to end again.
+func (b *Book) forget(e *entry, ended bool, most int) {
+	n, from, at := 0, (*Line)(nil), 0
 	for _, l := range e.Lines {
-		n += len(l.Channels)
-	}
-	return n
-}
-
-func (e *entry) forget() {
-	for _, l := range e.Lines {
-		if i := slices.IndexFunc(l.Channels, func(c Channel) bool { return c.Ended }); i >= 0 {
-			l.Channels = slices.Delete(l.Channels, i, i+1)
-			return
+		for i := range l.Channels {
+			if l.Channels[i].Ended != ended {
+				continue
+			}
+			if n++; from == nil || l.Channels[i].Order < from.Channels[at].Order {
+				from, at = l, i
+			}
 		}
+	}
+	if n <= most {
+		return
+	}
+	id := channel.ID(from.Channels[at].ID)
+	from.Channels = slices.Delete(from.Channels, at, at+1)
+	rest := slices.DeleteFunc(b.channels[id], func(l *Line) bool { return l == from })
+	if b.channels[id] = rest; len(rest) == 0 {
+		delete(b.channels, id)
 	}
 }
 
@@ -253,13 +264,15 @@ func (b *Book) Ended(id channel.ID, role Role, account ledger.Address, moved amo
 		b.channels[id] = append(b.channels[id], last)
 	}
 	last.Adjusted += int64(moved - booked)
-	for _, l := range b.channels[id] {
+	for _, l := range slices.Clone(b.channels[id]) {
+		l.of.order++
 		for i := range l.Channels {
 			if l.Channels[i].ID == ID(id) {
-				l.Channels[i].Ended = true
+				l.Channels[i].Ended, l.Channels[i].Order = true, l.of.order
 			}
 		}
 		l.of.dirty, l.of.Changed = true, b.now().UTC()
+		b.forget(l.of, true, MaxChannels)
 	}
 }
 

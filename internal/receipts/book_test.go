@@ -3,6 +3,7 @@ package receipts
 import (
 	"bytes"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -182,7 +183,8 @@ func TestSumsEqualChannels(t *testing.T) {
 // TestBounds: strangers' accounts and channels do not make a receipt grow
 // without end, and its sums stay.
 func TestBounds(t *testing.T) {
-	b := open(t, t.TempDir())
+	dir := t.TempDir()
+	b := open(t, dir)
 	for i := range 2 * MaxLines {
 		b.Moved([20]byte{1}, Earned, ledger.Address{1, byte(i >> 8), byte(i)}, channel.ID{byte(i >> 8), byte(i)}, 1, 1)
 	}
@@ -195,12 +197,68 @@ func TestBounds(t *testing.T) {
 		b.Moved([20]byte{2}, Paid, ledger.Address{}, id, 1, 1)
 		b.Ended(id, Paid, ledger.Address{}, 1)
 	}
+	for i := range byte(3) {
+		b.Moved([20]byte{3}, Earned, ledger.Address{1}, channel.ID{8, i}, 1, math.MaxInt64)
+	}
+	if n := b.receipts[Hash{3}].Totals().EarnedBytes; n != maxBytes {
+		t.Errorf("%d bytes", n)
+	}
 	e := b.receipts[Hash{2}]
-	if e.channels() != MaxChannels || e.Totals().Paid != MaxChannels+10 {
-		t.Errorf("%d channels, sum %d", e.channels(), e.Totals().Paid)
+	if n := len(e.Lines[0].Channels); n != MaxChannels || e.Totals().Paid != MaxChannels+10 {
+		t.Errorf("%d channels, sum %d", n, e.Totals().Paid)
+	}
+	if want := 2*MaxLines + MaxChannels + 3; len(b.channels) != want {
+		t.Errorf("%d channels are known, want %d", len(b.channels), want)
 	}
 	if err := b.Save(); err != nil {
 		t.Fatal(err)
+	}
+	open(t, dir)
+}
+
+// TestForgetsOldest: of more channels than a receipt keeps the one that ended first is
+// forgotten, whichever account it was with; those whose end is told again are not booked
+// twice, and all that is written is read again.
+func TestForgetsOldest(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, dir)
+	ann, bob, film := ledger.Address{1}, ledger.Address{2}, [20]byte{1}
+	sum := 0
+	ends := func(account ledger.Address, n int, booked bool) {
+		id := channel.ID{account[0], byte(n >> 8), byte(n)}
+		sum++
+		if booked {
+			b.Moved(film, Earned, account, id, 1, 1)
+		}
+		b.Ended(id, Earned, account, 1)
+	}
+	ends(bob, 0, true) // ends first, and its line is the first
+	for i := range MaxChannels - 1 {
+		ends(ann, i, true)
+	}
+	ends(bob, 1, true)
+	if err := b.Save(); err != nil {
+		t.Fatal(err)
+	}
+	b = open(t, dir)
+	ends(ann, MaxChannels, true) // one more than is kept
+	for i := range MaxChannels + 10 {
+		ends(ann, 2*MaxChannels+i, false) // of which nothing was booked
+	}
+	for range 2 {
+		b.Ended(channel.ID{bob[0], 0, 1}, Earned, bob, 1)
+		b.Ended(channel.ID{ann[0], byte(MaxChannels >> 8), byte(MaxChannels & 0xff)}, Earned, ann, 1)
+		if err := b.Save(); err != nil {
+			t.Fatal(err)
+		}
+		got := amount.Amount(0)
+		for _, r := range b.List() {
+			got += r.Totals().Earned
+		}
+		if want := amount.Amount(sum); got != want {
+			t.Errorf("receipts say %d, the ledger moved %d", got, want)
+		}
+		b = open(t, dir)
 	}
 }
 

@@ -19,8 +19,15 @@ const (
 	// MaxLines is the number of accounts with a line of their own in one
 	// receipt; what others move is booked on one line without an account.
 	MaxLines = 1024
-	// MaxChannels is the number of channels of one receipt.
-	MaxChannels = 4096
+	// MaxChannels is the number of channels of one receipt that ended: twice as many as
+	// the channels' own journal keeps, so that none of which the end is told again is
+	// forgotten.
+	MaxChannels = 8192
+	// maxOpen is the number of the others, more than a node can have at once.
+	maxOpen = 32 << 10
+	// maxBytes is where the count of what a line paid for stops: all lines together are
+	// no more than fits.
+	maxBytes = 1 << 52
 	// MaxFile is the size of a receipt's file in bytes.
 	MaxFile = 4 << 20
 	// MaxName is the length of a torrent's name in bytes.
@@ -145,6 +152,9 @@ type Channel struct {
 	ID    ID            `json:"id"`
 	Sum   amount.Amount `json:"sum"`
 	Ended bool          `json:"ended,omitempty"` // counted against the ledger
+	// Order counts the ends of the receipt's channels; 0 = it was not counted, or it did
+	// not end.
+	Order int64 `json:"order,omitempty"`
 }
 
 // ID is a channel's id, in hexadecimal in JSON.
@@ -263,9 +273,10 @@ func (r *Receipt) check() error {
 	case len(r.Lines) > MaxLines+2:
 		return bad("too many lines")
 	}
-	channels := 0
+	open, ended := 0, 0
 	for _, l := range r.Lines {
-		channels += lineChannels(l)
+		o, n := lineChannels(l)
+		open, ended = open+o, ended+n
 		switch {
 		case l == nil || l.Role != Paid && l.Role != Earned:
 			return bad("line without a role")
@@ -273,16 +284,21 @@ func (r *Receipt) check() error {
 			return bad("sum out of range")
 		case l.Rounds < 0 || l.Parts < 0 || l.Parts > int64(l.Rounds)*1_000_000:
 			return bad("price and bid out of range")
-		case l.Bytes < 0 || l.Free.Bytes < 0 || channels > MaxChannels:
+		case l.Bytes < 0 || l.Free.Bytes < 0 || open > maxOpen || ended > MaxChannels:
 			return bad("count out of range")
 		}
 	}
 	return nil
 }
 
-func lineChannels(l *Line) int {
+func lineChannels(l *Line) (open, ended int) {
 	if l == nil {
-		return 0
+		return 0, 0
 	}
-	return len(l.Channels)
+	for i := range l.Channels {
+		if l.Channels[i].Ended {
+			ended++
+		}
+	}
+	return len(l.Channels) - ended, ended
 }
