@@ -124,10 +124,12 @@ class Payee:
         c = self.contract
         self.usable()
         count = max(f["bytes"], self.counts.get(f["lane"], 0))
-        if f["sequence"] <= self.sequence and f["sum"] <= self.sum and count == self.counts.get(f["lane"]):
+        if f["sequence"] <= self.sequence:
+            if self.owed(f["lane"], count) <= self.sum:
+                self.counts[f["lane"]] = count
             return []
-        if f["sequence"] <= self.sequence or f["sum"] < self.sum:
-            raise Refusal(11, "the sequence or the sum fell")
+        if f["sum"] < self.sum:
+            raise Refusal(11, "the sum fell")
         if f["sum"] > c.capacity or f["sum"] < self.owed(f["lane"], count):
             raise Refusal(10, "not what is owed")
         if not crypto.verify(c.k1, c.digest(c.settlement(f["sequence"], f["sum"])), f["sig"]):
