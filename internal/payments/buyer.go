@@ -3,6 +3,7 @@ package payments
 import (
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/bttnet/btt/amount"
@@ -39,7 +40,7 @@ type buyer struct {
 	orders   map[*Link]*purchase
 	channels []*bought // in order of opening; the first usable one pays
 	terms    channel.Terms
-	fresh    bool // terms.K2 was not used by this pair yet
+	fresh    bool // terms.K2 was not proposed since it was told
 	opening  bool // a funding is under way
 	retry    time.Time
 	vain     int // proposals in a row of which nothing came
@@ -145,6 +146,14 @@ func (b *buyer) anyLink() *Link {
 	return nil
 }
 
+// uses says whether a channel of this pair has a K2, or will have.
+func (b *buyer) uses(k2 ledger.PublicKey) bool {
+	return b.opening && b.terms.K2 == k2 || slices.ContainsFunc(b.channels, func(c *bought) bool {
+		contract := c.m.Contract()
+		return contract.K2 == k2
+	})
+}
+
 func (b *buyer) find(id channel.ID) *bought {
 	for _, c := range b.channels {
 		if c.m.ID() == id {
@@ -217,7 +226,9 @@ func (b *buyer) read(o *purchase) {
 	quotes := l.quotes
 	l.quotes = nil
 	l.mu.Unlock()
-	if fresh.terms.K2 != o.order.terms.K2 && fresh.terms.Account == b.key.account {
+	told := fresh.terms.K2 != o.order.terms.K2 ||
+		fresh.number != o.order.number && !b.uses(fresh.terms.K2) // it came to nothing before, and is on offer again
+	if told && fresh.terms.Account == b.key.account {
 		b.terms, b.fresh = fresh.terms, true
 	}
 	o.order = fresh

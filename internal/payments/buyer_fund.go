@@ -83,7 +83,7 @@ func (b *buyer) fund(need amount.Amount, link *Link) {
 		return
 	}
 	cfg := &b.book.cfg
-	if r := b.refuses(link, &status); r != nil {
+	if r := b.refuses(&status); r != nil {
 		b.retry = cfg.Now().Add(fundRetry)
 		e := Event{Kind: EventRefused, Code: r.Code, Reason: r.Reason}
 		b.publish(link, e)
@@ -117,14 +117,15 @@ func (b *buyer) fund(need amount.Amount, link *Link) {
 }
 
 // refuses says why no deposit is made under the payee's terms: one that never settles
-// keeps it from us until T2's lock is over, so both are for us to bound.
-func (b *buyer) refuses(link *Link, status *ledger.Status) *channel.Refusal {
+// keeps it from us until T2's lock is over, so both are for us to bound. Of several prices
+// the highest counts: its order is paid from the channel too.
+func (b *buyer) refuses(status *ledger.Status) *channel.Refusal {
 	if asked := time.Duration(b.terms.MinLock) * time.Second; asked > maxLockAsked {
 		return &channel.Refusal{Code: channel.CodeLock,
 			Reason: fmt.Sprintf("the provider wants deposits locked for %v at least; the most is %v", asked, maxLockAsked)}
 	}
 	most := max(b.book.cfg.MinDeposit, 2*status.Params.MinOutput)
-	if o := b.orders[link]; o != nil {
+	for _, o := range b.orders {
 		if sum, err := o.order.price.Owed(b.book.cfg.DepositBytes); err == nil {
 			most = max(most, sum+status.Params.MinOutput)
 		}

@@ -3,6 +3,7 @@ package payments
 import (
 	"context"
 	"os"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -201,6 +202,51 @@ func TestRefusalsBurnFewKeys(t *testing.T) {
 	for _, want := range []time.Duration{1, 2, 4, 8, 12, 12} {
 		if wait := waits.again(); wait != want*fundRetry {
 			t.Errorf("the next one waits %v, want %v", wait, want*fundRetry)
+		}
+	}
+}
+
+// TestKeyOfferedAgain: a key of which nothing came may be in the next bid response again; a
+// channel is proposed with it, once, or the buyer would not pay until it is told another.
+func TestKeyOfferedAgain(t *testing.T) {
+	m := ledgertest.New()
+	clock := &late{start: time.Now()}
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, func(c *Config) { c.Now = clock.now })
+	seller := newNode(t, m, "seller", 0, nil)
+	opens := make(chan *channel.Open, 64)
+	link := buyer.book.Link(LinkConfig{Account: seller.purse.Account(), Infohash: [20]byte{1}, Send: func(b []byte) {
+		m, err := channel.Decode(b)
+		if err != nil {
+			t.Error(err)
+		}
+		if open, ok := m.(*channel.Open); ok {
+			opens <- open
+		}
+	}})
+	terms, err := seller.book.Terms()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := link.Receive(channel.Encode(&channel.Quote{Price: price})); err != nil {
+		t.Error(err)
+	}
+	for range 3 {
+		link.Buy(terms, price, 1<<30)
+		select {
+		case open := <-opens:
+			if err := link.Receive(channel.Encode(&channel.Refuse{ID: open.Channel(), Code: channel.CodeLimit})); err != nil {
+				t.Error(err)
+			}
+		case <-time.After(patience):
+			t.Fatal("no channel is proposed with the key")
+		}
+		eventually(t, "the end of it", func() bool {
+			return !slices.ContainsFunc(buyer.book.Summary(), func(s Summary) bool { return !s.Stage.Final() })
+		})
+		clock.by.Add(int64(2 * fundRetry))
+		time.Sleep(3 * time.Second / 2) // it looks each second
+		if len(opens) > 0 {
+			t.Fatal("proposed again with nothing new told")
 		}
 	}
 }

@@ -65,8 +65,9 @@ type Link struct {
 
 // order is what Buy asked for.
 type order struct {
-	terms channel.Terms
-	price amount.Price
+	terms  channel.Terms
+	price  amount.Price
+	number int // of the call
 }
 
 // sale is the provider's side of a link; positions count served bytes.
@@ -218,7 +219,7 @@ func (l *Link) Buy(terms channel.Terms, price amount.Price, left int64) {
 		return
 	}
 	l.mu.Lock()
-	l.order = order{terms: terms, price: price}
+	l.order = order{terms: terms, price: price, number: l.order.number + 1}
 	l.mu.Unlock()
 	l.left.Store(left)
 	p := l.buyer.Load()

@@ -150,4 +150,18 @@ func TestTermsThatStrand(t *testing.T) {
 			t.Errorf("%+v: %d channels", tt, n)
 		}
 	}
+	m := ledgertest.New() // what the dearest order explains is none too much for the others
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller := newNode(t, m, "seller", 0, func(c *Config) { c.MinDeposit = most })
+	for i := range byte(8) {
+		w := newWire(t, buyer.book, seller.book, 1+i, 0)
+		trade(t, buyer, seller, w, price/amount.Price(1+i), 16<<20)
+		if i == 7 {
+			w.serve(t, 1<<20, 1<<20)
+			w.paid(t)
+		}
+	}
+	if n := buyer.count(EventRefused); n != 0 {
+		t.Errorf("terms are refused %d times for a cheap torrent", n)
+	}
 }
