@@ -44,7 +44,8 @@ func (p *Payer) Fund() {
 // Resend repeats the message that the payee's next step needs, for a new
 // connection. Receivers take repetitions for what they are. Of an open channel it
 // is the newest payment, or after a restart the funding: either shows that the
-// connection is the payer's (see [Payee.Shows]).
+// connection is the payer's (see [Payee.Shows]). Tell of connections that ended by
+// [Payer.Leave] before: what the newest payment is for is said in full only then.
 func (p *Payer) Resend() {
 	c := &p.contract
 	switch p.stage {
