@@ -179,6 +179,28 @@ func TestAttendSettlesWhatWasEarned(t *testing.T) {
 	}
 }
 
+// TestAttendGivesUpAProposal: a provider that was killed between its word and the deposit
+// has nothing to settle, and none of it stays open.
+func TestAttendGivesUpAProposal(t *testing.T) {
+	for _, stage := range []channel.Stage{channel.Checking, channel.Accepted} {
+		a, id := newAlone(t, channel.RolePayee)
+		s := a.stored()
+		s.Stage, s.T1, s.Best, s.Lanes = stage, nil, channel.Payment{}, nil
+		a.dir = t.TempDir()
+		if err := WriteChannels(a.dir, []*channel.Snapshot{s}); err != nil {
+			t.Fatal(err)
+		}
+		if stage == channel.Accepted { // of what is being checked a look may be the end
+			if s, err := a.attend(id, false); err != nil || s.Stage != stage {
+				t.Fatalf("%v, only a look: %v, %v", stage, s, err)
+			}
+		}
+		if s, err := a.attend(id, true); err != nil || s.Stage != channel.Abandoned || a.stored().Stage != channel.Abandoned {
+			t.Errorf("%v: %v, %v", stage, s.Stage, err)
+		}
+	}
+}
+
 func TestAttendRefusesAnotherWallet(t *testing.T) {
 	a, id := newAlone(t, channel.RolePayer)
 	a.keys[5] = "somebody else's"

@@ -145,7 +145,7 @@ type attended interface {
 // Attend looks after one live channel without a peer: it asks the ledger what
 // became of it and, where that is due, takes the refund (R11.16) or, with
 // settle, hands in the newest settlement of a channel that this node earned on
-// (R11.15). It returns the channel's state after it; every step is in the
+// (R11.15), or gives up a proposal that nobody funded. It returns the channel's state after it; every step is in the
 // journal before it counts. Errors: ErrNoChannel, or a failure to reach the
 // ledger or to write the journal.
 func Attend(ctx context.Context, cfg Offline, id channel.ID, settle bool) (*channel.Snapshot, error) {
@@ -168,7 +168,7 @@ func Attend(ctx context.Context, cfg Offline, id channel.ID, settle bool) (*chan
 	if err != nil {
 		return nil, fmt.Errorf("ask ledger: %w", err)
 	}
-	m, err := cfg.revive(found, &status)
+	m, err := cfg.revive(found, &status, settle)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +189,7 @@ func Attend(ctx context.Context, cfg Offline, id channel.ID, settle bool) (*chan
 }
 
 // revive makes the machine of a snapshot.
-func (cfg *Offline) revive(s *channel.Snapshot, status *ledger.Status) (attended, error) {
+func (cfg *Offline) revive(s *channel.Snapshot, status *ledger.Status, settle bool) (attended, error) {
 	if s.Contract.Network != status.Network {
 		return nil, fmt.Errorf("channel %v is on another ledger (%v); name that one", s.Contract.ID(), s.Contract.Network)
 	}
@@ -201,7 +201,11 @@ func (cfg *Offline) revive(s *channel.Snapshot, status *ledger.Status) (attended
 		return nil, fmt.Errorf("channel %v was made by another wallet; open that one", s.Contract.ID())
 	}
 	if s.Role == channel.RolePayee {
-		return channel.RestorePayee(s, signer, status.LedgerTime), nil
+		p := channel.RestorePayee(s, signer, status.LedgerTime)
+		if settle {
+			p.Abandon() // a proposal only: nothing can have been earned, and nobody is there to fund it
+		}
+		return p, nil
 	}
 	p := channel.RestorePayer(s, signer, status.LedgerTime)
 	p.Abandon(channel.CodeClosing, "restart") // a proposal only: T1 was never shown
