@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,23 +36,11 @@ func TestScript(t *testing.T) {
 			env.Values[fleetKey{}] = f
 			env.Defer(f.killAll)
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
-			env.Setenv("DHTADDR", freeAddr())
 			env.Setenv(dhtEnv, "off") // no test calls the internet, or finds another's nodes
 			env.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 			return os.MkdirAll(env.Getenv("TMPDIR"), 0o755)
 		},
 	})
-}
-
-// freeAddr is an address of this machine on which nothing listens now; who
-// runs beside takes other ports, since the system gives them in turn.
-func freeAddr() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "127.0.0.1:0"
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // patience is how long anything may take before a test gives up on it; nothing

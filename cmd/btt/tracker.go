@@ -136,10 +136,10 @@ func runTracker(ctx context.Context, cfg trackerd.Config, metrics string, r *ter
 		go server.Serve(l) // ends with Close
 		f["metrics"] = fmt.Sprintf("http://%s/metrics", l.Addr())
 	}
-	r.Event("listening", "tracker on "+all, f)
 	reloads := make(chan os.Signal, 1)
-	signal.Notify(reloads, syscall.SIGHUP)
+	signal.Notify(reloads, syscall.SIGHUP) // before it is told that it listens: it would end a tracker
 	defer signal.Stop(reloads)
+	r.Event("listening", "tracker on "+all, f)
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(ctx) }() // ends with ctx
 	for {
