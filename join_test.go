@@ -46,7 +46,7 @@ func left(t *testing.T, n *btt.Node, dir string) bool {
 func TestJoin(t *testing.T) {
 	l := ledgertest.New()
 	tr, _, _ := openTracker(t)
-	dir, torrent := film(t, 2<<20, tr)
+	dir, torrent := film(t, 8<<20, tr) // three minutes at the payer's limit: enough for a slow machine to begin the sale
 	seed := open(t, &btt.SpeedConfig{Ledger: l}, nil)
 	s := add(t, seed, btt.Add{Torrent: torrent, Dir: dir})
 	eventually(t, "the seed", func() bool { return s.Status().State == btt.Seeding })

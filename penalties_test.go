@@ -3,6 +3,7 @@ package btt
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -98,7 +99,8 @@ func TestPenaltiesKept(t *testing.T) {
 	var kept []byte
 	Eventually(t, "the file", func() bool { // it is there while the process lives
 		kept, _ = os.ReadFile(filepath.Join(home, penaltiesFile))
-		return strings.Contains(string(kept), account.String()) && strings.Contains(string(kept), elsewhere.String())
+		return strings.Contains(string(kept), account.String()) && strings.Contains(string(kept), elsewhere.String()) &&
+			strings.Count(string(kept), fmt.Sprintf(`"failures":%d`, speed.BanAfter)) == 2 // it may be written between two failures
 	})
 
 	dir, torrent := Film(t, 300_000)

@@ -63,7 +63,7 @@ func TestSetSpending(t *testing.T) {
 	}
 	l := ledgertest.New()
 	dir, torrent := film(t, 4<<20)
-	seed := open(t, &btt.SpeedConfig{Ledger: l}, func(c *btt.Config) { c.UploadRate = 256 << 10 })
+	seed := open(t, &btt.SpeedConfig{Ledger: l}, func(c *btt.Config) { c.UploadRate = 24 << 10 }) // nothing ends before the test
 	s := add(t, seed, btt.Add{Torrent: torrent, Dir: dir})
 	eventually(t, "the seed", func() bool { return s.Status().State == btt.Seeding })
 	leech := open(t, &btt.SpeedConfig{Ledger: l, PriceCap: 5 * perGiB}, nil)
