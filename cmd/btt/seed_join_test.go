@@ -3,6 +3,7 @@ package main
 import (
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -69,11 +70,14 @@ func TestSeedJoinPaid(t *testing.T) {
 	joiner := w.start("joiner", "seed", "--home", "joiner", "--listen", "127.0.0.1:0", "--speed", "--ledger", url, "--join-paid", announce,
 		"--join-max", "1GiB", "--join-price", "1 BTT/GiB", "--watch-every", "1s", "--choke-interval", "1s", "--json")
 	w.await(joiner, joiner.stdout, `"event":"looking"`) // what a slow machine needs for its start is no part of the download's time
-	get := w.start("get", "get", "share/film.bin.torrent", "-o", "download", "--home", "leech", "--listen", "127.0.0.1:0", "--limit-down", "256KiB",
-		"--speed", "--ledger", url, "--json")
+	args := []string{"get", "share/film.bin.torrent", "-o", "download", "--home", "leech", "--listen", "127.0.0.1:0", "--speed", "--ledger", url, "--json"}
+	get := w.start("get", append(args, "--limit-down", "64KiB")...) // for over a minute, so that there is somebody to sell to
 	w.await(joiner, joiner.stdout, `"event":"joined"`)
 	w.await(joiner, joiner.stdout, `"kind":"earned"`)
-	w.end(get, false)
+	if code, err := get.stop(syscall.SIGINT); err != nil || code != exitInterrupted {
+		t.Errorf("ended with code %d, %v", code, err)
+	}
+	w.end(w.start("again", args...), false)
 	w.end(joiner, true)
 	if w.sum("download/film.bin") != w.sum("share/film.bin") {
 		t.Error("the file differs")
