@@ -307,6 +307,10 @@ func (w *wire) serve(t testing.TB, n, unit int64) {
 // seconds for a sync.
 const patience = 3 * time.Minute
 
+// patiently is for a provider whose payers are to fail for what they leave, not because a
+// busy machine takes longer for a payment than DefaultPaymentTimeout.
+func patiently(c *Config) { c.PaymentTimeout = patience }
+
 // paid waits until everything served is paid.
 func (w *wire) paid(t testing.TB) {
 	t.Helper()

@@ -18,7 +18,7 @@ func TestDebtorsOutliveProcess(t *testing.T) {
 	const q = 64 << 10
 	m := ledgertest.New()
 	buyer := newNode(t, m, "buyer", 10_000*amount.BTT, nil)
-	seller := newNode(t, m, "seller", 0, func(c *Config) { c.Credit = 16 * q })
+	seller := newNode(t, m, "seller", 0, func(c *Config) { c.Credit, c.PaymentTimeout = 16*q, patience })
 	account := buyer.purse.Account()
 	restart := func() {
 		t.Helper()

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bttnet/btt/amount"
@@ -163,41 +164,43 @@ func TestFailedDiskStopsSales(t *testing.T) {
 		"write": func(f *os.File) error { return f.Close() }, // the next write fails
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := ledgertest.New()
-			buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
-			seller := newNode(t, m, "seller", 0, func(c *Config) { c.PaymentTimeout = 50 * time.Millisecond })
-			w, other := newWire(t, buyer.book, seller.book, 1, 0), newWire(t, buyer.book, seller.book, 2, 0)
-			for _, x := range []*wire{w, other} {
-				trade(t, buyer, seller, x, price, 64<<20)
-				x.serve(t, 2<<20, 1<<20)
-				x.paid(t)
-			}
-			seller.book.journal.SetSync(fail)
-			eventually(t, "a fault", func() bool {
-				if w.provider.served.Load()+1<<20 <= w.provider.Allowance().Load() {
-					w.provider.Served(1 << 20)
-					w.requester.Verified(1 << 20)
+			synctest.Test(t, func(t *testing.T) {
+				m := ledgertest.New()
+				buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+				seller := newNode(t, m, "seller", 0, func(c *Config) { c.PaymentTimeout = 50 * time.Millisecond })
+				w, other := newWire(t, buyer.book, seller.book, 1, 0), newWire(t, buyer.book, seller.book, 2, 0)
+				for _, x := range []*wire{w, other} {
+					trade(t, buyer, seller, x, price, 64<<20)
+					x.serve(t, 2<<20, 1<<20)
+					x.paid(t)
 				}
-				return seller.count(EventFault) > 0
+				seller.book.journal.SetSync(fail)
+				eventually(t, "a fault", func() bool {
+					if w.provider.served.Load()+1<<20 <= w.provider.Allowance().Load() {
+						w.provider.Served(1 << 20)
+						w.requester.Verified(1 << 20)
+					}
+					return seller.count(EventFault) > 0
+				})
+				eventually(t, "the end of sales", func() bool {
+					return other.provider.Allowance().Load() <= other.provider.served.Load() && w.provider.Allowance().Load() <= w.provider.served.Load()
+				})
+				if _, err := seller.book.Terms(); !errors.Is(err, chanlog.ErrBroken) {
+					t.Errorf("terms are offered: %v", err)
+				}
+				if err := other.provider.Sell(2 * price); err != nil {
+					t.Error(err)
+				}
+				if served, may := other.provider.served.Load(), other.provider.Allowance().Load(); may > served {
+					t.Errorf("%d bytes are sold", may-served)
+				}
+				time.Sleep(4 * seller.cfg.PaymentTimeout) // a look at the deadlines may be under way
+				before := seller.count(EventOverdue)      // of a busy machine
+				time.Sleep(4 * seller.cfg.PaymentTimeout)
+				if n := seller.count(EventOverdue) - before; n != 0 {
+					t.Errorf("%d failures of a payer whose payments could not be kept", n)
+				}
 			})
-			eventually(t, "the end of sales", func() bool {
-				return other.provider.Allowance().Load() <= other.provider.served.Load() && w.provider.Allowance().Load() <= w.provider.served.Load()
-			})
-			if _, err := seller.book.Terms(); !errors.Is(err, chanlog.ErrBroken) {
-				t.Errorf("terms are offered: %v", err)
-			}
-			if err := other.provider.Sell(2 * price); err != nil {
-				t.Error(err)
-			}
-			if served, may := other.provider.served.Load(), other.provider.Allowance().Load(); may > served {
-				t.Errorf("%d bytes are sold", may-served)
-			}
-			time.Sleep(4 * seller.cfg.PaymentTimeout) // a look at the deadlines may be under way
-			before := seller.count(EventOverdue)      // of a busy machine
-			time.Sleep(4 * seller.cfg.PaymentTimeout)
-			if n := seller.count(EventOverdue) - before; n != 0 {
-				t.Errorf("%d failures of a payer whose payments could not be kept", n)
-			}
 		})
 	}
 }
@@ -254,11 +257,11 @@ func powerCut(t *testing.T, rng *rand.Rand, slow int, back bool) {
 	if rng.IntN(2) == 0 {
 		time.Sleep(time.Duration(rng.IntN(3)) * time.Millisecond)
 	}
-	w.provider.mu.Lock() // the moment: what counts and what the disk holds
+	told := seller.told() // until then: a sync may end behind each of these steps
+	w.provider.mu.Lock()  // the moment: what counts and what the disk holds
 	counted := w.provider.sale.paid
 	raw := disk.cut()
 	w.provider.mu.Unlock()
-	told := seller.told()
 	served := w.provider.served.Load()
 	w.cut()
 	seller.kill()

@@ -50,7 +50,7 @@ func TestAllMadeGood(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := ledgertest.New()
 			buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
-			seller := newNode(t, m, "seller", 0, nil)
+			seller := newNode(t, m, "seller", 0, patiently)
 			wires := torrents(t, buyer, seller, 1, n, q)
 			for _, w := range wires {
 				w.provider.Served(q)

@@ -49,7 +49,7 @@ func (d *deaf) Outpoint(ctx context.Context, o ledger.OutPoint) (ledger.Outpoint
 
 // closes ends a Book within minutes.
 func closes(t *testing.T, b *Book) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	if err := b.Close(ctx); err != nil {
 		t.Error(err)
@@ -75,7 +75,7 @@ func TestBothLeaveAtOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := ledgertest.New()
 			theirs, ours := &slow{Client: m}, &deaf{Client: m}
-			buyer := newNode(t, m, "buyer", 100*amount.BTT, func(c *Config) { c.Ledger, c.closeWait = ours, time.Minute })
+			buyer := newNode(t, m, "buyer", 100*amount.BTT, func(c *Config) { c.Ledger, c.closeWait = ours, patience })
 			seller := newNode(t, m, "seller", 0, func(c *Config) { c.Ledger = theirs })
 			w := newWire(t, buyer.book, seller.book, 1, 0)
 			trade(t, buyer, seller, w, x.price, 64<<20)
@@ -136,7 +136,7 @@ func agree(t *testing.T, payer, payee *Book, buyer, seller *node, paid amount.Am
 // no event told so. The payer's last look does.
 func TestLeaveAfterPayee(t *testing.T) {
 	m := ledgertest.New()
-	buyer := newNode(t, m, "buyer", 100*amount.BTT, func(c *Config) { c.Ledger, c.closeWait = &deaf{Client: m}, time.Minute })
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, func(c *Config) { c.Ledger, c.closeWait = &deaf{Client: m}, patience })
 	seller := newNode(t, m, "seller", 0, nil)
 	w := newWire(t, buyer.book, seller.book, 1, 0)
 	trade(t, buyer, seller, w, 46<<12, 64<<20)

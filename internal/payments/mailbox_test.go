@@ -192,12 +192,14 @@ func TestFloodedMailbox(t *testing.T) {
 	w := newWire(t, buyer.book, seller.book, 1, 0)
 	trade(t, buyer, seller, w, price, 64<<20)
 	w.serve(t, 4<<20, 1<<20)
-	w.paid(t)
+	seller.await("what is durable", earned(owed(price, 4<<20)))
 	for len(open) > 0 {
 		<-open
 	}
-	w.provider.Served(1 << 20)
-	w.requester.Verified(1 << 20) // keeps the pair busy with its disk
+	w.serve(t, 1<<20, 1<<20) // counts, and is not durable
+	eventually(t, "the payment to count", func() bool { return w.provided() == 5<<20 })
+	w.serve(t, 1<<20, 1<<20) // keeps the pair busy with its disk
+	eventually(t, "the next payment", func() bool { return w.provider.arrived.Load() == 1 })
 	id := seller.book.Summary()[0].Channel
 	flood := func(account ledger.PublicKey) (l *Link, taken int, err error) {
 		l = seller.book.Link(LinkConfig{Account: account, Infohash: [20]byte{1}, Send: func([]byte) {}})
@@ -218,7 +220,7 @@ func TestFloodedMailbox(t *testing.T) {
 		t.Errorf("%d messages of a flooder are taken: %v", taken, err)
 	}
 	flooder.Close()
-	for range 10 {
+	for range 9 {
 		w.provider.Served(1 << 20)
 		w.requester.Verified(1 << 20)
 	}

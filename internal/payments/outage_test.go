@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bttnet/btt/amount"
@@ -18,33 +19,35 @@ import (
 func TestOutageWhileAChannelOpens(t *testing.T) {
 	for _, who := range []string{"both", "buyer", "seller"} {
 		t.Run(who, func(t *testing.T) {
-			m := ledgertest.New()
-			gates := map[string]*gate{"buyer": {Client: m}, "seller": {Client: m}}
-			quick := func(name string) func(*Config) {
-				return func(c *Config) { c.Ledger, c.PaymentTimeout = gates[name], 300*time.Millisecond }
-			}
-			buyer := newNode(t, m, "buyer", 100*amount.BTT, quick("buyer"))
-			seller := newNode(t, m, "seller", 0, quick("seller"))
-			buyer.purse.client, seller.purse.client = gates["buyer"], gates["seller"]
-			for name, g := range gates {
-				g.shut.Store(who == "both" || who == name)
-			}
-			w := newWire(t, buyer.book, seller.book, 1, 0)
-			trade(t, buyer, seller, w, price, 64<<20)
-			w.serve(t, 1<<20, 1<<18)
-			e := seller.awaitKind(EventOverdue)
-			if e.Code != channel.CodeLedger || seller.book.Strikes(buyer.purse.Account()) != 0 {
-				t.Errorf("overdue with %v", e.Code)
-			}
-			for _, g := range gates {
-				g.shut.Store(false)
-			}
-			w.paid(t)
-			w.serve(t, 4<<20, 1<<18)
-			w.paid(t)
-			if n := seller.book.Strikes(buyer.purse.Account()); n != 0 {
-				t.Errorf("%d failures", n)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				m := ledgertest.New()
+				gates := map[string]*gate{"buyer": {Client: m}, "seller": {Client: m}}
+				quick := func(name string) func(*Config) {
+					return func(c *Config) { c.Ledger, c.PaymentTimeout = gates[name], 300*time.Millisecond }
+				}
+				buyer := newNode(t, m, "buyer", 100*amount.BTT, quick("buyer"))
+				seller := newNode(t, m, "seller", 0, quick("seller"))
+				buyer.purse.client, seller.purse.client = gates["buyer"], gates["seller"]
+				for name, g := range gates {
+					g.shut.Store(who == "both" || who == name)
+				}
+				w := newWire(t, buyer.book, seller.book, 1, 0)
+				trade(t, buyer, seller, w, price, 64<<20)
+				w.serve(t, 1<<20, 1<<18)
+				e := seller.awaitKind(EventOverdue)
+				if e.Code != channel.CodeLedger || seller.book.Strikes(buyer.purse.Account()) != 0 {
+					t.Errorf("overdue with %v", e.Code)
+				}
+				for _, g := range gates {
+					g.shut.Store(false)
+				}
+				w.paid(t)
+				w.serve(t, 4<<20, 1<<18)
+				w.paid(t)
+				if n := seller.book.Strikes(buyer.purse.Account()); n != 0 {
+					t.Errorf("%d failures", n)
+				}
+			})
 		})
 	}
 }

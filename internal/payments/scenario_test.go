@@ -149,8 +149,13 @@ func TestSuccessorChannelNeverStalls(t *testing.T) {
 	trade(t, buyer, seller, w, price, 32<<20)
 	w.serve(t, 32<<20, 1<<20)
 	w.paid(t)
-	book := buyer.book
+	book, theirs := buyer.book, seller.book
 	closeBook(t, seller)
+	for _, c := range theirs.Summary() { // the buyer hears of it a moment later
+		if c.Stage == channel.Settled {
+			buyer.await("settlement", func(e Event) bool { return e.Kind == EventSettled && e.Channel == c.Channel })
+		}
+	}
 	closeBook(t, buyer)
 	opened := 0
 	for _, s := range seller.seen {

@@ -171,6 +171,7 @@ func TestCrumbsAreNoPayment(t *testing.T) {
 		eventually(t, "the byte to be paid", func() bool { return w.provided() == q+n })
 	}
 	sweeps(2)
+	seller.awaitKind(EventOverdue) // the Book's own look may have found it, and is about to tell
 	if n := seller.count(EventOverdue); n != 1 {
 		t.Errorf("%d payments are late after 4 bytes, want one", n)
 	}

@@ -78,7 +78,7 @@ func TestPaysAndVanishes(t *testing.T) {
 	for _, links := range []int{1, 3} {
 		m := ledgertest.New()
 		buyer := newNode(t, m, "buyer", 10_000*amount.BTT, nil)
-		seller := newNode(t, m, "seller", 0, func(c *Config) { c.Credit = 16 * q })
+		seller := newNode(t, m, "seller", 0, func(c *Config) { c.Credit, c.PaymentTimeout = 16*q, patience })
 		var paid, taken int64
 		for round := range 6 {
 			var wires []*wire
