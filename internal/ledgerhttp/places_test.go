@@ -142,8 +142,10 @@ func TestSlowWatcherIsCut(t *testing.T) {
 	if line, err := in.ReadString('\n'); err != nil || !strings.Contains(line, "200") {
 		t.Fatalf("%q, %v", line, err)
 	}
-	<-ended // the buffers between the two are full
-	c, err := Dial(server.URL)
+	<-ended                                                                   // the buffers between the two are full
+	patient := httptest.NewServer(LimitedHandler(m, DefaultLimits, time.Now)) // a pause of this machine is not the subject
+	t.Cleanup(patient.Close)
+	c, err := Dial(patient.URL)
 	if err != nil {
 		t.Fatal(err)
 	}

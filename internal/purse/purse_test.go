@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bttnet/btt/amount"
@@ -174,32 +175,34 @@ func TestConcurrentFundsNeverConflict(t *testing.T) {
 }
 
 func TestFundWaitsForReservedCoins(t *testing.T) {
-	b := newBench(t)
-	b.gift(10 * amount.BTT)
-	tx, err := b.purse.Fund(t.Context(), 10*amount.BTT, b.channelLock(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error)
-	lock := b.channelLock()
-	go func() {
-		_, err := b.purse.Fund(t.Context(), 5*amount.BTT, lock, "")
-		done <- err
-	}()
-	select {
-	case err := <-done:
-		t.Fatalf("funded with reserved coins: %v", err)
-	case <-time.After(50 * time.Millisecond):
-	}
-	b.purse.Release(tx)
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	stop()
-	if _, err := b.purse.Fund(ctx, 10*amount.BTT, lock, ""); err == nil {
-		t.Error("funded after the context ended")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.gift(10 * amount.BTT)
+		tx, err := b.purse.Fund(t.Context(), 10*amount.BTT, b.channelLock(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error)
+		lock := b.channelLock()
+		go func() {
+			_, err := b.purse.Fund(t.Context(), 5*amount.BTT, lock, "")
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			t.Fatalf("funded with reserved coins: %v", err)
+		case <-time.After(50 * time.Millisecond):
+		}
+		b.purse.Release(tx)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		if _, err := b.purse.Fund(ctx, 10*amount.BTT, lock, ""); err == nil {
+			t.Error("funded after the context ended")
+		}
+	})
 }
 
 func TestBudgets(t *testing.T) {
