@@ -64,7 +64,10 @@ func (t *Torrent) trackerBid() uint64 {
 	for _, p := range t.trades {
 		sent = max(sent, p.session.Snapshot().OurBid)
 	}
-	if sent > 0 {
+	switch {
+	case sent > 0 && bid == 0 && t.dips():
+		bid = sent
+	case sent > 0:
 		bid = min(bid, sent)
 	}
 	return roundBid(uint64(bid))
@@ -197,11 +200,37 @@ type rarity struct {
 
 // full is the bid that the paper's formula and the guards allow.
 func (t *Torrent) full() amount.Price {
-	if t.swarm.Phase() != Downloading {
+	if !t.buys() {
 		return 0
 	}
-	return t.node.price(t.cfg.InfoHash, autobid.Torrent{Left: t.swarm.Left(), Size: t.layout.TotalLength,
+	balance := t.node.Balance()
+	bid := t.backedBy(balance)
+	if bid > 0 {
+		t.funds, t.dip = balance, time.Time{}
+	}
+	return bid
+}
+
+func (t *Torrent) buys() bool { return t.node.Buy && t.swarm.Phase() == Downloading }
+
+// backedBy is what full is with a balance.
+func (t *Torrent) backedBy(balance amount.Amount) amount.Price {
+	return t.node.price(t.cfg.InfoHash, balance, autobid.Torrent{Left: t.swarm.Left(), Size: t.layout.TotalLength,
 		PieceLength: t.layout.PieceLength}, t.spent)
+}
+
+// dips says whether nothing is bid for a moment, and only because the balance fell: with
+// that of the last bid there was one. A bid that is taken back comes back after a minute at
+// the earliest (A8), and its slots are lost.
+func (t *Torrent) dips() bool {
+	if !t.buys() || t.full() > 0 || t.funds == 0 || t.backedBy(t.funds) == 0 {
+		return false
+	}
+	now := t.swarm.Now()
+	if t.dip.IsZero() {
+		t.dip = now
+	}
+	return now.Sub(t.dip) < unbidMax
 }
 
 // Bid is what we bid now at least to whoever has what we want: by the paper's formula

@@ -47,7 +47,8 @@ func (t *Torrent) onResponse(p *Trade, r speed.BidResponse) {
 }
 
 // unbidMax is how long we go on buying when the wallet or a limit allows no bid: for a
-// moment it may seem so while coins are set aside.
+// moment it may seem so while coins are set aside, or the ledger lists none. So long no bid
+// is taken back because of the balance.
 const unbidMax = 5 * time.Second
 
 // dueBid stops asking a seller for data that goes on at a price above our bid: at once if

@@ -196,11 +196,8 @@ func judged(a netip.Addr) netip.Addr {
 	return a
 }
 
-// price is the bid for a torrent, by the paper's formula inside the guards.
-func (k *Node) price(infohash [20]byte, t autobid.Torrent, spent amount.Amount) amount.Price {
-	if !k.Buy {
-		return 0
-	}
+// price is the bid for a torrent with a balance, by the paper's formula inside the guards.
+func (k *Node) price(infohash [20]byte, balance amount.Amount, t autobid.Torrent, spent amount.Amount) amount.Price {
 	t.Share = autobid.PPM / uint32(max(1, k.bidding.Load()))
 	t.Budget = autobid.NoBudget
 	set := k.Spending()
@@ -213,7 +210,7 @@ func (k *Node) price(infohash [20]byte, t autobid.Torrent, spent amount.Amount) 
 	if k.Left != nil {
 		t.Budget = min(t.Budget, k.Left(infohash))
 	}
-	return autobid.Price(set.Bid, k.Balance(), t)
+	return autobid.Price(set.Bid, balance, t)
 }
 
 // Stake sets the most that is spent on a torrent, besides the limits that hold for

@@ -138,6 +138,8 @@ type Torrent struct {
 	risk    risk
 
 	bidding       bool
+	funds         amount.Amount // the balance of the last bid; 0 = none since the user changed something
+	dip           time.Time     // since when there is no bid with less; zero = there is
 	spent, earned amount.Amount
 	held          bool       // a newcomer waits for its bid
 	reserving     *reserving // nil = no reserve price
@@ -247,6 +249,7 @@ func (t *Torrent) Rebid() {
 	if t == nil {
 		return
 	}
+	t.funds = 0 // nothing is held back any more
 	for _, p := range t.trades {
 		t.tell(p, true)
 	}
@@ -258,13 +261,16 @@ func (t *Torrent) tell(p *Trade, byUser bool) {
 	}
 	t.count()
 	var bid amount.Price
-	if p.peer.Wanted() && t.swarm.Phase() == Downloading && !t.unitsDue(p) {
+	wanted := p.peer.Wanted() && t.swarm.Phase() == Downloading && !t.unitsDue(p)
+	if wanted {
 		bid = t.bargained(p, t.bidTo(p))
 	}
 	if bid > 0 {
 		p.send(p.session.SetUnits(false, uint32(t.pays())))
 	}
-	p.send(p.session.SetBid(bid, byUser, t.swarm.Now()))
+	if bid > 0 || byUser || !wanted || p.session.Snapshot().OurBid == 0 || !t.dips() {
+		p.send(p.session.SetBid(bid, byUser, t.swarm.Now()))
+	}
 	t.tellReserve(p)
 }
 
