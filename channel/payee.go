@@ -64,6 +64,10 @@ func (p *Payee) Snapshot() *Snapshot { return p.snapshot() }
 // Earned returns what the payee holds a signature for, or was paid.
 func (p *Payee) Earned() amount.Amount { return p.best.Amount }
 
+// Surplus returns what was paid in this run beyond what is owed for lanes whose price is
+// known: of a restored channel those of the run before are not, until they are attached.
+func (p *Payee) Surplus() amount.Amount { return p.best.Amount - p.owed }
+
 // Step takes a message of the payer. A *Refusal names what the payer gets to
 // hear; the machine goes on as before unless it says otherwise.
 func (p *Payee) Step(m Message) error {

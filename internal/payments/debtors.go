@@ -2,9 +2,11 @@ package payments
 
 import (
 	"cmp"
+	"math/bits"
 	"slices"
 	"time"
 
+	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/ledger"
 )
@@ -26,6 +28,7 @@ type Debtor struct {
 	Account  ledger.PublicKey `json:"account"`
 	Paid     int64            `json:"paid,omitempty"`     // bytes, of all runs that knew it
 	Unpaid   int64            `json:"unpaid,omitempty"`   // of connections that ended, not judged yet
+	Worth    amount.Amount    `json:"worth,omitzero"`     // of Unpaid, at the prices of then; 0 = not known
 	Forgiven int64            `json:"forgiven,omitempty"` // written off
 	Beyond   int64            `json:"beyond,omitempty"`   // beyond what is forgiven, no failure yet
 	Strikes  int              `json:"strikes,omitempty"`  // failed payments in a row
@@ -69,7 +72,7 @@ func (s *standing) debtor() Debtor {
 	d := Debtor{Paid: s.history.Load(), Strikes: s.strikes, Bans: s.bans, Since: s.since, Until: s.until}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d.Unpaid, d.Forgiven, d.Beyond, d.Changed = s.debt, s.forgiven, s.beyond, s.changed
+	d.Unpaid, d.Worth, d.Forgiven, d.Beyond, d.Changed = s.debt, s.worth, s.forgiven, s.beyond, s.changed
 	return d
 }
 
@@ -148,7 +151,8 @@ func (b *Book) SetDebtors(list []Debtor) {
 		s.mu.Lock()
 		s.forgiven, s.beyond, s.changed = d.Forgiven, d.Beyond, d.Changed
 		clear(s.debts)
-		if s.debt = d.Unpaid; d.Unpaid > 0 {
+		if s.debt, s.worth = d.Unpaid, 0; d.Unpaid > 0 {
+			s.worth = d.Worth
 			s.debts[channel.Tag{}] = d.Unpaid // of no torrent in particular
 		}
 		s.mu.Unlock()
@@ -161,7 +165,51 @@ func (d *Debtor) sane() bool {
 			return false
 		}
 	}
-	return d.Strikes >= 0 && d.Strikes <= maxStrikes && d.Bans >= 0 && d.Bans <= maxStrikes
+	return d.Worth.Valid() && d.Strikes >= 0 && d.Strikes <= maxStrikes && d.Bans >= 0 && d.Bans <= maxStrikes
+}
+
+// add changes the sum of the debts, and what they are worth: of those that go their part.
+// The caller holds mu.
+func (s *standing) add(bytes int64, worth amount.Amount) {
+	if bytes < 0 {
+		worth = -s.worthOf(-bytes)
+	}
+	s.debt += bytes
+	s.worth = min(max(0, s.worth+worth), amount.Supply)
+}
+
+// worthOf is what so many of the bytes that are owed are worth, rounded down. The caller
+// holds mu.
+func (s *standing) worthOf(bytes int64) amount.Amount {
+	switch {
+	case bytes <= 0:
+		return 0
+	case bytes >= s.debt:
+		return s.worth
+	}
+	hi, lo := bits.Mul64(uint64(s.worth), uint64(bytes))
+	part, _ := bits.Div64(hi, lo, uint64(s.debt)) // less than worth
+	return amount.Amount(part)
+}
+
+// redeem books a payment for a connection that ended in an earlier run: what may be owed
+// since then is owed for no torrent in particular, and this run does not know at what price
+// it was served. So it makes good no more than such a part of the debts as their worth is
+// of money; redeem returns how much of that it took.
+func (s *standing) redeem(bytes int64, money amount.Amount) (taken amount.Amount) {
+	s.mu.Lock()
+	bytes = min(bytes, s.debts[channel.Tag{}])
+	if 0 <= money && money < s.worth { // of none that an earlier version wrote
+		hi, lo := bits.Mul64(uint64(money), uint64(s.debt))
+		most, _ := bits.Div64(hi, lo, uint64(s.worth)) // less than debt
+		bytes = min(bytes, int64(most))
+	}
+	if bytes > 0 {
+		taken = s.worthOf(bytes)
+	}
+	s.mu.Unlock()
+	s.take(channel.Tag{}, bytes)
+	return taken
 }
 
 // Unclaimed returns the bytes served at a price to a peer that never proved to be

@@ -130,7 +130,7 @@ func TestFloodOfAccounts(t *testing.T) {
 		}
 	}
 	owes := func(bytes int64) func(*standing) {
-		return func(s *standing) { s.owe(channel.Tag{1}, bytes, 16*q, time.Now()) }
+		return func(s *standing) { s.owe(channel.Tag{1}, bytes, 1, 16*q, time.Now()) }
 	}
 	nothing := func(*standing) {}
 	const owing, failed, payer = 1, 2, 3

@@ -83,7 +83,7 @@ func TestPaidAfterJudgment(t *testing.T) {
 	s := &standing{debts: make(map[channel.Tag]int64)}
 	s.history.Store(q)
 	for tag := range byte(waitingQuanta + 4) {
-		s.owe(channel.Tag{1, tag}, q, waitingQuanta*q, time.Now())
+		s.owe(channel.Tag{1, tag}, q, 1, waitingQuanta*q, time.Now())
 	}
 	if failed := s.forgive(channel.Tag{}, q); failed != 2*q { // all but a quantum, and less than one
 		t.Fatalf("%d bytes failed", failed)
@@ -124,5 +124,36 @@ func TestCheapPaysNoDear(t *testing.T) {
 	}
 	if seller.book.Strikes(buyer.purse.Account()) == 0 {
 		t.Error("no failure")
+	}
+}
+
+// TestCheapPaysNoDearAfterRestart: so it is with debts of an earlier process, which knew what
+// its lanes are owed: a payment makes good what it is worth of them.
+func TestCheapPaysNoDearAfterRestart(t *testing.T) {
+	const q, n = 64 << 10, 8
+	for _, part := range []int64{1, 8} { // of the price, by which lanes pay
+		m := ledgertest.New()
+		buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
+		seller := newNode(t, m, "seller", 0, nil)
+		cheap := newWire(t, buyer.book, seller.book, 99, q)
+		trade(t, buyer, seller, cheap, price/amount.Price(part), 1<<40)
+		cheap.serve(t, q, q)
+		cheap.paid(t)
+		for _, w := range torrents(t, buyer, seller, 1, n, q) {
+			w.drain()
+			w.cut()
+		}
+		cheap.requester.Owe(n * q)
+		cheap.cut()
+		eventually(t, "the debts", func() bool { owed, _ := seller.unpaid(); return owed == n*q })
+		list := seller.book.Debtors()
+		seller.kill()
+		seller.open()
+		seller.book.SetDebtors(list)
+		torrents(t, buyer, seller, 100, 1, q)
+		left := n*q - n*q/part
+		if owed, forgiven := seller.unpaid(); owed+forgiven < left || owed+forgiven > left+q/8 {
+			t.Errorf("at 1/%d of the price: %d bytes owed and %d written off of %d, want about %d", part, owed, forgiven, n*q, left)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/ledger"
 )
@@ -54,6 +55,8 @@ type sold struct {
 	bytes int64
 	ended map[uint32]*rest // by lane, until that pays for another connection
 	old   bool             // an earlier process began it, and knew what its lanes are owed
+	// redeemed is what of its payments made debts of then good.
+	redeemed amount.Amount
 }
 
 // rest is what was served on a connection that ended and was not paid for: of what its
@@ -69,6 +72,12 @@ func (r *rest) pay(position int64) (bytes int64) {
 		bytes, r.paid = r.tariff.Priced(r.paid, to), to
 	}
 	return bytes
+}
+
+// worth is what is still owed of it; 0 if it cannot be told.
+func (r *rest) worth() amount.Amount {
+	owed, _ := r.tariff.Owed(r.paid, r.served) // of prices and bytes that were valid
+	return owed
 }
 
 // newSeller runs under Book.mu.
@@ -106,7 +115,7 @@ func (s *seller) unbind(l *Link) {
 		}
 	}
 	if debt > 0 {
-		s.debtor.owe(l.tag(), debt, waitingQuanta*l.quantum.Load(), s.book.cfg.Now())
+		s.debtor.owe(l.tag(), debt, left.worth(), waitingQuanta*l.quantum.Load(), s.book.cfg.Now())
 	}
 	l.mu.Lock()
 	l.fail(0)

@@ -157,7 +157,7 @@ func (s *seller) event(c *sold, l *Link, e channel.Event) {
 		} else if left := c.ended[e.Lane]; left != nil { // of a connection that ended
 			s.debtor.repay(e.Tag, left.pay(e.From))
 		} else if c.old {
-			s.debtor.redeem(e.Delta)
+			c.redeemed += s.debtor.redeem(e.Delta, max(0, c.m.Surplus()-c.redeemed))
 		}
 		clean = s.book.clean(s.debtor, l)
 	case channel.EventOpened:

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/ledger"
 )
@@ -41,6 +42,7 @@ type standing struct {
 	mu       sync.Mutex            // guards what follows; a leaf below Link.mu
 	debts    map[channel.Tag]int64 // unpaid rests of closed connections
 	debt     int64                 // their sum
+	worth    amount.Amount         // of that, at the prices at which it was served; 0 = not known
 	lent     int64                 // bytes that windows have beyond a quantum each, summed over connections
 	spared   int64                 // bytes of connections in use that may stay unpaid, or failed; summed
 	forgiven int64                 // bytes written off
@@ -66,11 +68,12 @@ func (b *Book) standing(account ledger.PublicKey) *standing {
 	return s
 }
 
-// owe changes what the account owes for a torrent by so many bytes. What comes on top of
+// owe changes what the account owes for a torrent by so many bytes; those that are added
+// are worth so much. What comes on top of
 // more torrents than are remembered, or of so many bytes as may wait for their torrents,
 // is owed for no torrent in particular: the next connection that a channel pays for has
 // it judged.
-func (s *standing) owe(tag channel.Tag, bytes, most int64, now time.Time) {
+func (s *standing) owe(tag channel.Tag, bytes int64, worth amount.Amount, most int64, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if bytes > 0 && (s.debt+bytes > most || s.debts[tag] == 0 && len(s.debts) >= MaxDebts) {
@@ -82,7 +85,7 @@ func (s *standing) owe(tag channel.Tag, bytes, most int64, now time.Time) {
 	} else {
 		delete(s.debts, tag)
 	}
-	s.debt += s.debts[tag] - old
+	s.add(s.debts[tag]-old, worth)
 	if bytes > 0 {
 		s.changed = now
 	}
@@ -103,10 +106,6 @@ func (s *standing) repay(tag channel.Tag, bytes int64) {
 	s.beyond = max(0, s.beyond-n)
 }
 
-// redeem books a payment for a connection that ended in an earlier run: what may be owed
-// since then is owed for no torrent in particular.
-func (s *standing) redeem(bytes int64) { s.take(channel.Tag{}, bytes) }
-
 // take books a payment for so much of what is owed for a torrent, and returns how many
 // bytes that is.
 func (s *standing) take(tag channel.Tag, bytes int64) int64 {
@@ -114,7 +113,7 @@ func (s *standing) take(tag channel.Tag, bytes int64) int64 {
 	n := min(bytes, s.debts[tag])
 	s.history.Add(n)
 	s.mu.Unlock()
-	s.owe(tag, -n, 0, time.Time{})
+	s.owe(tag, -n, 0, 0, time.Time{})
 	return n
 }
 
@@ -175,7 +174,7 @@ func (s *standing) forgive(tag channel.Tag, quantum int64) (failed int64) {
 		return 0
 	}
 	delete(s.debts, tag)
-	s.debt -= debt
+	s.add(-debt, 0)
 	grace := max(0, quantum+s.history.Load()/share-s.forgiven-s.spared)
 	s.forgiven += debt
 	s.beyond += max(0, debt-grace)

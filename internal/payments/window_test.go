@@ -205,7 +205,7 @@ func TestMoreDebtsThanRemembered(t *testing.T) {
 			p.mu.Lock()
 			d := seller.book.accounts[buyer.purse.Account()]
 			for i := range MaxDebts {
-				d.owe(channel.Tag{byte(i), byte(i >> 8), 1}, 1, waitingQuanta*q, time.Now())
+				d.owe(channel.Tag{byte(i), byte(i >> 8), 1}, 1, 1, waitingQuanta*q, time.Now())
 			}
 			p.mu.Unlock()
 		}
