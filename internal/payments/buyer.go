@@ -50,6 +50,7 @@ type buyer struct {
 	stopping bool
 	stopped  time.Time     // when stopping was set
 	lost     amount.Amount // signed on channels that ended with less: may be paid again
+	spent    amount.Amount // signed in all, since the pair was made
 }
 
 // purchase is one link's buying; positions count the link's stream.

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -33,7 +34,7 @@ func (b *buyer) provide() {
 		return
 	}
 	need, link := b.need()
-	if need <= 0 {
+	if need.sum <= 0 {
 		return
 	}
 	live := 0
@@ -48,15 +49,38 @@ func (b *buyer) provide() {
 			continue
 		}
 		capacity := c.m.Remaining() + c.m.Paid()
-		if c.m.Stage() < channel.Opened || c.m.NeedsState() || c.m.Paid() <= capacity/100*successorAt && c.m.Remaining() > 0 || c.m.Remaining() >= need {
+		if c.m.Stage() < channel.Opened || c.m.NeedsState() || c.m.Paid() <= capacity/100*successorAt && c.m.Remaining() > 0 || c.m.Remaining() >= need.sum {
 			return
 		}
 	}
 	b.fund(need, link)
 }
 
-// need returns what the orders will still cost, bounded by DepositBytes each.
-func (b *buyer) need() (total amount.Amount, link *Link) {
+// depositGrowth is how many times DepositBytes a deposit covers at most, when the provider
+// was paid as much before.
+const depositGrowth = 16
+
+// need is what the next channel is to cover: a sum, of so many bytes of each torrent at most.
+type need struct {
+	sum   amount.Amount
+	bytes int64
+}
+
+// need returns what the orders will still cost: DepositBytes each, or more if the provider
+// was paid more before. So the ledger's work for a byte falls as the trade grows, and nobody
+// holds more of ours locked than it earned, beyond the first bytes.
+func (b *buyer) need() (n need, link *Link) {
+	n, link = b.cost(b.book.cfg.DepositBytes)
+	if b.spent > n.sum && b.book.cfg.DepositBytes <= math.MaxInt64/depositGrowth {
+		n, link = b.cost(b.book.cfg.DepositBytes * depositGrowth)
+		n.sum = min(n.sum, b.spent)
+	}
+	return n, link
+}
+
+// cost returns what the orders will still cost, of so many bytes each at most.
+func (b *buyer) cost(most int64) (n need, link *Link) {
+	n.bytes = most
 	for l, o := range b.orders {
 		if o.order.price <= 0 || o.denied || l.closed.Load() {
 			continue
@@ -65,19 +89,19 @@ func (b *buyer) need() (total amount.Amount, link *Link) {
 		if left <= 0 {
 			continue
 		}
-		sum, err := o.order.price.Owed(min(left, b.book.cfg.DepositBytes))
+		sum, err := o.order.price.Owed(min(left, most))
 		if err != nil {
 			continue
 		}
-		if sum, err = total.Add(sum); err == nil {
-			total, link = sum, l
+		if sum, err = n.sum.Add(sum); err == nil {
+			n.sum, link = sum, l
 		}
 	}
-	return total, link
+	return n, link
 }
 
 // fund makes T1 in a goroutine of its own, which ends with the purse's answer.
-func (b *buyer) fund(need amount.Amount, link *Link) {
+func (b *buyer) fund(need need, link *Link) {
 	status, ok := b.book.head.get()
 	if !ok || !b.fresh {
 		return
@@ -91,9 +115,9 @@ func (b *buyer) fund(need amount.Amount, link *Link) {
 		return
 	}
 	floor := max(b.terms.MinDeposit, 2*status.Params.MinOutput)
-	deposit := min(max(need+status.Params.MinOutput, floor), b.terms.MaxDeposit)
+	deposit := min(max(need.sum+status.Params.MinOutput, floor), b.terms.MaxDeposit)
 	least := min(deposit, max(floor, b.quantumCost(link)+status.Params.MinOutput))
-	f := &funding{terms: b.terms, status: status, lock: b.lockTime(link), index: b.index, signer: b.signer}
+	f := &funding{terms: b.terms, status: status, lock: b.lockTime(link, need.bytes), index: b.index, signer: b.signer}
 	b.signer = nil
 	b.fresh, b.opening = false, true
 	torrent := hex.EncodeToString(link.cfg.Infohash[:])
@@ -165,11 +189,11 @@ func (b *buyer) quantumCost(link *Link) amount.Amount {
 
 // lockTime is several times the expected time plus some hours (R11.5), inside
 // what the payee accepts.
-func (b *buyer) lockTime(link *Link) uint64 {
+func (b *buyer) lockTime(link *Link, bytes int64) uint64 {
 	cfg := &b.book.cfg
 	left := int64(0)
 	if b.orders[link] != nil {
-		left = min(link.left.Load(), cfg.DepositBytes)
+		left = min(link.left.Load(), bytes)
 	}
 	lock := uint64(cfg.LockBase/time.Second) + uint64(cfg.LockFactor)*uint64(left/expectedRate)
 	// A minute of slack either way: the two sides' ledger times differ a little.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
 	"github.com/bttnet/btt/ledger"
 )
@@ -60,12 +61,15 @@ func (b *buyer) follow(c *bought, e channel.Event) {
 	switch e.Kind {
 	case channel.EventOpened:
 		b.vain = 0
-	case channel.EventPaid, channel.EventResumed:
+	case channel.EventPaid:
+		c.signed = e.Amount
+		b.spent = min(b.spent+e.Sum, amount.Supply)
+	case channel.EventResumed:
 		c.signed = e.Amount
 	case channel.EventSettled:
-		b.lost += max(0, c.signed-e.Amount)
+		b.lose(c.signed - e.Amount)
 	case channel.EventRefunded:
-		b.lost += c.signed
+		b.lose(c.signed)
 	case channel.EventRefused:
 		c.code = e.Code
 	case channel.EventDetached:
@@ -75,6 +79,12 @@ func (b *buyer) follow(c *bought, e channel.Event) {
 			}
 		}
 	}
+}
+
+// lose notes that so much of what was signed did not go over.
+func (b *buyer) lose(sum amount.Amount) {
+	b.lost += max(0, sum)
+	b.spent = max(0, b.spent-max(0, sum))
 }
 
 // moved takes another connection to talk about a channel. While that opens, what was said

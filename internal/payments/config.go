@@ -97,8 +97,10 @@ type Config struct {
 	// never falls below, and grows by one for each 64 quanta that the account paid
 	// (A24, docs/rfcs/0042). 0 means DefaultCredit; a quantum or less keeps it at
 	// one quantum, whatever the history (R12.5).
-	Credit         int64
-	DepositBytes   int64 // a channel's deposit covers at most this many bytes of each torrent at the agreed price
+	Credit int64
+	// DepositBytes is how many bytes of each torrent a channel's deposit covers at most, at
+	// the agreed price: 16 times as many with a provider that was paid as much before.
+	DepositBytes   int64
 	MinDeposit     amount.Amount
 	MaxDeposit     amount.Amount
 	LockBase       time.Duration // lock time: base + factor x expected time

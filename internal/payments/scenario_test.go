@@ -9,6 +9,7 @@ import (
 
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/channel"
+	"github.com/bttnet/btt/ledger"
 	"github.com/bttnet/btt/ledger/ledgertest"
 )
 
@@ -146,6 +147,7 @@ func TestSuccessorChannelNeverStalls(t *testing.T) {
 	buyer := newNode(t, m, "buyer", 100*amount.BTT, small)
 	seller := newNode(t, m, "seller", 0, nil)
 	w := newWire(t, buyer.book, seller.book, 1, 0)
+	const price = 10 * price // so that nothing is under the least deposit
 	trade(t, buyer, seller, w, price, 32<<20)
 	w.serve(t, 32<<20, 1<<20)
 	w.paid(t)
@@ -157,14 +159,20 @@ func TestSuccessorChannelNeverStalls(t *testing.T) {
 		}
 	}
 	closeBook(t, buyer)
-	opened := 0
+	opened, paid, most := 0, amount.Amount(0), owed(price, 4<<20)
 	for _, s := range seller.seen {
-		if s.Kind == EventOpened {
+		switch s.Kind {
+		case EventOpened:
 			opened++
+			if locked := s.Amount - ledger.DefaultMinOutput; locked > max(most, paid) {
+				t.Errorf("channel %d locks %v where %v was paid", opened, locked, paid)
+			}
+		case EventEarned:
+			paid += s.Sum
 		}
 	}
-	if opened < 6 {
-		t.Errorf("%d channels opened, want at least 6", opened)
+	if opened < 4 || opened > 6 { // of 4 MiB, as much, and then twice as much each time, about
+		t.Errorf("%d channels opened for what the first covers an eighth of, want 4 to 6", opened)
 	}
 	got, want := seller.purse.balance(t), owed(price, 32<<20)
 	if got > want || got < want-amount.Amount(opened)-1 {
