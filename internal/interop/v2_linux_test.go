@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -40,8 +41,8 @@ var v2Content = Content{
 	"album/zz a block":                  16_384,
 }
 
-// shareV2 writes content and has maker make its torrent.
-func (b *bench) shareV2(ctx context.Context, content Content, maker, version string) (shared, *metainfo.Torrent) {
+// shareV2 writes content and has maker make its torrent, with pieces of a size in bytes.
+func (b *bench) shareV2(ctx context.Context, content Content, maker, version string, piece int) (shared, *metainfo.Torrent) {
 	b.Helper()
 	name := "single file.bin"
 	if len(content) > 1 {
@@ -52,12 +53,12 @@ func (b *bench) shareV2(ctx context.Context, content Content, maker, version str
 	file := filepath.Join(b.dir, name+".torrent")
 	if maker == "libtorrent" {
 		foreign.Missing(b.T, libtorrentMissing())
-		out, err := exec.CommandContext(ctx, systemPython, "-c", makeScript, filepath.Join(dir, name), file, version, "16384").CombinedOutput()
+		out, err := exec.CommandContext(ctx, systemPython, "-c", makeScript, filepath.Join(dir, name), file, version, strconv.Itoa(piece)).CombinedOutput()
 		if err != nil {
 			b.Fatalf("make torrent: %v: %s", err, out)
 		}
 	} else {
-		_, err := RunBTT(ctx, b.config("create"), "create", filepath.Join(dir, name), "-o", file, "--format", version, "--piece-size", "16KiB")
+		_, err := RunBTT(ctx, b.config("create"), "create", filepath.Join(dir, name), "-o", file, "--format", version, "--piece-size", fmt.Sprintf("%dKiB", piece>>10))
 		b.check(err)
 	}
 	raw, err := os.ReadFile(file)
@@ -95,7 +96,7 @@ func eachV2(t *testing.T, f func(b *bench, ctx context.Context, s shared, m *met
 					b := needBTT(t)
 					foreign.Missing(t, libtorrentMissing())
 					ctx := b.within(transferMax)
-					s, m := b.shareV2(ctx, content, maker, version)
+					s, m := b.shareV2(ctx, content, maker, version, 16<<10)
 					f(b, ctx, s, m)
 				})
 			}

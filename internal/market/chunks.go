@@ -1,6 +1,7 @@
 package market
 
 import (
+	"sort"
 	"sync"
 
 	"github.com/bttnet/btt/internal/peer"
@@ -17,14 +18,27 @@ type chunkJob struct {
 // withChunk reads a chunk that we have, now or soon. It is false if there is
 // no such chunk or too many wait.
 func (t *Torrent) withChunk(piece, chunk uint32, work func(data []byte) func()) bool {
-	begin := int64(chunk) * reserve.ChunkSize
-	size := min(t.layout.PieceLength, t.layout.TotalLength-int64(piece)*t.layout.PieceLength)
-	if begin >= size || len(t.chunkJobs) >= maxChunkJobs {
+	length := t.layout.chunk(piece, chunk)
+	if length == 0 || len(t.chunkJobs) >= maxChunkJobs {
 		return false
 	}
-	t.chunkJobs = append(t.chunkJobs, chunkJob{piece, uint32(begin), uint32(min(reserve.ChunkSize, size-begin)), work})
+	t.chunkJobs = append(t.chunkJobs, chunkJob{piece, chunk * reserve.ChunkSize, length, work})
 	t.readChunks()
 	return true
+}
+
+// chunk is the bytes of a chunk, 0 if there is none or if it is padding alone.
+func (l *Layout) chunk(piece, chunk uint32) uint32 {
+	start := int64(piece) * l.PieceLength
+	from := start + int64(chunk)*reserve.ChunkSize
+	to := min(from+reserve.ChunkSize, start+l.PieceLength, l.TotalLength)
+	i := sort.Search(len(l.Pads), func(i int) bool { return l.Pads[i].To > from })
+	if i < len(l.Pads) && l.Pads[i].From < to {
+		if p := l.Pads[i]; l.Trimmed || p.From <= from && p.To >= to {
+			to = p.From
+		}
+	}
+	return uint32(max(to-from, 0))
 }
 
 // readChunks starts waiting reads.

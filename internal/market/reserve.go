@@ -90,7 +90,7 @@ func (t *Torrent) openReserve() {
 	}
 	var secret [20]byte
 	_, _ = rand.Read(secret[:]) // never fails (crypto/rand ends the process)
-	chunks, err := reserve.NewPossession(t.cfg.InfoHash, secret, t.layout.TotalLength, t.layout.PieceLength)
+	chunks, err := reserve.NewPossession(t.cfg.InfoHash, secret, t.layout.TotalLength, t.layout.PieceLength, t.layout.Pads...)
 	if err != nil {
 		t.cfg.Log.Warn("no reserve price for this torrent", "err", err)
 		return

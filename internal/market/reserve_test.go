@@ -8,8 +8,34 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/bttnet/btt/metainfo"
 	"github.com/bttnet/btt/speed/reserve"
 )
+
+// TestChunkLengths: a chunk ends with its file in version 2 alone, and padding alone
+// is no chunk.
+func TestChunkLengths(t *testing.T) {
+	const k = reserve.ChunkSize
+	pads := []metainfo.Span{{From: k + 10, To: 4 * k}, {From: 5 * k, To: 6*k - 5}}
+	tests := []struct {
+		piece, chunk, whole, trimmed uint32
+	}{
+		{0, 0, k, k}, {0, 1, k, 10}, {0, 2, 0, 0}, {0, 3, 0, 0}, {0, 4, 0, 0},
+		{1, 0, k, k}, {1, 2, 7, 7}, {1, 3, 0, 0}, {2, 0, 0, 0},
+	}
+	for _, trimmed := range []bool{false, true} {
+		l := Layout{TotalLength: 6*k + 7, PieceLength: 4 * k, Pads: pads, Trimmed: trimmed}
+		for _, c := range tests {
+			want := c.whole
+			if trimmed {
+				want = c.trimmed
+			}
+			if got := l.chunk(c.piece, c.chunk); got != want {
+				t.Errorf("chunk %d of piece %d has %d bytes, want %d (trimmed %v)", c.chunk, c.piece, got, want, trimmed)
+			}
+		}
+	}
+}
 
 // TestSentRuns: runs are joined, bounded, and cost no allocation.
 func TestSentRuns(t *testing.T) {

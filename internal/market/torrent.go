@@ -11,6 +11,7 @@ import (
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/peer"
+	"github.com/bttnet/btt/metainfo"
 	"github.com/bttnet/btt/speed"
 	"github.com/bttnet/btt/wire"
 )
@@ -120,6 +121,10 @@ type Layout struct {
 	Name                     string
 	TotalLength, PieceLength int64
 	Pieces                   int
+	// Pads are the runs of padding. Trimmed says that a piece ends with its file:
+	// in version 2 alone.
+	Pads    []metainfo.Span
+	Trimmed bool
 }
 
 // Torrent is the market of one torrent. It belongs to its swarm's goroutine; a

@@ -122,7 +122,8 @@ func (s *Swarm) install(o opened) {
 		s.fail(fmt.Errorf("choose files of %q: %w", info.Name, err))
 		return
 	}
-	s.market.SetLayout(market.Layout{Name: info.Name, TotalLength: info.TotalLength, PieceLength: info.PieceLength, Pieces: info.NumPieces()})
+	s.market.SetLayout(market.Layout{Name: info.Name, TotalLength: info.TotalLength, PieceLength: info.PieceLength,
+		Pieces: info.NumPieces(), Pads: info.Pads(), Trimmed: info.HasV2() && !info.HasV1()})
 	if st := o.state; st != nil {
 		s.totals = Totals{Downloaded: st.Downloaded, Uploaded: st.Uploaded}
 		s.market.Load(st.Extra)

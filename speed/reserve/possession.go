@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+
+	"github.com/bttnet/btt/metainfo"
 )
 
 // ChunkSize is the size of a chunk in bytes; the last one of a piece may be
@@ -30,14 +32,21 @@ type Possession struct {
 	chunks   int // bits in use
 	unset    int
 	perPiece int
+	voids    []run // of bits that stay set
+	void     int   // how many they are
 	rng      generator
 }
 
+// run is bits from from to before to.
+type run struct{ from, to int }
+
 // NewPossession returns the bitmap of a torrent of size bytes in pieces of
 // pieceLength bytes. The generator is keyed by infohash XOR secret (R7.16); the
-// secret is private to this node and as long as the infohash (A14). An error
-// wraps ErrGeometry.
-func NewPossession(infohash, secret [20]byte, size, pieceLength int64) (*Possession, error) {
+// secret is private to this node and as long as the infohash (A14). pads are the
+// runs of padding among these bytes, apart and in order: a chunk that lies in one
+// is never asked for, since everybody knows it and in version 2 nobody has it. An
+// error wraps ErrGeometry.
+func NewPossession(infohash, secret [20]byte, size, pieceLength int64, pads ...metainfo.Span) (*Possession, error) {
 	if size < 1 || pieceLength < 1 || pieceLength > 1<<40 {
 		return nil, fmt.Errorf("lay out %d bytes in pieces of %d: %w", size, pieceLength, ErrGeometry)
 	}
@@ -47,9 +56,14 @@ func NewPossession(infohash, secret [20]byte, size, pieceLength int64) (*Possess
 	if chunks > MaxChunks {
 		return nil, fmt.Errorf("lay out %d bytes: over %d chunks: %w", size, MaxChunks, ErrGeometry)
 	}
-	p := &Possession{
-		words: make([]uint64, (chunks+63)/64), chunks: int(chunks), unset: int(chunks), perPiece: int(perPiece),
+	p := &Possession{words: make([]uint64, (chunks+63)/64), chunks: int(chunks), perPiece: int(perPiece)}
+	for _, s := range pads {
+		p.leaveOut(s, size, pieceLength)
 	}
+	if p.void == p.chunks {
+		return nil, fmt.Errorf("lay out %d bytes of padding alone: %w", size, ErrGeometry)
+	}
+	p.renew()
 	for i := range p.rng.key {
 		p.rng.key[i] = infohash[i] ^ secret[i]
 	}
@@ -65,9 +79,37 @@ func (p *Possession) Uploaded(piece, chunk uint32) {
 	}
 	p.words[i/64] |= 1 << (i % 64)
 	if p.unset--; p.unset == 0 {
-		clear(p.words)
-		p.unset = p.chunks
+		p.renew()
 	}
+}
+
+// leaveOut makes the chunks void that lie within a run of padding.
+func (p *Possession) leaveOut(s metainfo.Span, size, pieceLength int64) {
+	for s.From < s.To { // a piece may end inside a chunk's 16 KiB
+		piece := s.From / pieceLength
+		start, end := piece*pieceLength, min((piece+1)*pieceLength, size)
+		from, to := (s.From-start+ChunkSize-1)/ChunkSize, (min(s.To, end)-start)/ChunkSize
+		if s.To >= end { // its last chunk may be short
+			to = (end - start + ChunkSize - 1) / ChunkSize
+		}
+		if from < to {
+			base := piece * int64(p.perPiece)
+			p.voids = append(p.voids, run{int(base + from), int(base + to)})
+			p.void += int(to - from)
+		}
+		s.From = end
+	}
+}
+
+// renew clears all bits but the void ones.
+func (p *Possession) renew() {
+	clear(p.words)
+	for _, r := range p.voids {
+		for i := r.from; i < r.to; i++ {
+			p.words[i/64] |= 1 << (i % 64)
+		}
+	}
+	p.unset = p.chunks - p.void
 }
 
 // Recent reports whether the chunk's bit is set.

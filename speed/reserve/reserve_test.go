@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/metainfo"
 )
 
 var t0 = time.Unix(1_000_000, 0)
@@ -107,6 +108,50 @@ func TestChallengesCoverAll(t *testing.T) {
 		if len(seen) != n || p.unset != n {
 			t.Errorf("size %d: %d of %d chunks, %d unset after", size, len(seen), n, p.unset)
 		}
+	}
+}
+
+// TestChallengesAreNoPadding: padding is never asked for, in no turn of the bitmap,
+// and all else is, also where a chunk is padding in part.
+func TestChallengesAreNoPadding(t *testing.T) {
+	const size, piece = 9*ChunkSize + 50, 3*ChunkSize + 100 // four chunks a piece, the last one short
+	tests := map[string]struct {
+		pads []metainfo.Span
+		void [][2]uint32
+	}{
+		"none":                {nil, nil},
+		"inside a chunk":      {[]metainfo.Span{{From: 10, To: ChunkSize}}, nil},
+		"a chunk":             {[]metainfo.Span{{From: ChunkSize, To: 2 * ChunkSize}}, [][2]uint32{{0, 1}}},
+		"to the piece's end":  {[]metainfo.Span{{From: ChunkSize + 1, To: piece}}, [][2]uint32{{0, 2}, {0, 3}}},
+		"over a border":       {[]metainfo.Span{{From: 2*ChunkSize + 1, To: piece + 2*ChunkSize - 1}}, [][2]uint32{{0, 3}, {1, 0}}},
+		"two, one at the end": {[]metainfo.Span{{From: 0, To: ChunkSize}, {From: 2 * piece, To: size}}, [][2]uint32{{0, 0}, {2, 0}, {2, 1}, {2, 2}}},
+	}
+	for name, c := range tests {
+		p, err := NewPossession([20]byte{1}, [20]byte{2}, size, piece, c.pads...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		void, n := map[[2]uint32]bool{}, p.chunks-len(c.void)
+		for _, v := range c.void {
+			void[v] = true
+		}
+		for turn := range 2 {
+			seen := map[[2]uint32]bool{}
+			for range n {
+				piece, chunk := p.Challenge()
+				p.Uploaded(piece, chunk)
+				seen[[2]uint32{piece, chunk}] = true
+				if void[[2]uint32{piece, chunk}] {
+					t.Fatalf("%s: chunk %d of piece %d is padding", name, chunk, piece)
+				}
+			}
+			if len(seen) != n || p.unset != n {
+				t.Errorf("%s, turn %d: %d of %d chunks asked for, %d unset after", name, turn, len(seen), n, p.unset)
+			}
+		}
+	}
+	if _, err := NewPossession([20]byte{}, [20]byte{}, size, piece, metainfo.Span{To: size}); !errors.Is(err, ErrGeometry) {
+		t.Errorf("padding alone: %v", err)
 	}
 }
 

@@ -17,7 +17,7 @@ def chunk(torrent, data, piece, number):
 
 def connect(torrent, key, network, place):
     """(peer, its messages, the reserve message of a seed): whoever connects is told it."""
-    peer = speed.Peer(socket.create_connection(place, speed.WAIT), torrent, key, network, ())
+    peer = speed.Peer(socket.create_connection(place, speed.WAIT), torrent, key, network, fast=torrent.trees)
     messages = peer.messages()
     for kind, name, f in messages:
         if (kind, name) == ("speed", "reserve"):
@@ -44,13 +44,13 @@ def prove(torrent, data, key, network, place):
         if (f["piece"], f["chunk"]) != where:
             answered(peer, messages, data)
             return where, (f["piece"], f["chunk"])
-    raise AssertionError("the challenge did not change")
+    raise AssertionError("the challenge did not change", where)
 
 
 def answered(peer, messages, data):
     """Asks a peer that has the data for a chunk, as a seed does, and verifies its proof."""
     torrent, nonce = peer.torrent, secrets.token_bytes(16)
-    last = len(torrent.hashes) - 1
+    last = torrent.count - 1
     peer.say("reserve", price=0, piece=last, chunk=0, nonce=nonce)
     want = speed.proof_hash(nonce, torrent.infohash, last, 0, chunk(torrent, data, last, 0))
     for kind, name, f in messages:

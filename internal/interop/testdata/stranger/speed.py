@@ -1,6 +1,5 @@
 """BitTorrent Speed over the peer wire: docs/beps/speed.rst, BEP 3 and BEP 10."""
 
-import hashlib
 import secrets
 import select
 import socket
@@ -12,7 +11,9 @@ from ledger import SUPPLY, Malformed, Reader
 
 CHUNK = 16384
 CHOKE, UNCHOKE, INTERESTED, NOT_INTERESTED, HAVE, BITFIELD, REQUEST, PIECE, CANCEL = range(9)
+SUGGEST, HAVE_ALL, HAVE_NONE, REJECT, ALLOWED_FAST = range(13, 18)  # BEP 6
 EXTENDED = 20
+HASH_REQUEST, HASHES, HASH_REJECT = range(21, 24)  # BEP 52
 OUR_ID = 3  # of btt_speed, for what is sent to us
 WAIT = 120  # seconds that end a hang
 
@@ -53,26 +54,6 @@ def bdecode(data):
     if end != len(data):
         raise Malformed("bytes behind a value")
     return v
-
-
-class Torrent:
-    """A torrent of version 1 with one file."""
-
-    def __init__(self, path):
-        with open(path, "rb") as f:
-            raw = f.read()
-        info = bdecode(raw)[b"info"]
-        self.infohash = hashlib.sha1(bencode(info)).digest()
-        self.size, self.piece_length = info[b"length"], info[b"piece length"]
-        self.hashes = [info[b"pieces"][i:i + 20] for i in range(0, len(info[b"pieces"]), 20)]
-
-    def length(self, piece):
-        """Bytes of a piece."""
-        return min(self.piece_length, self.size - piece * self.piece_length)
-
-    def right(self, piece, data):
-        """Whether the data of a piece match its hash."""
-        return hashlib.sha1(data).digest() == self.hashes[piece]
 
 
 # Messages of btt_speed: name -> (type, [(field, bytes)]); integers but for those
@@ -148,8 +129,8 @@ class Peer:
     and ("pay", name, fields) for channel messages.
     """
 
-    def __init__(self, sock, torrent, account, network, pieces):
-        """account is the Key that signs and pays; pieces the set that we have."""
+    def __init__(self, sock, torrent, account, network, whole=False, fast=True):
+        """account is the Key that signs and pays; whole says that we have all pieces, fast that we speak BEP 6."""
         self.sock, self.torrent, self.account, self.network = sock, torrent, account, network
         self.nonce, self.peer_id, self.buffer = secrets.token_bytes(16), b"-PY0001-" + secrets.token_bytes(12), b""
         self.speed_id = self.key = self.other_nonce = None
@@ -157,18 +138,19 @@ class Peer:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         reserved = bytearray(8)
         reserved[5] |= 0x10  # BEP 10
+        reserved[7] |= 0x04 if fast else 0  # BEP 6
+        reserved[7] |= 0x10 if torrent.trees else 0  # BEP 52
         sock.sendall(b"\x13BitTorrent protocol" + bytes(reserved) + torrent.infohash + self.peer_id)
         answer = self._exactly(68)
-        if answer[:20] != b"\x13BitTorrent protocol" or answer[28:48] != torrent.infohash or not answer[25] & 0x10:
+        if answer[:20] != b"\x13BitTorrent protocol" or answer[28:48] not in torrent.names or not answer[25] & 0x10:
             raise Malformed("handshake")
-        self.other_id = answer[48:]
+        self.other_id, self.fast = answer[48:], bool(fast and answer[27] & 0x04)
+        if self.fast:
+            self.send(HAVE_ALL if whole else HAVE_NONE)
+        elif whole:
+            self.send(BITFIELD, (((1 << torrent.count) - 1) << -torrent.count % 8).to_bytes(-(-torrent.count // 8), "big"))
         btt = {"n": self.nonce, "net": network[:8], "v": 2}
         self.send(EXTENDED, b"\0" + bencode({"m": {"btt_speed": OUR_ID}, "btt": btt, "v": "stranger"}))
-        if pieces:
-            bits = bytearray((len(torrent.hashes) + 7) // 8)
-            for p in pieces:
-                bits[p // 8] |= 0x80 >> p % 8
-            self.send(BITFIELD, bytes(bits))
 
     def _exactly(self, n):
         while len(self.buffer) < n:

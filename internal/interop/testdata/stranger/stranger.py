@@ -23,10 +23,10 @@ import buyer
 import crypto
 import possession
 import seller
-import speed
 import tracker
 import vectors
 from ledger import Ledger
+from torrent import Torrent
 
 
 def key_file(path):
@@ -42,12 +42,6 @@ def address(place):
     """(host, port) of HOST:PORT."""
     host, port = place.rsplit(":", 1)
     return host, int(port)
-
-
-def read(path):
-    """The bytes of a file."""
-    with open(path, "rb") as f:
-        return f.read()
 
 
 def holds(ledger, addr):
@@ -79,16 +73,14 @@ def settled(ledger, contract, sequence, total):
 
 def buy(path, place, peer, torrent, out, price):
     """Downloads, pays, closes, and reads from the ledger what became of the money."""
-    account, ledger, t = key_file(path), Ledger(place), speed.Torrent(torrent)
+    account, ledger, t = key_file(path), Ledger(place), Torrent(torrent)
     before = holds(ledger, account.address)
     b = buyer.Buyer(t, account, ledger, int(price), path + ".channel")
-    data = b.fetch(address(peer))
-    with open(out, "wb") as f:
-        f.write(data)
+    t.write(out, b.fetch(address(peer)))
     p = b.payer
     settled(ledger, p.contract, p.sequence, p.sum)
     need(p.told == p.sum, p.told, p.sum)
-    tell(event="bought", bytes=len(data), sum=p.sum, payments=p.sequence - 1, reserve=b.reserve, before=before,
+    tell(event="bought", bytes=t.size, unit=b.unit, sum=p.sum, payments=p.sequence - 1, reserve=b.reserve, before=before,
          after=holds(ledger, account.address), seller=crypto.address_text(p.contract.payee), earned=holds(ledger, p.contract.payee))
 
 
@@ -96,19 +88,21 @@ def sell(path, place, at, torrent, source, price, free):
     """Sells to one buyer and reads from the ledger what was earned."""
     account, ledger = key_file(path), Ledger(place)
     before = holds(ledger, account.address)
-    s = seller.Seller(speed.Torrent(torrent), read(source), account, ledger, int(price), int(free))
+    t = Torrent(torrent)
+    s = seller.Seller(t, t.read(source), account, ledger, int(price), int(free))
     listener = seller.listen(at)
     tell(event="listening")
     s.serve(listener)
     p = s.payee
     settled(ledger, p.contract, p.sequence, p.sum)
-    tell(event="sold", bytes=p.position(), served=s.served, sum=p.sum, payments=p.sequence - 1, before=before,
+    tell(event="sold", bytes=p.position(), given=t.size - s.served, unit=s.unit, sum=p.sum, payments=p.sequence - 1, before=before,
          after=holds(ledger, account.address), buyer=crypto.address_text(p.contract.payer))
 
 
 def prove(path, place, peer, torrent, source):
     """Proves possession to a seed as a hidden copy, and asks it for a proof in turn."""
-    asked, instead = possession.prove(speed.Torrent(torrent), read(source), key_file(path), Ledger(place).network, address(peer))
+    t = Torrent(torrent)
+    asked, instead = possession.prove(t, t.read(source), key_file(path), Ledger(place).network, address(peer))
     tell(event="proved", asked=asked, instead=instead)
 
 
