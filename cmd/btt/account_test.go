@@ -25,6 +25,7 @@ type losses struct {
 // provider in all.
 func (x *losses) kill(b *bank, providers int) {
 	b.t.Helper()
+	b.waitFor("end of the connection", func() bool { return b.pipe.open.Load() == 0 }) // the seed has read all
 	paid := b.paid()
 	for last := int64(-1); last != paid; paid = b.paid() { // the newest payment is on its way
 		last = paid

@@ -44,7 +44,8 @@ func TestKillMagnet(t *testing.T) {
 			b.endsInside([]os.Signal{syscall.SIGKILL, syscall.SIGKILL, syscall.SIGINT}, func(i int) func() bool {
 				held.Store(false)
 				moment := b.pipe.bytes.Load() + 3*killPiece + rand.Int64N(12*killPiece)
-				return func() bool { return b.pipe.bytes.Load() >= moment || i == 1 && held.Load() }
+				reached := b.pipe.reached(moment)
+				return func() bool { return reached() || i == 1 && held.Load() }
 			})
 		})
 	}

@@ -24,8 +24,9 @@ func TestKillPayer(t *testing.T) {
 	for i := range kills {
 		get := b.get(fmt.Sprintf("get%d", i))
 		moment := b.pipe.bytes.Load() + rand.Int64N(bankSize/(kills+1)) // the file is not complete before the last
-		b.until(get, "download", func() bool { return b.pipe.bytes.Load() >= moment })
+		b.until(get, "download", b.pipe.reached(moment))
 		b.kill(get)
+		b.pipe.release()
 	}
 	b.end(b.get("last"), false)
 	b.account(toll{killedRequester: kills})
@@ -68,7 +69,8 @@ func (b *bank) downloadWithKills(n int) {
 	var loss losses
 	for i := range n {
 		moment := b.pipe.bytes.Load() + rand.Int64N(bankSize/int64(n+1))
-		b.waitFor("download", func() bool { return b.pipe.bytes.Load() >= moment || get.hasEnded() })
+		reached := b.pipe.reached(moment)
+		b.waitFor("download", func() bool { return reached() || get.hasEnded() })
 		if get.hasEnded() {
 			break // the file is complete already
 		}
@@ -80,6 +82,7 @@ func (b *bank) downloadWithKills(n int) {
 			if _, err := get.stop(syscall.SIGKILL); err != nil {
 				b.t.Fatal(err)
 			}
+			b.pipe.release()
 			loss.kill(b, kills[killedProvider])
 			get = b.get(fmt.Sprintf("get%d", i))
 		case killedProvider:
@@ -89,7 +92,9 @@ func (b *bank) downloadWithKills(n int) {
 		case killedLedger:
 			b.restartLedger()
 		}
+		b.pipe.release()
 	}
+	b.pipe.release()
 	b.waitFor("end", get.hasEnded)
 	b.end(get, false)
 	b.account(kills)
@@ -119,7 +124,7 @@ func TestKillInsidePiece(t *testing.T) {
 			// What two ends leave unpaid is forgiven, so that no penalty holds the test up.
 			b.endsInside([]os.Signal{syscall.SIGKILL, syscall.SIGINT}, func(i int) func() bool {
 				moment := int64(i)<<20 + 3*killPiece + rand.Int64N(12*killPiece)
-				return func() bool { return b.pipe.bytes.Load() >= moment }
+				return b.pipe.reached(moment)
 			})
 		})
 	}
@@ -138,6 +143,7 @@ func (b *bank) endsInside(signals []os.Signal, moment func(i int) func() bool) {
 		} else if _, err := get.stop(s); err != nil {
 			b.t.Fatal(err)
 		}
+		b.pipe.release()
 	}
 	b.end(b.get("last"), false)
 	const overhead = 64 << 10 // of the messages, a session
@@ -152,8 +158,9 @@ func (b *bank) endsInside(signals []os.Signal, moment func(i int) func() bool) {
 func TestKillProviderForGood(t *testing.T) {
 	b := newBank(t)
 	get := b.get("get")
-	b.until(get, "download", func() bool { return b.pipe.bytes.Load() >= bankSize/2 })
+	b.until(get, "download", b.pipe.reached(bankSize/2))
 	b.kill(b.seed)
+	b.pipe.release()
 	if _, err := get.stop(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
@@ -209,8 +216,9 @@ func TestKillForGood(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBank(t)
 			get := b.get("get")
-			b.until(get, "download", func() bool { return b.pipe.bytes.Load() >= tt.moment })
+			b.until(get, "download", b.pipe.reached(tt.moment))
 			tt.kills(b, get)
+			b.pipe.release()
 			for _, p := range []*program{get, b.seed, b.ledger} {
 				if _, err := p.stop(syscall.SIGINT); err != nil { // what ends without its ledger may say that it failed
 					t.Error(err)
@@ -242,8 +250,9 @@ func TestLedgerStopped(t *testing.T) {
 	b := newBank(t)
 	get := b.get("get")
 	for i, moment := range []int64{1, 2 << 20} {
-		b.until(get, "download", func() bool { return b.pipe.bytes.Load() >= moment })
+		b.until(get, "download", b.pipe.reached(moment))
 		b.signal(b.ledger, syscall.SIGSTOP)
+		b.pipe.release()
 		if i > 0 { // the channel is open: it is paid through
 			at := b.pipe.bytes.Load() + 2<<20
 			b.until(get, "download without a ledger", func() bool { return b.pipe.bytes.Load() >= at })

@@ -33,8 +33,9 @@ func TestKillGet(t *testing.T) {
 			w.end(get, false)
 		} else {
 			moment := before + rand.Int64N(min(2*size/(kills+2), (size-had)/2)) // while there is something left to kill
-			w.until(get, "download", func() bool { return pipe.bytes.Load() >= moment })
+			w.until(get, "download", pipe.reached(moment))
 			w.kill(get)
+			pipe.release()
 		}
 		if n := w.checked(get); i > 0 && n > inProgress/piece {
 			t.Errorf("run %d: %d pieces were hashed again", i, n)
@@ -209,8 +210,9 @@ func TestKillLedger(t *testing.T) {
 	b := newBank(t)
 	get := b.get("get")
 	for _, moment := range []int64{rand.Int64N(64 << 10), 1<<20 + rand.Int64N(1<<20), 3<<20 + rand.Int64N(1<<20)} {
-		b.until(get, "download", func() bool { return b.pipe.bytes.Load() >= moment })
+		b.until(get, "download", b.pipe.reached(moment))
 		b.restartLedger()
+		b.pipe.release()
 	}
 	b.end(get, false)
 	acknowledged := b.earnings()

@@ -156,6 +156,8 @@ type pipe struct {
 	net.Listener
 	to    string
 	bytes atomic.Int64
+	brake atomic.Int64                                       // so many bytes pass; 0 = all
+	open  atomic.Int32                                       // connections that the seed has not ended
 	late  atomic.Pointer[func(message []byte) time.Duration] // that the seed sent without encryption; nil = none is
 }
 
@@ -185,17 +187,19 @@ func (p *pipe) pass(c net.Conn) {
 	if err != nil {
 		return
 	}
+	p.open.Add(1)
+	defer p.open.Add(-1)
 	defer s.Close()
 	go func() {
-		_, _ = io.Copy(s, c) // ends with either connection
-		s.Close()
+		_, _ = io.Copy(s, c)              // ends with either connection
+		_ = s.(*net.TCPConn).CloseWrite() // so the seed reads all that was said
 	}()
-	late := p.late.Load()
-	if late == nil {
+	if late := p.late.Load(); late == nil {
 		_, _ = io.Copy(c, io.TeeReader(s, p))
-		return
+	} else {
+		_ = hold(c, io.TeeReader(s, p), *late) // ends as a copy does
 	}
-	_ = hold(c, io.TeeReader(s, p), *late) // ends as a copy does
+	_, _ = io.Copy(io.Discard, s) // until the seed did, and ends
 }
 
 // hold passes messages on, those late that are to be: others overtake them.
@@ -227,11 +231,26 @@ func hold(c io.Writer, s io.Reader, late func(message []byte) time.Duration) err
 	}
 }
 
-// Write counts.
+// Write counts, and waits at the brake.
 func (p *pipe) Write(b []byte) (int, error) {
-	p.bytes.Add(int64(len(b)))
+	for n := p.bytes.Add(int64(len(b))); p.brake.Load() > 0 && n > p.brake.Load(); {
+		time.Sleep(time.Millisecond)
+	}
 	return len(b), nil
 }
+
+// brakeWay is how much more may pass than a test waits for.
+const brakeWay = 256 << 10
+
+// reached has the pipe stop behind so many bytes, and says whether they came: a test that
+// stands still in between finds the download where it is to be. release is to follow.
+func (p *pipe) reached(bytes int64) func() bool {
+	p.brake.Store(bytes + brakeWay)
+	return func() bool { return p.bytes.Load() >= bytes }
+}
+
+// release lets all pass.
+func (p *pipe) release() { p.brake.Store(0) }
 
 // until waits for a condition while a program runs.
 func (w *town) until(p *program, what string, ok func() bool) {
