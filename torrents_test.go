@@ -12,6 +12,7 @@ import (
 
 	"github.com/bttnet/btt"
 	"github.com/bttnet/btt/amount"
+	"github.com/bttnet/btt/internal/create"
 	"github.com/bttnet/btt/ledger/ledgertest"
 	"github.com/bttnet/btt/metainfo"
 )
@@ -55,6 +56,35 @@ func TestPlainTorrent(t *testing.T) {
 	if st := late.Status(); st.Bid != 0 || st.Paid >= 24*amount.BTT/1024*5 {
 		t.Errorf("out of the market again it bids %v and paid %v", st.Bid, st.Paid)
 	}
+}
+
+// TestHybridByVersion2: who has a hybrid by its version 2 hash alone proves, buys and sells
+// with those who have it by version 1, and its receipt stands under the hash that the user knows.
+func TestHybridByVersion2(t *testing.T) {
+	l := ledgertest.New()
+	dir, _ := film(t, 1<<20)
+	torrent, err := create.Torrent(t.Context(), filepath.Join(dir, "film"), create.Options{PieceLength: 64 << 10, Version: metainfo.Hybrid})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed := open(t, &btt.SpeedConfig{Ledger: l, ReserveGrowth: 864_000 * perGiB, ReserveCap: 2 * perGiB}, nil)
+	s := add(t, seed, btt.Add{Torrent: torrent, Dir: dir})
+	eventually(t, "the price to grow", func() bool { return s.Status().Reserve > 0 })
+	other := btt.Add{InfoHash: torrent.InfoHashV2.Truncated(), InfoHashV2: torrent.InfoHashV2, Peers: []netip.AddrPort{seed.Addr()}}
+	leech := open(t, &btt.SpeedConfig{Ledger: l, PriceCap: 5 * perGiB}, nil)
+	rich(t, l, leech)
+	eventually(t, "the balance to count", func() bool { return leech.BidsWith() > 0 })
+	other.Dir = t.TempDir()
+	g := add(t, leech, other)
+	eventually(t, "the download", func() bool { return g.Status().State == btt.Seeding })
+	r := leech.Receipt(other.InfoHash)
+	if g.Status().Paid == 0 || r == nil || leech.Receipt(torrent.InfoHash) != nil {
+		t.Errorf("paid %v, receipt %+v", g.Status().Paid, r)
+	}
+	second := open(t, &btt.SpeedConfig{Ledger: l, ReserveGrowth: perGiB}, nil)
+	other.Dir = dir
+	add(t, second, other)
+	eventually(t, "a proof", func() bool { return s.Status().Proofs == 1 })
 }
 
 // TestKeep: a node brings its torrents back.

@@ -1,12 +1,31 @@
 package market
 
 import (
+	"cmp"
 	"sort"
 	"sync"
 
 	"github.com/bttnet/btt/internal/peer"
+	"github.com/bttnet/btt/metainfo"
 	"github.com/bttnet/btt/speed/reserve"
 )
+
+// Layout is how a torrent's content is cut.
+type Layout struct {
+	Name                     string
+	TotalLength, PieceLength int64
+	Pieces                   int
+	// Pads are the runs of padding. Trimmed says that a piece ends with its file:
+	// in version 2 alone.
+	Pads    []metainfo.Span
+	Trimmed bool
+	// InfoHash binds proofs and lanes: that of version 1 in a hybrid, by whichever the
+	// torrent was added. Zero = Config.InfoHash.
+	InfoHash [20]byte
+}
+
+// bound is the infohash that binds proofs and lanes.
+func (t *Torrent) bound() [20]byte { return cmp.Or(t.layout.InfoHash, t.cfg.InfoHash) }
 
 // chunkJob is a chunk to be read and what to do with it: work runs beside the
 // swarm's goroutine, and what it returns on it.

@@ -106,7 +106,7 @@ func (t *Torrent) openLink(p *Trade) {
 	id := p.peer.ID()
 	p.link = t.node.Book.Link(payments.LinkConfig{
 		Account:  p.session.Identity(),
-		Infohash: t.cfg.InfoHash,
+		Infohash: t.bound(),
 		Quantum:  t.quantum(),
 		Send: func(payload []byte) {
 			if f, err := speed.Append(nil, speed.Channel{Payload: payload}); err == nil {

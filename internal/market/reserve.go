@@ -90,7 +90,7 @@ func (t *Torrent) openReserve() {
 	}
 	var secret [20]byte
 	_, _ = rand.Read(secret[:]) // never fails (crypto/rand ends the process)
-	chunks, err := reserve.NewPossession(t.cfg.InfoHash, secret, t.layout.TotalLength, t.layout.PieceLength, t.layout.Pads...)
+	chunks, err := reserve.NewPossession(t.bound(), secret, t.layout.TotalLength, t.layout.PieceLength, t.layout.Pads...)
 	if err != nil {
 		t.cfg.Log.Warn("no reserve price for this torrent", "err", err)
 		return
@@ -190,8 +190,9 @@ func (t *Torrent) onProof(p *Trade, got speed.Proof) {
 	if t.reserving == nil || !ok {
 		return
 	}
+	hash := t.bound()
 	t.withChunk(got.Piece, got.Chunk, func(data []byte) func() {
-		valid := reserve.Valid(got.Hash, asked.Nonce, t.cfg.InfoHash, got.Piece, got.Chunk, data)
+		valid := reserve.Valid(got.Hash, asked.Nonce, hash, got.Piece, got.Chunk, data)
 		return func() { t.judgeProof(p, got, valid) }
 	})
 }
@@ -228,8 +229,9 @@ func (t *Torrent) prove(p *Trade) {
 	if !ok || p.answered == r || !t.swarm.Has(r.Piece) || p.fetched.Has(int(r.Piece)) || t.asks(r.Nonce) {
 		return
 	}
+	bound := t.bound()
 	sent := t.withChunk(r.Piece, r.Chunk, func(data []byte) func() {
-		hash := reserve.Hash(r.Nonce, t.cfg.InfoHash, r.Piece, r.Chunk, data)
+		hash := reserve.Hash(r.Nonce, bound, r.Piece, r.Chunk, data)
 		return func() {
 			if t.trades[p.peer.ID()] != p {
 				return

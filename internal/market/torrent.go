@@ -11,7 +11,6 @@ import (
 	"github.com/bttnet/btt/amount"
 	"github.com/bttnet/btt/internal/payments"
 	"github.com/bttnet/btt/internal/peer"
-	"github.com/bttnet/btt/metainfo"
 	"github.com/bttnet/btt/speed"
 	"github.com/bttnet/btt/wire"
 )
@@ -116,17 +115,6 @@ type Config struct {
 	Log     *slog.Logger
 }
 
-// Layout is how a torrent's content is cut.
-type Layout struct {
-	Name                     string
-	TotalLength, PieceLength int64
-	Pieces                   int
-	// Pads are the runs of padding. Trimmed says that a piece ends with its file:
-	// in version 2 alone.
-	Pads    []metainfo.Span
-	Trimmed bool
-}
-
 // Torrent is the market of one torrent. It belongs to its swarm's goroutine; a
 // nil Torrent takes no part in anything.
 type Torrent struct {
@@ -190,6 +178,9 @@ func (t *Torrent) SetLayout(l Layout) {
 		return
 	}
 	t.layout = l
+	if r := t.node.Receipts; r != nil {
+		r.Lane(t.bound(), t.cfg.InfoHash)
+	}
 	t.openReserve()
 	for _, p := range t.trades {
 		if p.link != nil { // of before the metadata: nothing was traded, and the quantum was not known

@@ -31,6 +31,7 @@ type Book struct {
 	mu       sync.Mutex // guards what follows
 	receipts map[Hash]*entry
 	channels map[channel.ID][]*Line // what is booked of each channel, the newest last
+	lanes    map[Hash]Hash          // whose lanes are of another hash
 	saving   sync.Mutex             // one Save at a time
 }
 
@@ -52,7 +53,7 @@ func Open(dir string, now func() time.Time) (*Book, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open receipts: %w", err)
 	}
-	b := &Book{dir: dir, now: now, receipts: map[Hash]*entry{}, channels: map[channel.ID][]*Line{}}
+	b := &Book{dir: dir, now: now, receipts: map[Hash]*entry{}, channels: map[channel.ID][]*Line{}, lanes: map[Hash]Hash{}}
 	list, bad := ReadAll(dir)
 	for _, r := range list {
 		b.adopt(r)
@@ -191,11 +192,24 @@ func (b *Book) Rounds(tag [20]byte, account ledger.Address, n int, parts int64) 
 	l.Parts += parts
 }
 
+// Lane has what moves on lanes of the tag lane booked for the torrent tag: a hybrid
+// may be known here by another hash than its lanes are.
+func (b *Book) Lane(lane, tag [20]byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if delete(b.lanes, lane); lane != tag && len(b.lanes) < MaxReceipts {
+		b.lanes[lane] = tag
+	}
+}
+
 // Moved books one payment in a channel. How many bytes it is for is the payer's word where
 // the channel is of an earlier run.
 func (b *Book) Moved(tag [20]byte, role Role, account ledger.Address, id channel.ID, sum amount.Amount, bytes int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if own, ok := b.lanes[tag]; ok {
+		tag = own
+	}
 	e := b.entry(tag)
 	l := e.line(role, account)
 	l.Sum += sum

@@ -123,7 +123,7 @@ func (s *Swarm) install(o opened) {
 		return
 	}
 	s.market.SetLayout(market.Layout{Name: info.Name, TotalLength: info.TotalLength, PieceLength: info.PieceLength,
-		Pieces: info.NumPieces(), Pads: info.Pads(), Trimmed: info.HasV2() && !info.HasV1()})
+		Pieces: info.NumPieces(), Pads: info.Pads(), Trimmed: info.HasV2() && !info.HasV1(), InfoHash: s.id.Load().v1})
 	if st := o.state; st != nil {
 		s.totals = Totals{Downloaded: st.Downloaded, Uploaded: st.Uploaded}
 		s.market.Load(st.Extra)
