@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"sort"
 
 	"github.com/bttnet/btt/metainfo"
 )
@@ -32,13 +33,14 @@ type Possession struct {
 	chunks   int // bits in use
 	unset    int
 	perPiece int
-	voids    []run // of bits that stay set
-	void     int   // how many they are
+	total    int   // chunks, with those that have no bit:
+	voids    []run // of them, apart and in order
 	rng      generator
 }
 
-// run is bits from from to before to.
-type run struct{ from, to int }
+// run is chunks from from to before to, counted over the torrent, that have no bit;
+// void is how many of those lie before it.
+type run struct{ from, to, void int }
 
 // NewPossession returns the bitmap of a torrent of size bytes in pieces of
 // pieceLength bytes. The generator is keyed by infohash XOR secret (R7.16); the
@@ -56,14 +58,14 @@ func NewPossession(infohash, secret [20]byte, size, pieceLength int64, pads ...m
 	if chunks > MaxChunks {
 		return nil, fmt.Errorf("lay out %d bytes: over %d chunks: %w", size, MaxChunks, ErrGeometry)
 	}
-	p := &Possession{words: make([]uint64, (chunks+63)/64), chunks: int(chunks), perPiece: int(perPiece)}
+	p := &Possession{total: int(chunks), chunks: int(chunks), perPiece: int(perPiece)}
 	for _, s := range pads {
 		p.leaveOut(s, size, pieceLength)
 	}
-	if p.void == p.chunks {
+	if p.chunks == 0 {
 		return nil, fmt.Errorf("lay out %d bytes of padding alone: %w", size, ErrGeometry)
 	}
-	p.renew()
+	p.words, p.unset = make([]uint64, (p.chunks+63)/64), p.chunks
 	for i := range p.rng.key {
 		p.rng.key[i] = infohash[i] ^ secret[i]
 	}
@@ -79,11 +81,13 @@ func (p *Possession) Uploaded(piece, chunk uint32) {
 	}
 	p.words[i/64] |= 1 << (i % 64)
 	if p.unset--; p.unset == 0 {
-		p.renew()
+		clear(p.words)
+		p.unset = p.chunks
 	}
 }
 
-// leaveOut makes the chunks void that lie within a run of padding.
+// leaveOut takes the bits of the chunks that lie within a run of padding: no padding,
+// however much a stranger's torrent has of it, makes a turn of the bitmap cost more.
 func (p *Possession) leaveOut(s metainfo.Span, size, pieceLength int64) {
 	for s.From < s.To { // a piece may end inside a chunk's 16 KiB
 		piece := s.From / pieceLength
@@ -94,22 +98,19 @@ func (p *Possession) leaveOut(s metainfo.Span, size, pieceLength int64) {
 		}
 		if from < to {
 			base := piece * int64(p.perPiece)
-			p.voids = append(p.voids, run{int(base + from), int(base + to)})
-			p.void += int(to - from)
+			p.leave(int(base+from), int(base+to))
 		}
 		s.From = end
 	}
 }
 
-// renew clears all bits but the void ones.
-func (p *Possession) renew() {
-	clear(p.words)
-	for _, r := range p.voids {
-		for i := r.from; i < r.to; i++ {
-			p.words[i/64] |= 1 << (i % 64)
-		}
+func (p *Possession) leave(from, to int) {
+	if n := len(p.voids); n > 0 && p.voids[n-1].to == from {
+		p.voids[n-1].to = to
+	} else {
+		p.voids = append(p.voids, run{from, to, p.total - p.chunks})
 	}
-	p.unset = p.chunks - p.void
+	p.chunks -= to - from
 }
 
 // Recent reports whether the chunk's bit is set.
@@ -150,19 +151,33 @@ func (p *Possession) kthUnset(k int) int {
 
 func (p *Possession) isSet(i int) bool { return p.words[i/64]>>(i%64)&1 == 1 }
 
+// index is a chunk's bit, -1 = it has none.
 func (p *Possession) index(piece, chunk uint32) int {
 	if int64(chunk) >= int64(p.perPiece) {
 		return -1
 	}
-	i := int64(piece)*int64(p.perPiece) + int64(chunk)
-	if i >= int64(p.chunks) {
+	at := int64(piece)*int64(p.perPiece) + int64(chunk)
+	if at >= int64(p.total) {
 		return -1
 	}
-	return int(i)
+	i := sort.Search(len(p.voids), func(i int) bool { return int64(p.voids[i].to) > at })
+	switch {
+	case i == len(p.voids):
+		return int(at) - (p.total - p.chunks)
+	case int64(p.voids[i].from) <= at:
+		return -1
+	}
+	return int(at) - p.voids[i].void
 }
 
-func (p *Possession) position(i int) (piece, chunk uint32) {
-	return uint32(i / p.perPiece), uint32(i % p.perPiece)
+// position is the chunk of a bit.
+func (p *Possession) position(bit int) (piece, chunk uint32) {
+	i := sort.Search(len(p.voids), func(i int) bool { return p.voids[i].from-p.voids[i].void > bit })
+	at := bit + p.total - p.chunks
+	if i < len(p.voids) {
+		at = bit + p.voids[i].void
+	}
+	return uint32(at / p.perPiece), uint32(at % p.perPiece)
 }
 
 // generator is SHA-256 in counter mode: unpredictable without the secret and

@@ -131,7 +131,7 @@ func TestChallengesAreNoPadding(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		void, n := map[[2]uint32]bool{}, p.chunks-len(c.void)
+		void, n := map[[2]uint32]bool{}, p.total-len(c.void)
 		for _, v := range c.void {
 			void[v] = true
 		}
@@ -152,6 +152,27 @@ func TestChallengesAreNoPadding(t *testing.T) {
 	}
 	if _, err := NewPossession([20]byte{}, [20]byte{}, size, piece, metainfo.Span{To: size}); !errors.Is(err, ErrGeometry) {
 		t.Errorf("padding alone: %v", err)
+	}
+}
+
+// TestPaddingCostsNothing: a torrent of much padding and little else keeps what is asked for
+// alone, however many turns that takes.
+func TestPaddingCostsNothing(t *testing.T) {
+	const pieces, piece = 1 << 16, 16 << 20 // a TiB
+	pads := []metainfo.Span{{From: ChunkSize, To: piece * (pieces - 1)}, {From: piece*(pieces-1) + ChunkSize, To: piece * pieces}}
+	p, err := NewPossession([20]byte{}, [20]byte{3}, piece*pieces, piece, pads...)
+	if err != nil || p.chunks != 2 || len(p.words) != 1 || len(p.voids) != 2 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	first, chunk := p.Challenge()
+	p.Uploaded(first, chunk)
+	last, _ := p.Challenge()
+	if first+last != pieces-1 || chunk != 0 {
+		t.Errorf("pieces %d and %d are asked for, chunk %d", first, last, chunk)
+	}
+	for range 100_000 {
+		p.Uploaded(first, 0)
+		p.Uploaded(last, 0)
 	}
 }
 
