@@ -28,6 +28,15 @@ const ledgerOperator = "BTT_LEDGER_OPERATOR"
 // dialTimeout is how long a command waits for a ledger at its start.
 const dialTimeout = 10 * time.Second
 
+// errAway says that a ledger does not answer; it may again.
+var errAway = errors.New("no answer")
+
+// away is an error of reaching a ledger; its text is the cause's.
+type away struct{ error }
+
+func (a away) Unwrap() error   { return a.error }
+func (away) Is(err error) bool { return err == errAway }
+
 // ledgers are the connections of one command. When it ends they are closed, and
 // what the ledgers could not prove is said.
 type ledgers struct {
@@ -110,6 +119,9 @@ func dialLedger(ctx context.Context, url string) (ledger.Client, error) {
 	start, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	followed, err := btt.FollowLedger(start, btt.FollowConfig{Home: home, Ledger: c, Operator: operator, Report: warn})
+	if err != nil && start.Err() != nil {
+		return nil, away{fmt.Errorf("follow ledger %s: %w", url, err)}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("follow ledger %s: %w", url, err)
 	}
@@ -128,7 +140,7 @@ func dialReached(ctx context.Context, url string) (ledger.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	if _, err := c.Status(ctx); err != nil {
-		return nil, fmt.Errorf("reach ledger %s (is \"btt ledger serve\" running there?): %w", url, err)
+		return nil, away{fmt.Errorf("reach ledger %s (is \"btt ledger serve\" running there?): %w", url, err)}
 	}
 	return c, nil
 }

@@ -23,6 +23,9 @@ import (
 // followEvery is how soon a running command hears of "btt speed".
 const followEvery = time.Second
 
+// followAgain is how long after a ledger did not answer it is asked again.
+const followAgain = 5 * time.Second
+
 // choose lets what "btt speed" keeps stand for the flags that were not given.
 func (t *transfer) choose(g *global, r *terminal.Reporter) error {
 	if err := t.contradicts(); err != nil {
@@ -102,7 +105,7 @@ func (t *transfer) open(ctx context.Context, g *global, r *terminal.Reporter) (*
 	if err == nil && !t.speed {
 		t.tellWaiting(r)
 	}
-	needed := (t.whenPaid || t.join != nil || t.paidOnly) && !errors.Is(err, purse.ErrInUse)
+	needed := (t.whenPaid || t.join != nil || t.paidOnly) && !errors.Is(err, purse.ErrInUse) && !errors.Is(err, errAway)
 	if err == nil || !t.byChoice || needed || ctx.Err() != nil || errors.Is(err, errUsage) {
 		return x.followed(ctx, t, r, nil), err
 	}
@@ -130,6 +133,8 @@ type follower struct {
 	out   map[*btt.Torrent]bool // named to stay out, as far as seen
 	bad   string                // what was told last of a file that cannot be read
 	queue bool                  // another program uses the wallet: it takes part when that ends
+	away  bool                  // the ledger does not answer: it takes part when it does,
+	again time.Time             // and is asked then
 }
 
 // followed starts the goroutine that follows the choice; it ends with close. failed is
@@ -186,7 +191,7 @@ func (f *follower) look(ctx context.Context) {
 	switch {
 	case c.Said != last.Said:
 		f.enter(ctx, c.Phase, true)
-	case f.queue && !inUse(f.x.state):
+	case f.queue && !inUse(f.x.state), f.away && !time.Now().Before(f.again):
 		f.enter(ctx, c.Phase, false)
 	}
 	if f.t.speed && (c.Said != last.Said || c.Limits != last.Limits) {
@@ -198,14 +203,17 @@ func (f *follower) look(ctx context.Context) {
 }
 
 // wait notes why the command is a plain client that should take part; nil = it need not.
-// For the wallet it waits by itself.
+// For the wallet and for the ledger's answer it waits by itself.
 func (f *follower) wait(err error) {
+	if f.away = errors.Is(err, errAway); f.away {
+		f.again = time.Now().Add(followAgain)
+	}
 	f.queue = errors.Is(err, purse.ErrInUse)
 	f.x.queued.Store(f.queue)
 }
 
 // enter takes part as far as the user says now; if nobody said it now, that the wallet is
-// another's still is told no more.
+// another's still, or that the ledger does not answer, is told no more.
 func (f *follower) enter(ctx context.Context, phase consent.Phase, said bool) {
 	if phase == f.phase {
 		f.wait(nil) // what is off waits for nothing
@@ -215,7 +223,7 @@ func (f *follower) enter(ctx context.Context, phase consent.Phase, said bool) {
 		err := f.open(ctx)
 		f.wait(err)
 		if err != nil {
-			if ctx.Err() == nil && (said || !f.queue) {
+			if ctx.Err() == nil && (said || !f.queue && !f.away) {
 				f.r.Warn("speed", "BitTorrent Speed is "+phase.String()+", but this command stays a plain client: "+plain(err)+"; "+whenMended(err),
 					terminal.Fields{"chosen": phase, "phase": consent.Off, "error": plain(err), "next": whenMended(err)})
 			}
@@ -286,6 +294,8 @@ func whenMended(err error) string {
 	switch {
 	case errors.Is(err, purse.ErrInUse):
 		return "one at a time takes part, this one when that one ends"
+	case errors.Is(err, errAway):
+		return "this command takes part when it answers"
 	case errors.Is(err, wallet.ErrPassword), errors.Is(err, purse.ErrPasswordNeeded), errors.Is(err, purse.ErrLocked):
 		return "open it with \"btt wallet unlock\" and " + again
 	}
