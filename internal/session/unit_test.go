@@ -101,6 +101,38 @@ func TestUnitsOneSided(t *testing.T) {
 	}
 }
 
+// TestUnitsNotUpgraded: a seller of a hybrid that answers by the version 1 hash with which
+// it was called, and says units, is paid by them: its word stands for the hashes (BEP 52).
+func TestUnitsNotUpgraded(t *testing.T) {
+	l := ledgertest.New()
+	dir, torrent := contentV2(t, evenFiles, bigPiece, metainfo.Hybrid)
+	seed := newTrader(t, l, traderConfig{reserve: perGiB(2), market: inUnits(unit), payments: payments.Config{Credit: unit}})
+	seed.seeds(dir, torrent)
+	leech := newTrader(t, l, traderConfig{funds: 10 * amount.BTT, cap: perGiB(5), market: inUnits(unit)})
+	g, to := leech.gets(torrent, relayed(t, seed.Addr(), func(a, b net.Conn) {
+		defer a.Close()
+		defer b.Close()
+		var h [wire.HandshakeLen]byte
+		if _, err := io.ReadFull(b, h[:]); err != nil {
+			return
+		}
+		if [20]byte(h[28:48]) != torrent.InfoHashV2.Truncated() {
+			t.Errorf("it was answered with %x", h[28:48])
+		}
+		copy(h[28:48], torrent.InfoHash[:])
+		if _, err := a.Write(h[:]); err == nil {
+			_, _ = io.Copy(a, b)
+		}
+	}))
+	await(t, g)
+	sameFiles(t, dir, to, evenFiles)
+	settleAll(leech, seed)
+	if _, paid, _ := leech.seen(payments.EventPaid); paid != torrent.Info.ContentLength() {
+		t.Errorf("%d bytes paid for %d", paid, torrent.Info.ContentLength())
+	}
+	reconcile(t, l, seed, leech)
+}
+
 // TestUnitsNeverPaid: a buyer that says it pays by units gets one and no more,
 // and after a payment inside the piece exactly one more.
 func TestUnitsNeverPaid(t *testing.T) {
@@ -132,6 +164,13 @@ func TestUnitsNeverPaid(t *testing.T) {
 // the provider with its bytes and says what is sent in its place, nil = the end.
 func mangle(t *testing.T, to netip.AddrPort, change func(m *wire.Message, raw []byte) []byte) netip.AddrPort {
 	t.Helper()
+	return relayed(t, to, func(a, b net.Conn) { mangled(a, b, change) })
+}
+
+// relayed relays between a requester and a provider; back carries what the provider
+// says, and ends with its connection.
+func relayed(t *testing.T, to netip.AddrPort, back func(requester, provider net.Conn)) netip.AddrPort {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -149,7 +188,7 @@ func mangle(t *testing.T, to netip.AddrPort, change func(m *wire.Message, raw []
 				return
 			}
 			go func() { _, _ = io.Copy(b, a); b.Close() }() // ends with the requester's connection
-			go mangled(a, b, change)                        // ends with the provider's
+			go back(a, b)                                   // ends with the provider's
 		}
 	}()
 	return l.Addr().(*net.TCPAddr).AddrPort()

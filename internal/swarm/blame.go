@@ -203,10 +203,11 @@ func (s *Swarm) unitsDue() bool {
 }
 
 // wantUnits has the hashes sent of what was just leased from a peer that is paid
-// by units.
+// by units. Who says units answers for their hashes, also where a hybrid's connection
+// was not upgraded to version 2 (BEP 52).
 func (s *Swarm) wantUnits(m *member) {
 	unit := m.trade.Unit()
-	if unit == 0 || !m.v2 {
+	if unit == 0 {
 		return
 	}
 	for _, l := range s.leases {

@@ -19,7 +19,7 @@ class Seller:
         """price is the reserve, and as nobody else bids what is paid, per GiB.
 
         free is how many bytes are served for nothing first. Where both sides speak
-        BEP 6, in version 2, the last piece is given while it chokes besides, and nothing is sold
+        BEP 6, in torrents with trees, the last piece is given while it chokes besides, and nothing is sold
         before something of that was asked for.
         """
         self.torrent, self.data, self.key, self.ledger, self.price = torrent, data, key, ledger, price
@@ -136,7 +136,7 @@ class Seller:
 
     def allow(self):
         """Names the piece that may be asked for while we choke (BEP 6)."""
-        if self.peer.fast and not self.torrent.sha1:
+        if self.peer.fast:
             self.allowed = (self.torrent.count - 1,)
             self.peer.send(speed.ALLOWED_FAST, struct.pack(">I", *self.allowed))
 
