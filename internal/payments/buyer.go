@@ -51,6 +51,7 @@ type buyer struct {
 	stopped  time.Time     // when stopping was set
 	lost     amount.Amount // signed on channels that ended with less: may be paid again
 	spent    amount.Amount // signed in all, since the pair was made
+	modest   time.Time     // until when no deposit grows: coins for one were held
 }
 
 // purchase is one link's buying; positions count the link's stream.
@@ -98,6 +99,7 @@ type funding struct {
 	index  uint32
 	status ledger.Status
 	lock   uint64
+	grown  bool // more than DepositBytes cost
 }
 
 func newBuyer(p *pair) *buyer {

@@ -64,16 +64,19 @@ const depositGrowth = 16
 type need struct {
 	sum   amount.Amount
 	bytes int64
+	grown bool
 }
 
 // need returns what the orders will still cost: DepositBytes each, or more if the provider
-// was paid more before. So the ledger's work for a byte falls as the trade grows, and nobody
-// holds more of ours locked than it earned, beyond the first bytes.
+// was paid more before than it holds of ours. So the ledger's work for a byte falls as the
+// trade grows, and what it earned bounds what a provider that settles no channel can hold,
+// beyond DepositBytes for each.
 func (b *buyer) need() (n need, link *Link) {
 	n, link = b.cost(b.book.cfg.DepositBytes)
-	if b.spent > n.sum && b.book.cfg.DepositBytes <= math.MaxInt64/depositGrowth {
+	most := b.spent - b.locked()
+	if most > n.sum && b.book.cfg.DepositBytes <= math.MaxInt64/depositGrowth && !b.book.cfg.Now().Before(b.modest) {
 		n, link = b.cost(b.book.cfg.DepositBytes * depositGrowth)
-		n.sum = min(n.sum, b.spent)
+		n.sum, n.grown = min(n.sum, most), true
 	}
 	return n, link
 }
@@ -117,7 +120,7 @@ func (b *buyer) fund(need need, link *Link) {
 	floor := max(b.terms.MinDeposit, 2*status.Params.MinOutput)
 	deposit := min(max(need.sum+status.Params.MinOutput, floor), b.terms.MaxDeposit)
 	least := min(deposit, max(floor, b.quantumCost(link)+status.Params.MinOutput))
-	f := &funding{terms: b.terms, status: status, lock: b.lockTime(link, need.bytes), index: b.index, signer: b.signer}
+	f := &funding{terms: b.terms, status: status, lock: b.lockTime(link, need.bytes), index: b.index, signer: b.signer, grown: need.grown}
 	b.signer = nil
 	b.fresh, b.opening = false, true
 	torrent := hex.EncodeToString(link.cfg.Infohash[:])
@@ -211,6 +214,10 @@ func (b *buyer) funded(f *funding, err error) {
 		now := b.book.cfg.Now()
 		b.index, b.signer = f.index, f.signer
 		b.fresh = b.fresh || b.terms.K2 == f.terms.K2
+		if f.grown && errors.Is(err, purse.ErrReserved) {
+			b.modest = now.Add(openTimeout) // a small one may not need what is held
+			return
+		}
 		e := Event{Kind: EventNoFunds, Reason: err.Error()}
 		if b.retry = now.Add(fundRetry); b.book.head.out(now) {
 			b.retry, e.Code = now.Add(outageEvery), channel.CodeLedger

@@ -87,6 +87,16 @@ func (b *buyer) lose(sum amount.Amount) {
 	b.spent = max(0, b.spent-max(0, sum))
 }
 
+// locked is what deposits with this provider hold that was not paid.
+func (b *buyer) locked() (sum amount.Amount) {
+	for _, c := range b.channels {
+		if !c.m.Stage().Final() {
+			sum += c.m.Remaining() // of coins of ours, so at most the supply
+		}
+	}
+	return sum
+}
+
 // moved takes another connection to talk about a channel. While that opens, what was said
 // on the one that ended may be lost.
 func (b *buyer) moved(c *bought) {

@@ -217,6 +217,38 @@ func (p patientPurse) Fund(ctx context.Context, _ amount.Amount, _ ledger.Lock, 
 	}
 }
 
+// tightPurse has all but so much held by other openings.
+type tightPurse struct {
+	*testPurse
+	free amount.Amount
+}
+
+func (p tightPurse) Fund(ctx context.Context, sum amount.Amount, lock ledger.Lock, torrent string) (*ledger.Tx, error) {
+	if sum > p.free {
+		return nil, purse.ErrReserved
+	}
+	return p.testPurse.Fund(ctx, sum, lock, torrent)
+}
+
+// TestNoGrownDepositWaitsForCoins: a provider that was paid before goes on being paid from
+// small deposits when the coins for a large one are held, without a wait for those.
+func TestNoGrownDepositWaitsForCoins(t *testing.T) {
+	m := ledgertest.New()
+	var clock handClock // stands still: no try is made again
+	least := owed(10*price, 1<<20)
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, func(c *Config) {
+		c.DepositBytes, c.Now, c.Purse = 1<<20, clock.now, tightPurse{c.Purse.(*testPurse), least + ledger.DefaultMinOutput}
+	})
+	seller := newNode(t, m, "seller", 0, nil)
+	w := newWire(t, buyer.book, seller.book, 1, 0)
+	trade(t, buyer, seller, w, 10*price, 1<<40)
+	w.serve(t, 8<<20, 1<<18)
+	w.paid(t)
+	if n := buyer.count(EventNoFunds); n != 0 {
+		t.Errorf("%d times there were no funds", n)
+	}
+}
+
 // TestWaitForCoinsIsNoOutage: that a purse waits for its own coins is not taken for a
 // ledger that is away, and the provider is not told so; that it takes longer than that, and
 // than a ledger may take, is.

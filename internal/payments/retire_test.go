@@ -165,3 +165,51 @@ func TestTermsThatStrand(t *testing.T) {
 		t.Errorf("terms are refused %d times for a cheap torrent", n)
 	}
 }
+
+// TestStrandsNoMoreThanEarned: nor can a provider have deposits as large as what it was
+// paid stranded one after the other, by ending each channel and settling none: what it
+// holds counts against the next one.
+func TestStrandsNoMoreThanEarned(t *testing.T) {
+	m := ledgertest.New()
+	buyer := newNode(t, m, "buyer", 100*amount.BTT, func(c *Config) { c.DepositBytes = 1 << 20 })
+	seller := newNode(t, m, "seller", 0, nil)
+	w := newWire(t, buyer.book, seller.book, 1, 0)
+	const price = 10 * price // so that nothing is under the least deposit
+	silent := func(m channel.Message) channel.Message {
+		if m.Type() == channel.TypeClose {
+			return nil
+		}
+		return m
+	}
+	trade(t, buyer, seller, w, price, 1<<40)
+	w.serve(t, 6<<20, 1<<18)
+	w.paid(t)
+	w.tamper.Store(&silent)
+	for {
+		var locked, paid amount.Amount
+		var open []channel.ID
+		live := 0
+		for _, s := range buyer.book.Summary() {
+			if paid += s.Paid; s.Stage.Final() {
+				continue
+			}
+			locked += s.Deposit - ledger.DefaultMinOutput - s.Paid
+			if live++; s.Stage == channel.Opened {
+				open = append(open, s.Channel)
+			}
+		}
+		if least := owed(price, 1<<20); locked > paid+amount.Amount(live)*least {
+			t.Fatalf("%d channels hold %v where %v was paid and the least is %v each", live, locked, paid, least)
+		}
+		if live >= MaxChannels {
+			break
+		}
+		for _, id := range open {
+			if err := w.requester.Receive(channel.Encode(&channel.Refuse{ID: id, Code: channel.CodeUnavailable})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.serve(t, 1<<18, 1<<18)
+		w.paid(t)
+	}
+}
