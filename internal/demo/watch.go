@@ -12,10 +12,15 @@ import (
 
 const watchEvery = 250 * time.Millisecond
 
-// watch shows the economy until every download is complete.
+// showFor is how long after the last download what a scenario shows is waited for.
+const showFor = time.Minute
+
+// watch shows the economy until every download is complete, and what the scenario is to
+// show has happened.
 func (e *economy) watch(ctx context.Context) error {
 	t := time.NewTicker(watchEvery)
 	defer t.Stop()
+	var over time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -47,8 +52,14 @@ func (e *economy) watch(ctx context.Context) error {
 			f(e)
 		}
 		e.view.show(e)
-		if left == 0 {
+		switch now := time.Now(); {
+		case left > 0:
+		case e.o.scenario.problem == nil || e.o.scenario.problem(e) == "":
 			return nil
+		case over.IsZero():
+			over = now
+		case now.Sub(over) >= showFor:
+			return nil // what did not happen is told with the sums
 		}
 	}
 }
