@@ -99,25 +99,33 @@ func TestPaidAfterJudgment(t *testing.T) {
 	}
 }
 
-// TestCheapPaysNoDear: what is paid on the lane of a connection that ended makes good what
-// was not paid there, and nothing else: paid ahead at a low price it would buy off debts at
-// a high one.
-func TestCheapPaysNoDear(t *testing.T) {
-	const q, n = 64 << 10, waitingQuanta + 4
+// cheapAndOwing has a buyer that left a quantum unpaid in each of n torrents, and as
+// many bytes to pay on the lane of a connection that bought at another price.
+func cheapAndOwing(t *testing.T, other amount.Price, n, q int64) (buyer, seller *node) {
+	t.Helper()
 	m := ledgertest.New()
-	buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
-	seller := newNode(t, m, "seller", 0, nil)
+	buyer = newNode(t, m, "buyer", 100*amount.BTT, nil)
+	seller = newNode(t, m, "seller", 0, nil)
 	cheap := newWire(t, buyer.book, seller.book, 99, q)
-	trade(t, buyer, seller, cheap, price/8, 1<<40)
+	trade(t, buyer, seller, cheap, other, 1<<40)
 	cheap.serve(t, q, q)
 	cheap.paid(t)
-	for _, w := range torrents(t, buyer, seller, 1, n, q) {
+	for _, w := range torrents(t, buyer, seller, 1, int(n), q) {
 		w.drain()
 		w.cut()
 	}
 	cheap.requester.Owe(n * q)
 	cheap.cut()
 	eventually(t, "the debts", func() bool { owed, _ := seller.unpaid(); return owed == n*q })
+	return buyer, seller
+}
+
+// TestCheapPaysNoDear: what is paid on the lane of a connection that ended makes good what
+// was not paid there, and nothing else: paid ahead at a low price it would buy off debts at
+// a high one.
+func TestCheapPaysNoDear(t *testing.T) {
+	const q, n = 64 << 10, waitingQuanta + 4
+	buyer, seller := cheapAndOwing(t, price/8, n, q)
 	torrents(t, buyer, seller, 100, 1, q)
 	if owed, forgiven := seller.unpaid(); owed+forgiven != n*q {
 		t.Errorf("%d bytes owed and %d written off of %d: the rest is paid at a low price", owed, forgiven, n*q)
@@ -132,20 +140,7 @@ func TestCheapPaysNoDear(t *testing.T) {
 func TestCheapPaysNoDearAfterRestart(t *testing.T) {
 	const q, n = 64 << 10, 8
 	for _, part := range []int64{1, 8} { // of the price, by which lanes pay
-		m := ledgertest.New()
-		buyer := newNode(t, m, "buyer", 100*amount.BTT, nil)
-		seller := newNode(t, m, "seller", 0, nil)
-		cheap := newWire(t, buyer.book, seller.book, 99, q)
-		trade(t, buyer, seller, cheap, price/amount.Price(part), 1<<40)
-		cheap.serve(t, q, q)
-		cheap.paid(t)
-		for _, w := range torrents(t, buyer, seller, 1, n, q) {
-			w.drain()
-			w.cut()
-		}
-		cheap.requester.Owe(n * q)
-		cheap.cut()
-		eventually(t, "the debts", func() bool { owed, _ := seller.unpaid(); return owed == n*q })
+		buyer, seller := cheapAndOwing(t, price/amount.Price(part), n, q)
 		list := seller.book.Debtors()
 		seller.kill()
 		seller.open()
